@@ -1,0 +1,177 @@
+// The table of diagnostics: one row a code. A row turns facts into a sentence, what was found, what was
+// expected and what to do. Codes are never reused. Q1 language, Q2 types and shapes, Q3 formats,
+// Q4 targets, Q9 faults of the compiler itself.
+import type { Message } from './diagnostic.ts';
+
+export const codes = {
+  Q1001: (f: { detail: string }): Message => ({
+    message: `The file does not parse: ${f.detail}`,
+    hint: 'Fix the TypeScript syntax error; kernels are ordinary TypeScript.',
+  }),
+  Q1002: (f: { what: string; instead: string }): Message => ({
+    message: `${f.what} is not part of the language`,
+    hint: f.instead,
+  }),
+  Q1003: (f: { name: string; near?: string }): Message => ({
+    message: `Unknown name \`${f.name}\``,
+    hint: f.near ? `Did you mean \`${f.near}\`?` : "Declare it, or import it from 'quern' or another kernel file.",
+  }),
+  Q1004: (f: { name: string; known: string }): Message => ({
+    message: `No export \`${f.name}\` in the file`,
+    expected: f.known,
+  }),
+  Q1005: (f: { path: string; detail: string }): Message => ({
+    message: `Cannot read the imported file \`${f.path}\`: ${f.detail}`,
+    hint: "Imports may name 'quern', 'quern/formats' or a relative .ts file.",
+  }),
+  Q1006: (f: { limit: string; hint: string }): Message => ({
+    message: `Evaluation of the kernel exceeded ${f.limit}`,
+    hint: f.hint,
+  }),
+  Q1007: (f: { name: string }): Message => ({
+    message: `\`${f.name}\` is constant and cannot be assigned`,
+    hint: 'Declare it with `let`.',
+  }),
+  Q1008: (f: { what: string; found: string; expected: string }): Message => ({
+    message: `${f.what} must be known at compile time`,
+    found: f.found,
+    expected: f.expected,
+    hint: 'Use a literal, an option of the factory, or a dim; values of tensors are known only when the kernel runs.',
+  }),
+  Q1009: (f: { where: string }): Message => ({
+    message: `\`return\` inside ${f.where} depends on a value known only at run time`,
+    hint: 'Assign to a variable and return it after the block, or select with `?:`.',
+  }),
+  Q1010: (f: { found: string }): Message => ({
+    message: 'The condition of `if` or `while` must be a single value',
+    found: f.found,
+    expected: 'a scalar, such as any(x) or at(x, 0) > 1',
+    hint: 'For an elementwise choice use `?:`; to test a whole tensor use any() or all().',
+  }),
+  Q1011: (f: { name: string; before: string; after: string }): Message => ({
+    message: `\`${f.name}\` changes its type from one pass of the loop to the next`,
+    found: f.after,
+    expected: f.before,
+    hint: 'Start it with a value of the final type and shape, for instance f32(0) or zeros(...).',
+  }),
+  Q1012: (f: { callee: string; found: string; expected: string }): Message => ({
+    message: `Wrong arguments for ${f.callee}`,
+    found: f.found,
+    expected: f.expected,
+    hint: 'See the signature in the documentation of the language.',
+  }),
+  Q1013: (f: { what: string }): Message => ({
+    message: `${f.what} is not a function`,
+    hint: 'Call a builtin, a function of the file, or an imported function.',
+  }),
+  Q1014: (f: { name: string; found: string }): Message => ({
+    message: `No property \`${f.name}\``,
+    found: f.found,
+    hint: 'Tensors have no methods: write sum(x), not x.sum(). Fields of a record are those it was made with.',
+  }),
+  Q1015: (f: { param: string; found: string }): Message => ({
+    message: `The parameter \`${f.param}\` of an exported kernel needs a type that says what it is`,
+    found: f.found,
+    expected: 'Tensor<f32, [M, K]>, Encoded<F, [N, K]>, or number for a constant',
+    hint: 'Shapes and dtypes of the arguments come from the types in the source.',
+  }),
+  Q1016: (f: { name: string; found: string }): Message => ({
+    message: `\`${f.name}\` was used before it got a value`,
+    found: f.found,
+    hint: 'Initialise it where it is declared.',
+  }),
+
+  Q2001: (f: { op: string; a: string; b: string; why: string }): Message => ({
+    message: `Shapes do not match in ${f.op}: ${f.why}`,
+    found: `${f.a} with ${f.b}`,
+    expected: 'equal dims, or 1 where one is repeated (aligned from the right, as in NumPy)',
+    hint: 'reshape(), transpose() or { keepdims: true } on a reduction line the axes up.',
+  }),
+  Q2002: (f: { a: string; b: string; inner: string }): Message => ({
+    message: `matmul contracts the last axis of its first operand with the second-to-last of its second: ${f.inner}`,
+    found: `${f.a} x ${f.b}`,
+    expected: '[..., M, K] x [..., K, N]',
+    hint: 'A weight stored [N, K] needs transpose(w).',
+  }),
+  Q2003: (f: { op: string; axis: number; shape: string }): Message => ({
+    message: `${f.op} names axis ${f.axis}, which the operand does not have`,
+    found: `shape ${f.shape}`,
+    hint: 'Axes count from 0; negative ones from the end.',
+  }),
+  Q2004: (f: { op: string; found: string; expected: string }): Message => ({
+    message: `${f.op} does not take this dtype`,
+    found: f.found,
+    expected: f.expected,
+    hint: 'Cast first: f32(x), i32(x), u8(x), ...',
+  }),
+  Q2005: (f: { from: string; to: string; a: string; b: string }): Message => ({
+    message: `reshape keeps the number of elements: ${f.a} is not ${f.b}`,
+    found: `${f.from} to ${f.to}`,
+    expected: `a shape of ${f.a} elements`,
+    hint: 'Use -1 for one dim to have it computed.',
+  }),
+  Q2006: (f: { op: string; found: string; expected: string }): Message => ({
+    message: `${f.op}: wrong shape`,
+    found: f.found,
+    expected: f.expected,
+    hint: 'Check the axes of the operand against the documentation of the builtin.',
+  }),
+  Q2007: (f: { what: string; found: string; expected: string }): Message => ({
+    message: `${f.what} does not have the declared type`,
+    found: f.found,
+    expected: f.expected,
+    hint: 'Change the annotation, or the expression that it describes.',
+  }),
+  Q2008: (f: { what: string; found: string }): Message => ({
+    message: `${f.what} is out of range`,
+    found: f.found,
+    hint: 'Bounds of slices are checked while compiling; indices of at() and gather() are clamped when the kernel runs.',
+  }),
+
+  Q3001: (f: { what: string; found: string; expected: string }): Message => ({
+    message: `A format needs ${f.what}`,
+    found: f.found,
+    expected: f.expected,
+    hint: 'format({ block: 32, encode(x) { return { ... } }, decode: (fields) => ... })',
+  }),
+  Q3002: (f: { k: string; block: number; shape: string }): Message => ({
+    message: `${f.k} is not divisible by the format's block of ${f.block}`,
+    found: `shape ${f.shape}`,
+    expected: `a last dim that is a multiple of ${f.block}`,
+    hint: 'Use a format with a smaller block, pad the tensor, or skip it.',
+  }),
+  Q3003: (f: { found: string; expected: string }): Message => ({
+    message: 'decode does not give back a block of the shape that encode takes',
+    found: f.found,
+    expected: f.expected,
+    hint: 'decode receives the record that encode returns and yields the block as f32.',
+  }),
+  Q3004: (f: { field: string; found: string }): Message => ({
+    message: `The field \`${f.field}\` of the format is no tensor`,
+    found: f.found,
+    expected: 'a tensor or scalar with a storage dtype, e.g. f16(d) or u4(q)',
+    hint: 'encode returns a record of tensors; constants belong outside of it.',
+  }),
+  Q3005: (f: { param: string }): Message => ({
+    message: `The format of \`${f.param}\` is not given`,
+    expected: 'a format for each type parameter that extends Format',
+    hint: 'Name it: file.ts#linear<q4_0>, or pass an encoded tensor when calling.',
+  }),
+
+  Q4001: (f: { op: string; dtype: string; target: string; instead: string }): Message => ({
+    message: `${f.op} on ${f.dtype} is not supported by the target ${f.target}`,
+    hint: f.instead,
+  }),
+  Q4002: (f: { what: string; limit: string; target: string; instead: string }): Message => ({
+    message: `The kernel needs ${f.what}, but ${f.target} offers ${f.limit}`,
+    hint: f.instead,
+  }),
+
+  Q9001: (f: { detail: string }): Message => ({
+    message: `Fault of the compiler: ${f.detail}`,
+    hint: 'Please report this with the kernel file.',
+  }),
+} as const;
+
+export type Code = keyof typeof codes;
+export type Facts<C extends Code> = Parameters<(typeof codes)[C]>[0];

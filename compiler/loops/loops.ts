@@ -1,0 +1,201 @@
+// Loop IR: loops, buffers, scalars and fixed-length vectors. What the schedule makes and the backends read.
+// Expressions are pure trees without traps; a backend may cut a long vector into pieces as it likes, because
+// every vector operation works lane by lane except `reduce`, `extract` and `build`.
+// Values are f32, i32, u32 or bool; storage dtypes appear only in buffers, and loads and stores convert.
+import type { Dim } from '../ir/algebra.ts';
+import { type DType, type Scalar, scalarOf } from '../ir/dtype.ts';
+import type { BinaryName, CompareName, UnaryName } from '../ir/ops.ts';
+
+/** lanes 1 is a scalar; otherwise a power of two. */
+export interface VType {
+  readonly scalar: Scalar;
+  readonly lanes: number;
+}
+
+export interface Buffer {
+  readonly id: number;
+  readonly name: string;
+  readonly dtype: DType;
+  /** param and result: owned by the caller. temp: made by the caller for one call. const: `data`, row-major. */
+  readonly role: 'param' | 'result' | 'temp' | 'const';
+  /** Elements, rows of sub-byte types padded to 8 (see paddedRow). */
+  readonly size: Dim;
+  readonly data?: readonly number[];
+}
+
+/** A local: `let` binds once, `local` may be assigned. Loop variables are i32 scalars. */
+export interface Var {
+  readonly id: number;
+  readonly name: string;
+  readonly type: VType;
+}
+
+export type ReduceOp = 'add' | 'min' | 'max' | 'and' | 'or';
+
+export type Expr = { readonly type: VType } & (
+  /** A literal, in every lane. */
+  | { readonly kind: 'const'; readonly value: number }
+  /** 0, 1, ..., lanes-1 as i32. */
+  | { readonly kind: 'lanes' }
+  | { readonly kind: 'var'; readonly var: Var }
+  /** Run-time value of a dim of the signature, i32. */
+  | { readonly kind: 'dim'; readonly name: string }
+  | { readonly kind: 'unary'; readonly op: UnaryName; readonly a: Expr }
+  | { readonly kind: 'binary'; readonly op: BinaryName; readonly a: Expr; readonly b: Expr }
+  /** Operands f32, i32, u32 or bool; result bool. */
+  | { readonly kind: 'compare'; readonly op: CompareName; readonly a: Expr; readonly b: Expr }
+  | { readonly kind: 'select'; readonly c: Expr; readonly a: Expr; readonly b: Expr }
+  /** Between the four scalars: float to integer truncates and saturates, NaN gives 0; bool gives 0 or 1. */
+  | { readonly kind: 'convert'; readonly a: Expr }
+  /** i32/u32/f32 reinterpreted. */
+  | { readonly kind: 'bits'; readonly a: Expr }
+  /** f32 rounded onto the grid of a small float (roundToFloat). */
+  | { readonly kind: 'round'; readonly dtype: DType; readonly a: Expr }
+  /** Stored bits (i32) of an f32 on the grid of a small float; floatToBits. */
+  | { readonly kind: 'encode'; readonly dtype: DType; readonly a: Expr }
+  /** f32 of the stored bits (i32) of a small float; floatOfBits. */
+  | { readonly kind: 'decode'; readonly dtype: DType; readonly a: Expr }
+  | { readonly kind: 'splat'; readonly a: Expr }
+  | { readonly kind: 'extract'; readonly a: Expr; readonly lane: number }
+  /** A vector of scalars, one expression a lane. */
+  | { readonly kind: 'build'; readonly parts: readonly Expr[] }
+  /** All lanes into one scalar. */
+  | { readonly kind: 'reduce'; readonly op: ReduceOp; readonly a: Expr }
+  /**
+   * `lanes` consecutive elements from element `index` (i32). `align` divides index for certain; sub-byte
+   * vector loads come only with align * bits a multiple of 8.
+   */
+  | { readonly kind: 'load'; readonly buffer: Buffer; readonly index: Expr; readonly align: number }
+  /** One element a lane, at the element numbers in `index` (vector of i32). */
+  | { readonly kind: 'gather'; readonly buffer: Buffer; readonly index: Expr }
+);
+export type ExprKind = Expr['kind'];
+export type ExprOf<K extends ExprKind> = Extract<Expr, { readonly kind: K }>;
+
+export type Stmt =
+  | { readonly kind: 'comment'; readonly text: string }
+  | { readonly kind: 'let'; readonly var: Var; readonly value: Expr }
+  | { readonly kind: 'local'; readonly var: Var; readonly value: Expr }
+  | { readonly kind: 'set'; readonly var: Var; readonly value: Expr }
+  /**
+   * for (var = start; var + (step - 1) < end; var += step). Full steps only: a tail is a loop of its own.
+   * parallel: iterations are independent.
+   */
+  | {
+      readonly kind: 'for'; readonly var: Var; readonly start: Expr; readonly end: Expr;
+      readonly step: number; readonly parallel: boolean; readonly body: readonly Stmt[];
+    }
+  /** Runs `header`, stops when `cond` is false, runs `body`, and again. */
+  | { readonly kind: 'while'; readonly header: readonly Stmt[]; readonly cond: Expr; readonly body: readonly Stmt[] }
+  | { readonly kind: 'if'; readonly cond: Expr; readonly then: readonly Stmt[]; readonly else: readonly Stmt[] }
+  /** Elements index .. index+lanes-1; the value is f32/i32/u32/bool and is rounded or wrapped into the dtype. */
+  | { readonly kind: 'store'; readonly buffer: Buffer; readonly index: Expr; readonly value: Expr; readonly align: number };
+
+/** One fused group of the tensor IR. */
+export interface Kernel {
+  readonly name: string;
+  /** Name of the schedule rule that made it. */
+  readonly schedule: string;
+  readonly body: readonly Stmt[];
+}
+
+export interface Program {
+  readonly name: string;
+  readonly dims: readonly string[];
+  readonly buffers: readonly Buffer[];
+  /** Run in order. */
+  readonly kernels: readonly Kernel[];
+}
+
+// ---- constructors: they compute types and fold what is trivial ----
+
+export const vtype = (scalar: Scalar, lanes = 1): VType => ({ scalar, lanes });
+const same = (a: Expr, b: Expr): VType => {
+  if (a.type.scalar !== b.type.scalar || a.type.lanes !== b.type.lanes)
+    throw new TypeError(`loop IR: ${typeName(a.type)} with ${typeName(b.type)}`);
+  return a.type;
+};
+export const typeName = (t: VType): string => (t.lanes === 1 ? t.scalar : `${t.scalar}x${t.lanes}`);
+
+export const constant = (value: number, scalar: Scalar, lanes = 1): Expr => ({
+  kind: 'const', type: vtype(scalar, lanes), value,
+});
+export const i32 = (value: number): Expr => constant(value, 'i32');
+export const laneIds = (lanes: number): Expr => ({ kind: 'lanes', type: vtype('i32', lanes) });
+export const variable = (v: Var): Expr => ({ kind: 'var', type: v.type, var: v });
+export const dimExpr = (name: string): Expr => ({ kind: 'dim', type: vtype('i32'), name });
+export const unary = (op: UnaryName, a: Expr): Expr => ({
+  kind: 'unary', op, a,
+  type: op === 'isnan' ? vtype('bool', a.type.lanes) : op === 'exponent' || op === 'popcount' ? vtype('i32', a.type.lanes) : a.type,
+});
+export const binary = (op: BinaryName, a: Expr, b: Expr): Expr => {
+  const type = same(a, b);
+  const isInt = type.scalar === 'i32' && type.lanes === 1;
+  if (isInt && b.kind === 'const') {
+    if (a.kind === 'const') {
+      if (op === 'add') return i32((a.value + b.value) | 0);
+      if (op === 'sub') return i32((a.value - b.value) | 0);
+      if (op === 'mul') return i32(Math.imul(a.value, b.value));
+    }
+    if (b.value === 0 && (op === 'add' || op === 'sub')) return a;
+    if (b.value === 1 && op === 'mul') return a;
+  }
+  if (isInt && a.kind === 'const') {
+    if (op === 'add' && a.value === 0) return b;
+    if (op === 'mul' && a.value === 1) return b;
+  }
+  return { kind: 'binary', op, a, b, type };
+};
+export const compare = (op: CompareName, a: Expr, b: Expr): Expr => ({
+  kind: 'compare', op, a, b, type: vtype('bool', same(a, b).lanes),
+});
+export const select = (c: Expr, a: Expr, b: Expr): Expr => {
+  const type = same(a, b);
+  if (c.type.scalar !== 'bool' || c.type.lanes !== type.lanes) throw new TypeError('loop IR: select');
+  if (c.kind === 'const') return c.value ? a : b;
+  return { kind: 'select', c, a, b, type };
+};
+export const convert = (a: Expr, scalar: Scalar): Expr => {
+  if (a.type.scalar === scalar) return a;
+  return { kind: 'convert', a, type: vtype(scalar, a.type.lanes) };
+};
+export const bits = (a: Expr, scalar: Scalar): Expr =>
+  a.type.scalar === scalar ? a : { kind: 'bits', a, type: vtype(scalar, a.type.lanes) };
+export const roundTo = (dtype: DType, a: Expr): Expr =>
+  dtype === 'f32' ? a : { kind: 'round', dtype, a, type: a.type };
+export const encodeBits = (dtype: DType, a: Expr): Expr => ({
+  kind: 'encode', dtype, a, type: vtype('i32', a.type.lanes),
+});
+export const decodeBits = (dtype: DType, a: Expr): Expr => ({
+  kind: 'decode', dtype, a, type: vtype('f32', a.type.lanes),
+});
+export const splat = (a: Expr, lanes: number): Expr => {
+  if (a.type.lanes === lanes) return a;
+  if (a.type.lanes !== 1) throw new TypeError('loop IR: splat of a vector');
+  if (a.kind === 'const') return constant(a.value, a.type.scalar, lanes);
+  return { kind: 'splat', a, type: vtype(a.type.scalar, lanes) };
+};
+export const extract = (a: Expr, lane: number): Expr =>
+  a.kind === 'build' ? a.parts[lane]! : { kind: 'extract', a, lane, type: vtype(a.type.scalar) };
+export const build = (parts: readonly Expr[]): Expr =>
+  parts.length === 1 ? parts[0]! : { kind: 'build', parts, type: vtype(parts[0]!.type.scalar, parts.length) };
+export const reduce = (op: ReduceOp, a: Expr): Expr =>
+  a.type.lanes === 1 ? a : { kind: 'reduce', op, a, type: vtype(a.type.scalar) };
+export const load = (buffer: Buffer, index: Expr, lanes: number, align: number): Expr => ({
+  kind: 'load', buffer, index, align, type: vtype(scalarOf(buffer.dtype), lanes),
+});
+export const gather = (buffer: Buffer, index: Expr): Expr => ({
+  kind: 'gather', buffer, index, type: vtype(scalarOf(buffer.dtype), index.type.lanes),
+});
+
+/** Direct operands of an expression. */
+export function operands(e: Expr): readonly Expr[] {
+  switch (e.kind) {
+    case 'const': case 'lanes': case 'var': case 'dim': return [];
+    case 'binary': case 'compare': return [e.a, e.b];
+    case 'select': return [e.c, e.a, e.b];
+    case 'build': return e.parts;
+    case 'load': case 'gather': return [e.index];
+    default: return [e.a];
+  }
+}
