@@ -14,7 +14,9 @@ export const codes = {
   }),
   Q1003: (f: { name: string; near?: string }): Message => ({
     message: `Unknown name \`${f.name}\``,
-    hint: f.near ? `Did you mean \`${f.near}\`?` : "Declare it, or import it from 'quern' or another kernel file.",
+    hint: f.near
+      ? `Did you mean \`${f.near}\`?`
+      : "Declare it, or import it from 'quern' or another kernel file.",
   }),
   Q1004: (f: { name: string; known: string }): Message => ({
     message: `No export \`${f.name}\` in the file`,
@@ -79,6 +81,10 @@ export const codes = {
     message: `\`${f.name}\` was used before it got a value`,
     found: f.found,
     hint: 'Initialise it where it is declared.',
+  }),
+  Q1017: (f: { text: string }): Message => ({
+    message: `The kernel refuses: ${f.text}`,
+    hint: 'The `throw` of the kernel file was reached while compiling; change the options.',
   }),
 
   Q2001: (f: { op: string; a: string; b: string; why: string }): Message => ({

@@ -88,7 +88,9 @@ export class Poly {
         out.push({
           n: a.n * b.n,
           d: a.d * b.d,
-          atoms: [...a.atoms, ...b.atoms].sort((x, y) => (x.key < y.key ? -1 : x.key > y.key ? 1 : 0)),
+          atoms: [...a.atoms, ...b.atoms].sort((x, y) =>
+            x.key < y.key ? -1 : x.key > y.key ? 1 : 0,
+          ),
         });
     return Poly.from(out);
   }
@@ -125,7 +127,8 @@ export class Poly {
   leaves(): Atom[] {
     const out = new Map<string, Atom>();
     for (const a of this.atoms()) {
-      if (a.kind === 'div') for (const b of [...a.num!.leaves(), ...a.den!.leaves()]) out.set(b.key, b);
+      if (a.kind === 'div')
+        for (const b of [...a.num!.leaves(), ...a.den!.leaves()]) out.set(b.key, b);
       else out.set(a.key, a);
     }
     return [...out.values()];
@@ -139,7 +142,15 @@ export class Poly {
       if (hits > 1) return undefined;
       if (hits === 1) out.push({ ...t, atoms: t.atoms.filter((a) => a.key !== key) });
     }
-    if (this.atoms().some((a) => a.kind === 'div' && Poly.atom(a).leaves().some((b) => b.key === key)))
+    if (
+      this.atoms().some(
+        (a) =>
+          a.kind === 'div' &&
+          Poly.atom(a)
+            .leaves()
+            .some((b) => b.key === key),
+      )
+    )
       return undefined;
     return Poly.from(out);
   }
@@ -254,7 +265,12 @@ export function floorDiv(p: Poly, by: Poly | number): Poly {
   if (lo >= 0 && hi < c) return quotient;
   // g*A + s over g*c', with 0 <= s < g, is A over c'.
   const big = [...r.terms.values()].filter((t) => t.d === 1 && t.atoms.length > 0);
-  for (const g of new Set(big.map((t) => gcd(t.n, c)).filter((x) => x > 1).sort((a, b) => b - a))) {
+  for (const g of new Set(
+    big
+      .map((t) => gcd(t.n, c))
+      .filter((x) => x > 1)
+      .sort((a, b) => b - a),
+  )) {
     const outer = Poly.from([...r.terms.values()].filter((t) => t.d === 1 && t.n % g === 0));
     const inner = r.sub(outer);
     const [ilo, ihi] = inner.bounds();

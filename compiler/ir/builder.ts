@@ -21,10 +21,17 @@ export class Builder {
   }
 
   op<K extends OpName>(
-    name: K, operands: readonly Value[], attrs: OpAttrs[K], regions: readonly Region[] = [],
+    name: K,
+    operands: readonly Value[],
+    attrs: OpAttrs[K],
+    regions: readonly Region[] = [],
   ): readonly Value[] {
     const rule = ops[name].type as TypeRule<K>;
-    const types = rule(operands.map((v) => v.type), attrs, regions);
+    const types = rule(
+      operands.map((v) => v.type),
+      attrs,
+      regions,
+    );
     const results: Value[] = types.map((type) => ({ id: this.#nextId++, type }));
     const op: Op = { name, operands, attrs, regions, results, span: this.span } as Op;
     results.forEach((v, index) => {
@@ -36,7 +43,10 @@ export class Builder {
 
   /** An op with a single result. */
   one<K extends OpName>(
-    name: K, operands: readonly Value[], attrs: OpAttrs[K], regions: readonly Region[] = [],
+    name: K,
+    operands: readonly Value[],
+    attrs: OpAttrs[K],
+    regions: readonly Region[] = [],
   ): Value {
     return this.op(name, operands, attrs, regions)[0]!;
   }
@@ -46,7 +56,9 @@ export class Builder {
   }
 
   dim(dim: Dim): Value {
-    return dim.constant === undefined ? this.one('dim', [], { dim }) : this.const(dim.constant, 'i32');
+    return dim.constant === undefined
+      ? this.one('dim', [], { dim })
+      : this.const(dim.constant, 'i32');
   }
 
   /** Runs `body` with a fresh list of ops and returns them as a region. */
@@ -68,6 +80,11 @@ export class Builder {
     } finally {
       this.#open.pop();
     }
+  }
+
+  /** Ops built outside of any region: constants of a kernel file. */
+  get prelude(): readonly Op[] {
+    return this.#open[0]!;
   }
 
   /** Puts ready-made ops at the end of the open region: for passes that move ops. */

@@ -3,9 +3,34 @@
 
 /** Element type of a tensor. Sub-byte types are storage: one logical element counts as one. */
 export type DType =
-  | 'f32' | 'f16' | 'bf16' | 'f8e4m3' | 'f8e5m2' | 'f6e2m3' | 'f6e3m2' | 'f4e2m1' | 'e8m0'
-  | 'i2' | 'i3' | 'i4' | 'i5' | 'i6' | 'i7' | 'i8' | 'i16' | 'i32'
-  | 'u1' | 'u2' | 'u3' | 'u4' | 'u5' | 'u6' | 'u7' | 'u8' | 'u16' | 'u32'
+  | 'f32'
+  | 'f16'
+  | 'bf16'
+  | 'f8e4m3'
+  | 'f8e5m2'
+  | 'f6e2m3'
+  | 'f6e3m2'
+  | 'f4e2m1'
+  | 'e8m0'
+  | 'i2'
+  | 'i3'
+  | 'i4'
+  | 'i5'
+  | 'i6'
+  | 'i7'
+  | 'i8'
+  | 'i16'
+  | 'i32'
+  | 'u1'
+  | 'u2'
+  | 'u3'
+  | 'u4'
+  | 'u5'
+  | 'u6'
+  | 'u7'
+  | 'u8'
+  | 'u16'
+  | 'u32'
   | 'bool';
 
 /** What arithmetic sees: every dtype widens to one of these. */
@@ -34,16 +59,31 @@ export interface DTypeInfo {
 }
 
 const mini = (
-  bits: number, e: number, m: number, bias: number, max: number, special: Minifloat['special'],
+  bits: number,
+  e: number,
+  m: number,
+  bias: number,
+  max: number,
+  special: Minifloat['special'],
 ): DTypeInfo => ({
-  bits, scalar: 'f32', kind: 'float',
+  bits,
+  scalar: 'f32',
+  kind: 'float',
   minifloat: { e, m, bias, signed: special !== 'e8m0', max, special },
 });
 const int = (bits: number): DTypeInfo => ({
-  bits, scalar: 'i32', kind: 'int', min: -(2 ** (bits - 1)), max: 2 ** (bits - 1) - 1,
+  bits,
+  scalar: 'i32',
+  kind: 'int',
+  min: -(2 ** (bits - 1)),
+  max: 2 ** (bits - 1) - 1,
 });
 const uint = (bits: number): DTypeInfo => ({
-  bits, scalar: bits === 32 ? 'u32' : 'i32', kind: 'uint', min: 0, max: 2 ** bits - 1,
+  bits,
+  scalar: bits === 32 ? 'u32' : 'i32',
+  kind: 'uint',
+  min: 0,
+  max: 2 ** bits - 1,
 });
 
 export const dtypes: { readonly [D in DType]: DTypeInfo } = {
@@ -56,10 +96,25 @@ export const dtypes: { readonly [D in DType]: DTypeInfo } = {
   f6e3m2: mini(6, 3, 2, 3, 28, 'none'),
   f4e2m1: mini(4, 2, 1, 1, 6, 'none'),
   e8m0: mini(8, 8, 0, 127, 2 ** 127, 'e8m0'),
-  i2: int(2), i3: int(3), i4: int(4), i5: int(5), i6: int(6), i7: int(7), i8: int(8),
-  i16: int(16), i32: int(32),
-  u1: uint(1), u2: uint(2), u3: uint(3), u4: uint(4), u5: uint(5), u6: uint(6), u7: uint(7),
-  u8: uint(8), u16: uint(16), u32: uint(32),
+  i2: int(2),
+  i3: int(3),
+  i4: int(4),
+  i5: int(5),
+  i6: int(6),
+  i7: int(7),
+  i8: int(8),
+  i16: int(16),
+  i32: int(32),
+  u1: uint(1),
+  u2: uint(2),
+  u3: uint(3),
+  u4: uint(4),
+  u5: uint(5),
+  u6: uint(6),
+  u7: uint(7),
+  u8: uint(8),
+  u16: uint(16),
+  u32: uint(32),
   bool: { bits: 8, scalar: 'bool', kind: 'bool', min: 0, max: 1 },
 };
 
@@ -112,7 +167,8 @@ export function roundToFloat(d: DType, x: number): number {
   const minExp = 1 - f.bias;
   const step = 2 ** (Math.max(exponentOf(x), minExp) - f.m);
   const r = roundHalfEven(x / step) * step;
-  if (Math.abs(r) > f.max) return f.special === 'ieee' ? Math.sign(x) * Infinity : Math.sign(x) * f.max;
+  if (Math.abs(r) > f.max)
+    return f.special === 'ieee' ? Math.sign(x) * Infinity : Math.sign(x) * f.max;
   return r === 0 && (x < 0 || Object.is(x, -0)) ? -0 : r;
 }
 
@@ -125,7 +181,8 @@ export function floatToBits(d: DType, value: number): number {
   const top = 2 ** f.e - 1;
   let code: number;
   const a = Math.abs(value);
-  if (Number.isNaN(value)) code = f.special === 'fn' ? 2 ** (f.e + f.m) - 1 : top * 2 ** f.m + 2 ** (f.m - 1);
+  if (Number.isNaN(value))
+    code = f.special === 'fn' ? 2 ** (f.e + f.m) - 1 : top * 2 ** f.m + 2 ** (f.m - 1);
   else if (a === Infinity) code = top * 2 ** f.m;
   else if (a < 2 ** (1 - f.bias)) code = a / 2 ** (1 - f.bias - f.m);
   else {

@@ -1,0 +1,101 @@
+// Kernel files: reading, parsing, resolving imports, and the record of what was read (for the cache).
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type ts from 'typescript';
+import { CompileError, type Span, diagnostic, fail, noSpan } from '../diagnostics/diagnostic.ts';
+import { typescript } from './typescript.ts';
+
+/** Where kernel files come from. */
+export interface SourceHost {
+  /** Text of a file; throws when there is none. */
+  readFile(path: string): string;
+}
+export const nodeHost: SourceHost = { readFile: (path) => readFileSync(path, 'utf8') };
+
+export interface Dependency {
+  readonly path: string;
+  readonly sha256: string;
+}
+
+export const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
+
+let root: string | undefined;
+/** Folder of the package: its ops/ are shipped as source. */
+export function packageRoot(): string {
+  if (root) return root;
+  let at = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(resolve(at, 'ops/formats/index.ts'))) {
+    const up = dirname(at);
+    if (up === at) throw new Error('the ops folder of quern is missing');
+    at = up;
+  }
+  root = at;
+  return at;
+}
+
+/** Names that stand for files of the package. */
+export const builtinFiles: Readonly<Record<string, string>> = {
+  'quern/formats': 'ops/formats/index.ts',
+  'quern/llama': 'ops/llama.ts',
+};
+
+export function resolveEntry(file: string): string {
+  const shipped = builtinFiles[file];
+  return shipped ? resolve(packageRoot(), shipped) : file;
+}
+
+export class SourceFiles {
+  readonly #host: SourceHost;
+  readonly #texts = new Map<string, string>();
+  readonly #parsed = new Map<string, ts.SourceFile>();
+
+  constructor(host: SourceHost) {
+    this.#host = host;
+  }
+
+  text(path: string): string | undefined {
+    return this.#texts.get(path);
+  }
+
+  dependencies(): Dependency[] {
+    return [...this.#texts].map(([path, text]) => ({ path, sha256: sha256(text) }));
+  }
+
+  /** The parsed file; syntax errors are a CompileError with all of them. */
+  parse(path: string, from: Span = noSpan): ts.SourceFile {
+    const known = this.#parsed.get(path);
+    if (known) return known;
+    let text: string;
+    try {
+      text = this.#host.readFile(path);
+    } catch (e) {
+      const detail = (e as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such file' : (e as Error).message;
+      throw new CompileError([diagnostic('Q1005', from, { path, detail })]);
+    }
+    this.#texts.set(path, text);
+    const api = typescript();
+    const source = api.createSourceFile(path, text, api.ScriptTarget.ES2022, true, api.ScriptKind.TS);
+    const { parseDiagnostics } = source as unknown as { parseDiagnostics: readonly ts.Diagnostic[] };
+    if (parseDiagnostics.length > 0)
+      throw new CompileError(
+        parseDiagnostics.map((d) =>
+          diagnostic('Q1001', { file: path, start: d.start ?? 0, end: (d.start ?? 0) + (d.length ?? 1) }, {
+            detail: api.flattenDiagnosticMessageText(d.messageText, ' '),
+          }),
+        ),
+      );
+    this.#parsed.set(path, source);
+    return source;
+  }
+
+  /** Absolute path of an import, or undefined for the language itself. */
+  resolve(specifier: string, from: string): string | undefined {
+    if (specifier === 'quern') return undefined;
+    if (builtinFiles[specifier]) return resolveEntry(specifier);
+    if (specifier.startsWith('./') || specifier.startsWith('../'))
+      return resolve(dirname(from), specifier.endsWith('.js') ? `${specifier.slice(0, -3)}.ts` : specifier);
+    return fail('Q1005', { path: specifier, detail: 'packages are not read' });
+  }
+}

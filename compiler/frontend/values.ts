@@ -1,0 +1,114 @@
+// What an expression of a kernel file may evaluate to while it is staged: plain TypeScript data that is known
+// at compile time, or a tensor of the IR that is known when the kernel runs.
+import type ts from 'typescript';
+import type { FormatRef } from '../artifact.ts';
+import type { Span } from '../diagnostics/diagnostic.ts';
+import type { Dim } from '../ir/algebra.ts';
+import type { DType } from '../ir/dtype.ts';
+import type { Value } from '../ir/ir.ts';
+import { typeText } from '../ir/ops.ts';
+import type { Env } from './env.ts';
+
+export interface TensorVal {
+  readonly tag: 'tensor';
+  readonly value: Value;
+}
+/** A symbolic integer: a dim of the signature, or arithmetic on dims. */
+export interface DimVal {
+  readonly tag: 'dim';
+  readonly dim: Dim;
+}
+export interface ArrayVal {
+  readonly tag: 'array';
+  readonly items: Val[];
+}
+export interface RecordVal {
+  readonly tag: 'record';
+  readonly fields: Map<string, Val>;
+}
+export interface Closure {
+  readonly tag: 'closure';
+  readonly name: string;
+  readonly node: ts.FunctionLikeDeclaration;
+  readonly env: Env;
+  readonly module: string;
+}
+/** A function of the language: `abs`, `matmul`, `Math.floor`, `[].map`. */
+export interface BuiltinVal {
+  readonly tag: 'builtin';
+  readonly name: string;
+  readonly call: (args: readonly Val[]) => Val;
+}
+/** The name of a dtype: a cast when called, a dtype when passed. */
+export interface DTypeVal {
+  readonly tag: 'dtype';
+  readonly dtype: DType;
+}
+export interface FormatVal {
+  readonly tag: 'format';
+  readonly block: readonly number[];
+  readonly encode: Closure;
+  readonly decode: Closure;
+  readonly row?: Closure;
+  readonly tensor?: Closure;
+  readonly pack?: Closure;
+  readonly unpack?: Closure;
+  readonly span: Span;
+  /** Where others can find it; set when an exported constant or a request names it. */
+  ref?: FormatRef;
+}
+/** A tensor stored in a format: one IR value a field. `shape` is the logical shape. */
+export interface EncodedVal {
+  readonly tag: 'encoded';
+  readonly format: FormatVal;
+  readonly shape: readonly Dim[];
+  readonly fields: ReadonlyMap<string, Value>;
+}
+export interface RangeVal {
+  readonly tag: 'range';
+  readonly start: number | DimVal | TensorVal;
+  readonly end: number | DimVal | TensorVal;
+}
+/** `Math`, or the namespace of `import * as`. */
+export interface NamespaceVal {
+  readonly tag: 'namespace';
+  readonly name: string;
+  readonly members: ReadonlyMap<string, Val>;
+}
+
+export type Tagged =
+  | TensorVal | DimVal | ArrayVal | RecordVal | Closure | BuiltinVal | DTypeVal | FormatVal
+  | EncodedVal | RangeVal | NamespaceVal;
+export type Val = undefined | null | boolean | number | string | Tagged;
+export type Tag = Tagged['tag'];
+
+export const tensorVal = (value: Value): TensorVal => ({ tag: 'tensor', value });
+export const arrayVal = (items: Val[]): ArrayVal => ({ tag: 'array', items });
+export const recordVal = (fields: Map<string, Val> | [string, Val][]): RecordVal => ({
+  tag: 'record', fields: new Map(fields),
+});
+export const dimVal = (dim: Dim): DimVal | number => dim.constant ?? { tag: 'dim', dim };
+
+export function is<T extends Tag>(v: Val, tag: T): v is Extract<Tagged, { tag: T }> {
+  return typeof v === 'object' && v !== null && v.tag === tag;
+}
+
+/** How a diagnostic names a value. */
+export function describeVal(v: Val): string {
+  if (v === undefined || v === null) return String(v);
+  if (typeof v === 'string') return JSON.stringify(v);
+  if (typeof v !== 'object') return `${v}`;
+  switch (v.tag) {
+    case 'tensor': return v.value.type.shape.length ? `a tensor ${typeText(v.value.type)}` : `a run-time scalar ${v.value.type.dtype}`;
+    case 'dim': return `the dim ${v.dim}`;
+    case 'array': return `an array of ${v.items.length}`;
+    case 'record': return `a record { ${[...v.fields.keys()].join(', ')} }`;
+    case 'closure': return `the function ${v.name || '(anonymous)'}`;
+    case 'builtin': return `the builtin ${v.name}`;
+    case 'dtype': return `the dtype ${v.dtype}`;
+    case 'format': return `the format ${v.ref?.name ?? '(unnamed)'}`;
+    case 'encoded': return `an encoded tensor [${v.shape.join(', ')}]`;
+    case 'range': return 'a range';
+    case 'namespace': return `the namespace ${v.name}`;
+  }
+}
