@@ -15,7 +15,13 @@ export interface FormatRef {
   readonly name: string;
   readonly args?: readonly Json[];
 }
-export type Json = null | boolean | number | string | readonly Json[] | { readonly [k: string]: Json };
+export type Json =
+  | null
+  | boolean
+  | number
+  | string
+  | readonly Json[]
+  | { readonly [k: string]: Json };
 
 export interface TensorInfo {
   readonly name: string;
@@ -57,7 +63,12 @@ export interface Manifest {
   readonly dims: readonly string[];
   readonly params: readonly ArgInfo[];
   readonly results: readonly ArgInfo[];
-  readonly constraints: readonly { readonly poly: PolyCode; readonly modulus: number; readonly text: string; readonly reason: string }[];
+  readonly constraints: readonly {
+    readonly poly: PolyCode;
+    readonly modulus: number;
+    readonly text: string;
+    readonly reason: string;
+  }[];
   /** In the order that the entry point takes them; params (fields flattened), results, temps, consts. */
   readonly buffers: readonly BufferInfo[];
   /** Names and schedules of the kernels, in order. */

@@ -48,7 +48,11 @@ export function broadcastStrides(from: readonly number[], to: readonly number[])
 }
 
 /** Offsets of all elements of `shape` in row-major order, for the given strides. */
-export function offsets(shape: readonly number[], strides: readonly number[], base = 0): Int32Array {
+export function offsets(
+  shape: readonly number[],
+  strides: readonly number[],
+  base = 0,
+): Int32Array {
   const out = new Int32Array(count(shape));
   if (out.length === 0) return out;
   out[0] = base;

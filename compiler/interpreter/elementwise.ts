@@ -1,6 +1,15 @@
 // Meaning of the elementwise ops. Operands are first cast to the dtype that the op computes in (that of its
 // result; for comparisons, the promotion of both), then read with broadcasting; storing rounds the result.
-import { type DType, castValue, dtypes, floatOfBits, floatToBits, isFloat, promote, wrapInt } from '../ir/dtype.ts';
+import {
+  type DType,
+  castValue,
+  dtypes,
+  floatOfBits,
+  floatToBits,
+  isFloat,
+  promote,
+  wrapInt,
+} from '../ir/dtype.ts';
 import { binaryMeaning, compareMeaning, unaryMeaning } from '../ir/ops.ts';
 import type { BinaryName, CompareName, UnaryName } from '../ir/ops.ts';
 import {
@@ -31,9 +40,7 @@ function reader(x: Concrete, shape: readonly number[]): Int32Array | undefined {
 }
 
 /** Ops of float results compute in f32 whatever the operand; the others see the operand as it is. */
-export function unary(
-  name: UnaryName, x: Concrete, result: DType, precision: Precision,
-): Concrete {
+export function unary(name: UnaryName, x: Concrete, result: DType, precision: Precision): Concrete {
   const f = unaryMeaning[name];
   const input = result === 'f32' ? widen(x, 'f32', precision) : x.data;
   const out = allocate(result, input.length, precision);
@@ -43,7 +50,12 @@ export function unary(
 
 function zip(
   f: (x: number, y: number, dtype: DType) => number | boolean,
-  a: Concrete, b: Concrete, compute: DType, out: Data, shape: readonly number[], precision: Precision,
+  a: Concrete,
+  b: Concrete,
+  compute: DType,
+  out: Data,
+  shape: readonly number[],
+  precision: Precision,
 ): void {
   const p = widen(a, compute, precision);
   const q = widen(b, compute, precision);
@@ -60,13 +72,16 @@ function zip(
   }
   const ra = reader(a, shape);
   const rb = reader(b, shape);
-  for (let i = 0; i < n; i++)
-    out[i] = +f(p[ra ? ra[i]! : i]!, q[rb ? rb[i]! : i]!, compute);
+  for (let i = 0; i < n; i++) out[i] = +f(p[ra ? ra[i]! : i]!, q[rb ? rb[i]! : i]!, compute);
 }
 
 export function binary(
-  name: BinaryName, a: Concrete, b: Concrete,
-  result: DType, shape: readonly number[], precision: Precision,
+  name: BinaryName,
+  a: Concrete,
+  b: Concrete,
+  result: DType,
+  shape: readonly number[],
+  precision: Precision,
 ): Concrete {
   const data = allocate(result, count(shape), precision);
   zip(binaryMeaning[name], a, b, result, data, shape, precision);
@@ -74,7 +89,11 @@ export function binary(
 }
 
 export function compare(
-  name: CompareName, a: Concrete, b: Concrete, shape: readonly number[], precision: Precision,
+  name: CompareName,
+  a: Concrete,
+  b: Concrete,
+  shape: readonly number[],
+  precision: Precision,
 ): Concrete {
   const data = allocate('bool', count(shape), precision);
   const compute = a.dtype === b.dtype ? a.dtype : promote(a.dtype, b.dtype);
@@ -83,8 +102,12 @@ export function compare(
 }
 
 export function select(
-  c: Concrete, a: Concrete, b: Concrete,
-  result: DType, shape: readonly number[], precision: Precision,
+  c: Concrete,
+  a: Concrete,
+  b: Concrete,
+  result: DType,
+  shape: readonly number[],
+  precision: Precision,
 ): Concrete {
   const data = allocate(result, count(shape), precision);
   const p = widen(a, result, precision);
@@ -124,7 +147,10 @@ function ofBits(to: DType, bits: Uint32Array, precision: Precision): Data {
 
 /** Same bits in another dtype; of another width, the last axis counts little-endian parts. */
 export function bitcast(
-  x: Concrete, to: DType, shape: readonly number[], precision: Precision,
+  x: Concrete,
+  to: DType,
+  shape: readonly number[],
+  precision: Precision,
 ): Concrete {
   const source = bitsOf(x);
   const from = dtypes[x.dtype].bits;

@@ -3,7 +3,14 @@
 import type { Dim } from '../ir/algebra.ts';
 import { castValue, dtypes } from '../ir/dtype.ts';
 import type { Func, Op, Region, Value } from '../ir/ir.ts';
-import type { ArgReduceName, BinaryName, CompareName, OpName, ReduceName, UnaryName } from '../ir/ops.ts';
+import type {
+  ArgReduceName,
+  BinaryName,
+  CompareName,
+  OpName,
+  ReduceName,
+  UnaryName,
+} from '../ir/ops.ts';
 import { type Concrete, type Precision, allocate, count, sameShape } from './concrete.ts';
 import * as elementwise from './elementwise.ts';
 import { argReduce, matmul, reduce } from './reduce.ts';
@@ -25,7 +32,10 @@ export function interpret(
   inputs: readonly Concrete[],
   options: InterpretOptions = {},
 ): Concrete[] {
-  const dims = solveDims(func, inputs.map((x) => x.shape));
+  const dims = solveDims(
+    func,
+    inputs.map((x) => x.shape),
+  );
   func.body.params.forEach((param, i) => {
     const { dtype, data, shape } = inputs[i]!;
     const label = param.name ?? `argument ${i}`;
@@ -76,7 +86,11 @@ class Run {
     });
     for (const op of region.ops) {
       const meaning = meanings[op.name] as Meaning<OpName>;
-      const results = meaning(op, op.operands.map((v) => this.#value(v)), this);
+      const results = meaning(
+        op,
+        op.operands.map((v) => this.#value(v)),
+        this,
+      );
       op.results.forEach((v, i) => {
         this.#values.set(v, results[i]!);
       });
@@ -187,15 +201,48 @@ const meanings: { readonly [K in OpName]: Meaning<K> } = {
   },
   dim: (op, _, run) => [scalar(run.extent(op.attrs.dim))],
 
-  neg: unary, abs: unary, sign: unary, floor: unary, ceil: unary, trunc: unary, round: unary,
-  roundHalfAway: unary, roundHalfUp: unary, sqrt: unary, exp: unary, exp2: unary, log: unary,
-  log2: unary, sin: unary, cos: unary, tanh: unary, not: unary, popcount: unary, exponent: unary,
+  neg: unary,
+  abs: unary,
+  sign: unary,
+  floor: unary,
+  ceil: unary,
+  trunc: unary,
+  round: unary,
+  roundHalfAway: unary,
+  roundHalfUp: unary,
+  sqrt: unary,
+  exp: unary,
+  exp2: unary,
+  log: unary,
+  log2: unary,
+  sin: unary,
+  cos: unary,
+  tanh: unary,
+  not: unary,
+  popcount: unary,
+  exponent: unary,
   isnan: unary,
 
-  add: binary, sub: binary, mul: binary, div: binary, rem: binary, pow: binary, min: binary,
-  max: binary, and: binary, or: binary, xor: binary, shl: binary, shr: binary,
+  add: binary,
+  sub: binary,
+  mul: binary,
+  div: binary,
+  rem: binary,
+  pow: binary,
+  min: binary,
+  max: binary,
+  and: binary,
+  or: binary,
+  xor: binary,
+  shl: binary,
+  shr: binary,
 
-  eq: compare, ne: compare, lt: compare, le: compare, gt: compare, ge: compare,
+  eq: compare,
+  ne: compare,
+  lt: compare,
+  le: compare,
+  gt: compare,
+  ge: compare,
 
   select: (op, [c, a, b], run) => [
     elementwise.select(c!, a!, b!, resultDType(op), resultShape(op, run), run.precision),
@@ -221,8 +268,13 @@ const meanings: { readonly [K in OpName]: Meaning<K> } = {
   gather: (op, [x, indices]) => [views.gather(x!, indices!, axisOf(op, x!))],
   at: (_, [x, ...indices]) => [views.at(x!, indices)],
 
-  sum: reduction, amin: reduction, amax: reduction, any: reduction, all: reduction,
-  argmin: argReduction, argmax: argReduction,
+  sum: reduction,
+  amin: reduction,
+  amax: reduction,
+  any: reduction,
+  all: reduction,
+  argmin: argReduction,
+  argmax: argReduction,
   matmul: (op, [a, b], run) => [matmul(a!, b!, resultShape(op, run), run.precision)],
 
   map: (op, _, run) => mapMeaning(op, run),

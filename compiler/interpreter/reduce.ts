@@ -3,7 +3,15 @@
 // and amax the smallest value of the result's dtype, argmin and argmax 0.
 import { type DType, dtypes, isFloat, promote } from '../ir/dtype.ts';
 import type { ArgReduceName, ReduceName } from '../ir/ops.ts';
-import { type Concrete, type Precision, allocate, broadcastStrides, count, offsets, stridesOf } from './concrete.ts';
+import {
+  type Concrete,
+  type Precision,
+  allocate,
+  broadcastStrides,
+  count,
+  offsets,
+  stridesOf,
+} from './concrete.ts';
 import { widen } from './elementwise.ts';
 
 /** One cell a result: starts, takes in elements with their running number, and gives the value. */
@@ -30,14 +38,21 @@ function split(x: Concrete, axes: readonly number[]): { kept: Int32Array; reduce
   const strides = stridesOf(x.shape);
   const side = (inside: boolean): Int32Array => {
     const on = x.shape.map((_, i) => i).filter((i) => reducedAxes.has(i) === inside);
-    return offsets(on.map((i) => x.shape[i]!), on.map((i) => strides[i]!));
+    return offsets(
+      on.map((i) => x.shape[i]!),
+      on.map((i) => strides[i]!),
+    );
   };
   return { kept: side(false), reduced: side(true) };
 }
 
 export function reduce(
-  name: ReduceName, x: Concrete, axes: readonly number[],
-  result: DType, shape: readonly number[], precision: Precision,
+  name: ReduceName,
+  x: Concrete,
+  axes: readonly number[],
+  result: DType,
+  shape: readonly number[],
+  precision: Precision,
 ): Concrete {
   const { kept, reduced } = split(x, axes);
   const { start, take } = name !== 'sum' ? steps[name] : isFloat(result) ? floatSum : wrappingSum;
@@ -53,7 +68,10 @@ export function reduce(
 
 /** The first of the best, counted in row-major order over the reduced axes; the first NaN if there is one. */
 export function argReduce(
-  name: ArgReduceName, x: Concrete, axes: readonly number[], shape: readonly number[],
+  name: ArgReduceName,
+  x: Concrete,
+  axes: readonly number[],
+  shape: readonly number[],
 ): Concrete {
   const { kept, reduced } = split(x, axes);
   const sign = name === 'argmax' ? 1 : -1;
@@ -77,7 +95,10 @@ export function argReduce(
 }
 
 export function matmul(
-  a: Concrete, b: Concrete, shape: readonly number[], precision: Precision,
+  a: Concrete,
+  b: Concrete,
+  shape: readonly number[],
+  precision: Precision,
 ): Concrete {
   const dtype = promote(a.dtype, b.dtype);
   const p = widen(a, dtype, precision);
@@ -88,7 +109,10 @@ export function matmul(
   const matrices = (x: Concrete): Int32Array => {
     const size = x.shape.at(-2)! * x.shape.at(-1)!;
     const strides = broadcastStrides(x.shape.slice(0, -2), batch);
-    return offsets(batch, strides.map((s) => s * size));
+    return offsets(
+      batch,
+      strides.map((s) => s * size),
+    );
   };
   const pBase = matrices(a);
   const qBase = matrices(b);

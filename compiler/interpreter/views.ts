@@ -24,7 +24,14 @@ export function broadcast(x: Concrete, shape: readonly number[]): Concrete {
 export function transpose(x: Concrete, perm: readonly number[]): Concrete {
   const strides = stridesOf(x.shape);
   const shape = perm.map((p) => x.shape[p]!);
-  return pick(x, shape, offsets(shape, perm.map((p) => strides[p]!)));
+  return pick(
+    x,
+    shape,
+    offsets(
+      shape,
+      perm.map((p) => strides[p]!),
+    ),
+  );
 }
 
 export function slice(x: Concrete, axis: number, start: number, size: number): Concrete {
@@ -49,8 +56,11 @@ function place(x: Concrete, out: Concrete, axis: number, low: number): void {
 }
 
 export function concat(
-  xs: readonly Concrete[], axis: number,
-  dtype: DType, shape: readonly number[], precision: Precision,
+  xs: readonly Concrete[],
+  axis: number,
+  dtype: DType,
+  shape: readonly number[],
+  precision: Precision,
 ): Concrete {
   const out = { dtype, shape, data: allocate(dtype, count(shape), precision) };
   let low = 0;
@@ -63,7 +73,12 @@ export function concat(
 
 /** Negative padding cuts elements off. */
 export function pad(
-  x: Concrete, fill: Concrete, axis: number, low: number, high: number, precision: Precision,
+  x: Concrete,
+  fill: Concrete,
+  axis: number,
+  low: number,
+  high: number,
+  precision: Precision,
 ): Concrete {
   const shape = x.shape.map((n, i) => (i === axis ? n + low + high : n));
   if (shape[axis]! < 0) throw new Error(`pad cuts ${-low - high} off an axis of ${x.shape[axis]}`);

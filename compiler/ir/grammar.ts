@@ -44,9 +44,25 @@ const [FuncWord, Require, Param, Encoded, Return, Yield] = [
 
 const tokens = [
   ...polyTokens.first,
-  ValueName, Text, Colon, Comma, Percent, Equals, Assign, Less, Greater,
-  LBracket, RBracket, LBrace, RBrace,
-  FuncWord, Require, Param, Encoded, Return, Yield,
+  ValueName,
+  Text,
+  Colon,
+  Comma,
+  Percent,
+  Equals,
+  Assign,
+  Less,
+  Greater,
+  LBracket,
+  RBracket,
+  LBrace,
+  RBrace,
+  FuncWord,
+  Require,
+  Param,
+  Encoded,
+  Return,
+  Yield,
   ...polyTokens.last,
 ];
 
@@ -292,7 +308,10 @@ class IrGrammar extends PolyGrammar {
         },
         { GATE: () => kind === 'dims', ALT: () => this.SUBRULE(this.shape) },
         { GATE: () => kind === 'dim', ALT: () => this.SUBRULE(this.poly) },
-        { GATE: () => kind === 'numbers' || kind === 'ints', ALT: () => this.SUBRULE(this.numbers) },
+        {
+          GATE: () => kind === 'numbers' || kind === 'ints',
+          ALT: () => this.SUBRULE(this.numbers),
+        },
         {
           GATE: () => kind === 'flag',
           ALT: () => {

@@ -136,7 +136,12 @@ export function readAll<P extends PolyGrammar, T>(
 ): T {
   const { tokens, errors } = lexer.tokenize(text);
   const [bad] = errors;
-  if (bad) throw new TextError(`unexpected ${JSON.stringify(text[bad.offset])}`, bad.line ?? 1, bad.column ?? 1);
+  if (bad)
+    throw new TextError(
+      `unexpected ${JSON.stringify(text[bad.offset])}`,
+      bad.line ?? 1,
+      bad.column ?? 1,
+    );
   parser.input = tokens;
   const value = rule(parser);
   const [problem] = parser.errors;

@@ -38,11 +38,17 @@ class FuncReader {
 
   func(node: FuncNode): Func {
     const params = node.params.map((p) =>
-      signature(p, p.values.map((v) => this.#define(v))),
+      signature(
+        p,
+        p.values.map((v) => this.#define(v)),
+      ),
     );
     const body = node.ops.map((op) => this.#op(op));
     const results = node.results.map((r) =>
-      signature(r, r.values.map((t) => this.#use(t))),
+      signature(
+        r,
+        r.values.map((t) => this.#use(t)),
+      ),
     );
     return {
       name: labelText(node.name),
@@ -121,7 +127,14 @@ function signature(
   const name = labelText(label);
   if (!encoded) return { kind: 'tensor', name, values: [values[0]!] };
   const { format, shape, fields } = encoded;
-  return { kind: 'encoded', name, format: labelText(format), shape, fields: fields.map(labelText), values };
+  return {
+    kind: 'encoded',
+    name,
+    format: labelText(format),
+    shape,
+    fields: fields.map(labelText),
+    values,
+  };
 }
 
 function attributes(node: OpNode, type: TensorType): OpAttrs[OpName] {
@@ -142,13 +155,21 @@ function attributes(node: OpNode, type: TensorType): OpAttrs[OpName] {
 }
 
 function checkTypes(
-  node: OpNode, name: OpName, operands: readonly Value[], attrs: OpAttrs[OpName],
-  regions: readonly Region[], results: readonly Value[],
+  node: OpNode,
+  name: OpName,
+  operands: readonly Value[],
+  attrs: OpAttrs[OpName],
+  regions: readonly Region[],
+  results: readonly Value[],
 ): void {
   let types: readonly TensorType[];
   try {
     const rule = ops[name].type as TypeRule<OpName>;
-    types = rule(operands.map((v) => v.type), attrs, regions);
+    types = rule(
+      operands.map((v) => v.type),
+      attrs,
+      regions,
+    );
   } catch (e) {
     if (!(e instanceof RuleError)) throw e;
     const { message, found } = diagnostic(e.code, noSpan, e.facts);

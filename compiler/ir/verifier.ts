@@ -17,9 +17,21 @@ export interface Problem {
 export const operandCounts: { readonly [K in OpName]: readonly [number, number] } = (() => {
   const byKind = { leaf: 0, unary: 1, binary: 2, compare: 2, reduce: 1, contract: 2 } as const;
   const others = {
-    select: [3, 3], cast: [1, 1], bitcast: [1, 1], broadcast: [1, 1], reshape: [1, 1],
-    transpose: [1, 1], slice: [1, 1], concat: [1, Infinity], pad: [2, 2], gather: [2, 2],
-    at: [1, Infinity], map: [0, 0], for: [0, Infinity], while: [0, Infinity], if: [1, 1],
+    select: [3, 3],
+    cast: [1, 1],
+    bitcast: [1, 1],
+    broadcast: [1, 1],
+    reshape: [1, 1],
+    transpose: [1, 1],
+    slice: [1, 1],
+    concat: [1, Infinity],
+    pad: [2, 2],
+    gather: [2, 2],
+    at: [1, Infinity],
+    map: [0, 0],
+    for: [0, Infinity],
+    while: [0, Infinity],
+    if: [1, 1],
     kernel: [0, 0],
   } as const;
   const count = (name: OpName): readonly [number, number] => {
@@ -191,12 +203,17 @@ function* shapeOfRegions(op: Op): Generator<string> {
     case 'map': {
       const { dims } = op.attrs as { dims: readonly unknown[] };
       const index: TensorType = { dtype: 'i32', shape: [] };
-      yield* carries(params[0]!, dims.map(() => index), 'the parameters of the region');
+      yield* carries(
+        params[0]!,
+        dims.map(() => index),
+        'the parameters of the region',
+      );
       break;
     }
     case 'for': {
       const counted = (op.attrs as { extent?: unknown }).extent !== undefined;
-      if (!counted && !scalarIndex(operands[0])) yield 'for: the trip count is not an integer scalar';
+      if (!counted && !scalarIndex(operands[0]))
+        yield 'for: the trip count is not an integer scalar';
       const carried = counted ? operands : operands.slice(1);
       const index: TensorType = { dtype: 'i32', shape: [] };
       yield* carries(params[0]!, [index, ...carried], 'the parameters of the region');

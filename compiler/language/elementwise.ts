@@ -1,7 +1,7 @@
 // Elementwise functions: one result an element, the shape of the operand. As everywhere, operands widen first
 // (small floats to f32, integers below 32 bits to i32), so no result is narrower than 32 bits.
 import { builtin } from './builtin.ts';
-import type { DType, Dim, Mask, Tensor, Widened } from './types.ts';
+import type { DType, Dim, Tensor, Widened } from './types.ts';
 
 /** Keeps the shape; the dtype widens. */
 // biome-ignore lint/suspicious/noExplicitAny: what tsc does not know fits everywhere
@@ -49,10 +49,8 @@ export const popcount: Into<'i32'> = builtin('popcount');
 /** floor(log2 |x|), exact, as i32; -150 for zero, 128 for Inf and NaN. `exponent(0.75)` is -1. */
 export const exponent: Into<'i32'> = builtin('exponent');
 
-/** Whether x is NaN, elementwise. `isnan(x) ? 0 : x` */
-// biome-ignore lint/suspicious/noExplicitAny: what tsc does not know fits everywhere
-export const isnan: <S extends readonly Dim[] = any>(x: Tensor<any, S>) => Mask<S> =
-  builtin('isnan');
+/** Whether x is NaN, elementwise: a mask. `isnan(x) ? 0 : x` */
+export const isnan: (x: Tensor) => boolean = builtin('isnan');
 
 /** The smaller of two, elementwise with broadcasting; NaN if either is NaN. (`amin` reduces.) `min(x, 7)` */
 export const min: (a: Tensor, b: Tensor) => Tensor = builtin('min');

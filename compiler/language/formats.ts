@@ -1,17 +1,7 @@
 // Formats: how blocks of a tensor become fields, and back. A format is written once, as two functions; storage,
 // fused kernels and byte layouts follow from it.
 import { builtin } from './builtin.ts';
-import type {
-  DType,
-  Dim,
-  Encoded,
-  FieldRecord,
-  Fields,
-  Format,
-  Mask,
-  Operand,
-  Tensor,
-} from './types.ts';
+import type { DType, Dim, Encoded, FieldRecord, Fields, Format, Operand, Tensor } from './types.ts';
 
 /** Elements of the last axis, or of the last two. */
 export type Block = number | readonly [number, number];
@@ -22,7 +12,7 @@ type BlockShape<B> = B extends number
     : readonly Dim[];
 
 /** The fields as they are read back: what was stored, after its cast. */
-type Stored<R> = { readonly [K in keyof R]: R[K] extends boolean ? Mask : R[K] };
+type Stored<R> = { readonly [K in keyof R]: R[K] extends boolean ? boolean : R[K] };
 /** What `pack` gives, seen from `unpack`: bytes, or a record of byte-exact arrays. */
 type Packed<P> = P extends number ? Tensor<'u8'> : P;
 

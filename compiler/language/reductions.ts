@@ -1,7 +1,7 @@
 // Reductions: they remove the axes they name (or keep them as 1), and without an axis reduce all of them to a
 // scalar. Axes count from 0; negative ones from the end. Sums of integers are i32 and wrap; floats sum as f32.
 import { builtin } from './builtin.ts';
-import type { DType, Dim, Mask, Operand, Tensor, Widened } from './types.ts';
+import type { DType, Dim, Operand, Tensor, Widened } from './types.ts';
 
 /** One axis or several. */
 export type Axis = number | readonly number[];
@@ -24,10 +24,11 @@ interface FloatReduction {
   (x: Operand): Tensor<'f32', []>;
   (x: Operand, axis: Axis | undefined, options?: ReduceOptions): Tensor<'f32'>;
 }
-interface TruthReduction {
-  (x: Operand<'bool'>): Mask<[]>;
-  (x: Operand<'bool'>, axis: Axis | undefined, options?: ReduceOptions): Mask;
-}
+type TruthReduction = (
+  x: Operand<'bool'>,
+  axis?: Axis | undefined,
+  options?: ReduceOptions,
+) => boolean;
 interface IndexReduction {
   <S extends readonly Dim[] = Any>(x: Tensor<Any, S>): Tensor<'i32', []>;
   (x: Tensor, axis: number): Tensor<'i32'>;
@@ -41,9 +42,9 @@ export const mean: FloatReduction = builtin('mean');
 export const amin: Reduction = builtin('amin');
 /** Largest element along the axes; NaN if any is NaN. `amax(abs(x))` */
 export const amax: Reduction = builtin('amax');
-/** Whether any element is true. `if (any(isnan(x))) …` */
+/** Whether any element is true: a mask. `if (any(isnan(x))) …` */
 export const any: TruthReduction = builtin('any');
-/** Whether every element is true. `all(x >= 0, 1)` */
+/** Whether every element is true: a mask. `all(x >= 0, 1)` */
 export const all: TruthReduction = builtin('all');
 /**
  * Index of the smallest element along one axis, i32; the first on ties, the first NaN if there is one.

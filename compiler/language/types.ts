@@ -40,15 +40,13 @@ export type Tensor<D extends DType = Unknown, S extends readonly Dim[] = Unknown
 /** A single f32 that is known when the kernel runs. (A parameter of type `number` is a constant.) */
 export type Scalar = Tensor<'f32', []>;
 
-/** What comparisons give: a tensor of bool that TypeScript takes for a boolean. `bool(mask)` stores it. */
-export type Mask<S extends readonly Dim[] = Unknown> = boolean & {
-  readonly [brand]?: { d: 'bool'; s: S };
-};
-
-/** An operand that may be a mask: `any(x > 0)`, `sum(x > 0)`, `f32(x > 0)`. */
+/**
+ * An operand that may also be a mask, which is what comparisons give and what TypeScript takes for a boolean:
+ * `any(x > 0)`, `sum(x > 0)`, `f32(x > 0)`. `bool(x > 0)` makes it a Tensor<bool>.
+ */
 export type Operand<D extends DType = Unknown, S extends readonly Dim[] = Unknown> =
   | Tensor<D, S>
-  | Mask<S>;
+  | boolean;
 
 /** A record of field tensors, as `encode` returns it. */
 export type FieldRecord = { readonly [name: string]: number | boolean };

@@ -32,8 +32,8 @@ export interface Var {
 
 export type ReduceOp = 'add' | 'min' | 'max' | 'and' | 'or';
 
-export type Expr = { readonly type: VType } & (
-  /** A literal, in every lane. */
+export type Expr = { readonly type: VType } & /** A literal, in every lane. */
+(
   | { readonly kind: 'const'; readonly value: number }
   /** 0, 1, ..., lanes-1 as i32. */
   | { readonly kind: 'lanes' }
@@ -82,14 +82,35 @@ export type Stmt =
    * parallel: iterations are independent.
    */
   | {
-      readonly kind: 'for'; readonly var: Var; readonly start: Expr; readonly end: Expr;
-      readonly step: number; readonly parallel: boolean; readonly body: readonly Stmt[];
+      readonly kind: 'for';
+      readonly var: Var;
+      readonly start: Expr;
+      readonly end: Expr;
+      readonly step: number;
+      readonly parallel: boolean;
+      readonly body: readonly Stmt[];
     }
   /** Runs `header`, stops when `cond` is false, runs `body`, and again. */
-  | { readonly kind: 'while'; readonly header: readonly Stmt[]; readonly cond: Expr; readonly body: readonly Stmt[] }
-  | { readonly kind: 'if'; readonly cond: Expr; readonly then: readonly Stmt[]; readonly else: readonly Stmt[] }
+  | {
+      readonly kind: 'while';
+      readonly header: readonly Stmt[];
+      readonly cond: Expr;
+      readonly body: readonly Stmt[];
+    }
+  | {
+      readonly kind: 'if';
+      readonly cond: Expr;
+      readonly then: readonly Stmt[];
+      readonly else: readonly Stmt[];
+    }
   /** Elements index .. index+lanes-1; the value is f32/i32/u32/bool and is rounded or wrapped into the dtype. */
-  | { readonly kind: 'store'; readonly buffer: Buffer; readonly index: Expr; readonly value: Expr; readonly align: number };
+  | {
+      readonly kind: 'store';
+      readonly buffer: Buffer;
+      readonly index: Expr;
+      readonly value: Expr;
+      readonly align: number;
+    };
 
 /** One fused group of the tensor IR. */
 export interface Kernel {
@@ -118,15 +139,24 @@ const same = (a: Expr, b: Expr): VType => {
 export const typeName = (t: VType): string => (t.lanes === 1 ? t.scalar : `${t.scalar}x${t.lanes}`);
 
 export const constant = (value: number, scalar: Scalar, lanes = 1): Expr => ({
-  kind: 'const', type: vtype(scalar, lanes), value,
+  kind: 'const',
+  type: vtype(scalar, lanes),
+  value,
 });
 export const i32 = (value: number): Expr => constant(value, 'i32');
 export const laneIds = (lanes: number): Expr => ({ kind: 'lanes', type: vtype('i32', lanes) });
 export const variable = (v: Var): Expr => ({ kind: 'var', type: v.type, var: v });
 export const dimExpr = (name: string): Expr => ({ kind: 'dim', type: vtype('i32'), name });
 export const unary = (op: UnaryName, a: Expr): Expr => ({
-  kind: 'unary', op, a,
-  type: op === 'isnan' ? vtype('bool', a.type.lanes) : op === 'exponent' || op === 'popcount' ? vtype('i32', a.type.lanes) : a.type,
+  kind: 'unary',
+  op,
+  a,
+  type:
+    op === 'isnan'
+      ? vtype('bool', a.type.lanes)
+      : op === 'exponent' || op === 'popcount'
+        ? vtype('i32', a.type.lanes)
+        : a.type,
 });
 export const binary = (op: BinaryName, a: Expr, b: Expr): Expr => {
   const type = same(a, b);
@@ -147,11 +177,16 @@ export const binary = (op: BinaryName, a: Expr, b: Expr): Expr => {
   return { kind: 'binary', op, a, b, type };
 };
 export const compare = (op: CompareName, a: Expr, b: Expr): Expr => ({
-  kind: 'compare', op, a, b, type: vtype('bool', same(a, b).lanes),
+  kind: 'compare',
+  op,
+  a,
+  b,
+  type: vtype('bool', same(a, b).lanes),
 });
 export const select = (c: Expr, a: Expr, b: Expr): Expr => {
   const type = same(a, b);
-  if (c.type.scalar !== 'bool' || c.type.lanes !== type.lanes) throw new TypeError('loop IR: select');
+  if (c.type.scalar !== 'bool' || c.type.lanes !== type.lanes)
+    throw new TypeError('loop IR: select');
   if (c.kind === 'const') return c.value ? a : b;
   return { kind: 'select', c, a, b, type };
 };
@@ -164,10 +199,16 @@ export const bits = (a: Expr, scalar: Scalar): Expr =>
 export const roundTo = (dtype: DType, a: Expr): Expr =>
   dtype === 'f32' ? a : { kind: 'round', dtype, a, type: a.type };
 export const encodeBits = (dtype: DType, a: Expr): Expr => ({
-  kind: 'encode', dtype, a, type: vtype('i32', a.type.lanes),
+  kind: 'encode',
+  dtype,
+  a,
+  type: vtype('i32', a.type.lanes),
 });
 export const decodeBits = (dtype: DType, a: Expr): Expr => ({
-  kind: 'decode', dtype, a, type: vtype('f32', a.type.lanes),
+  kind: 'decode',
+  dtype,
+  a,
+  type: vtype('f32', a.type.lanes),
 });
 export const splat = (a: Expr, lanes: number): Expr => {
   if (a.type.lanes === lanes) return a;
@@ -178,24 +219,44 @@ export const splat = (a: Expr, lanes: number): Expr => {
 export const extract = (a: Expr, lane: number): Expr =>
   a.kind === 'build' ? a.parts[lane]! : { kind: 'extract', a, lane, type: vtype(a.type.scalar) };
 export const build = (parts: readonly Expr[]): Expr =>
-  parts.length === 1 ? parts[0]! : { kind: 'build', parts, type: vtype(parts[0]!.type.scalar, parts.length) };
+  parts.length === 1
+    ? parts[0]!
+    : { kind: 'build', parts, type: vtype(parts[0]!.type.scalar, parts.length) };
 export const reduce = (op: ReduceOp, a: Expr): Expr =>
   a.type.lanes === 1 ? a : { kind: 'reduce', op, a, type: vtype(a.type.scalar) };
 export const load = (buffer: Buffer, index: Expr, lanes: number, align: number): Expr => ({
-  kind: 'load', buffer, index, align, type: vtype(scalarOf(buffer.dtype), lanes),
+  kind: 'load',
+  buffer,
+  index,
+  align,
+  type: vtype(scalarOf(buffer.dtype), lanes),
 });
 export const gather = (buffer: Buffer, index: Expr): Expr => ({
-  kind: 'gather', buffer, index, type: vtype(scalarOf(buffer.dtype), index.type.lanes),
+  kind: 'gather',
+  buffer,
+  index,
+  type: vtype(scalarOf(buffer.dtype), index.type.lanes),
 });
 
 /** Direct operands of an expression. */
 export function operands(e: Expr): readonly Expr[] {
   switch (e.kind) {
-    case 'const': case 'lanes': case 'var': case 'dim': return [];
-    case 'binary': case 'compare': return [e.a, e.b];
-    case 'select': return [e.c, e.a, e.b];
-    case 'build': return e.parts;
-    case 'load': case 'gather': return [e.index];
-    default: return [e.a];
+    case 'const':
+    case 'lanes':
+    case 'var':
+    case 'dim':
+      return [];
+    case 'binary':
+    case 'compare':
+      return [e.a, e.b];
+    case 'select':
+      return [e.c, e.a, e.b];
+    case 'build':
+      return e.parts;
+    case 'load':
+    case 'gather':
+      return [e.index];
+    default:
+      return [e.a];
   }
 }

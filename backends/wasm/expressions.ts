@@ -1,0 +1,228 @@
+// Expressions: scalars as one value, vectors chunk by chunk, so that a long chain over a long vector keeps few
+// registers live. Bool vectors are lane masks (all ones or zero); bool scalars are 0 or 1.
+import { CompileError, diagnostic, noSpan } from '../../compiler/diagnostics/diagnostic.ts';
+import type { Scalar } from '../../compiler/ir/dtype.ts';
+import type { Expr, ExprOf } from '../../compiler/loops/loops.ts';
+import { place } from './addresses.ts';
+import type { Ref } from './binaryen.ts';
+import { type Frame, chunksOf } from './frame.ts';
+import { binaryRows, compareRef, unaryRows, uniformShifts } from './instructions.ts';
+import { gatherLanes, loadChunk, loadScalar } from './loads.ts';
+
+function row<T>(table: Readonly<Record<string, T>>, key: string): T {
+  const found = table[key];
+  if (!found) throw fault(`the wasm backend has no row for ${key}`);
+  return found;
+}
+export const fault = (detail: string): CompileError =>
+  new CompileError([diagnostic('Q9001', noSpan, { detail })]);
+
+// ---- scalars ----
+
+export function scalar(f: Frame, e: Expr): Ref {
+  const { m } = f;
+  const sub = (x: Expr): Ref => scalar(f, x);
+  switch (e.kind) {
+    case 'const': return scalarConst(f, e.value, e.type.scalar);
+    case 'lanes': return m.i32.const(0);
+    case 'var': return f.getVar(e.var, 0);
+    case 'dim': return f.dim(e.name);
+    case 'unary': return row(unaryRows, `${e.op}.${e.a.type.scalar}`).scalar(f, sub(e.a));
+    case 'binary': {
+      const [a, b] = [sub(e.a), sub(e.b)];
+      return row(binaryRows, `${e.op}.${e.type.scalar}`).scalar(f, a, b);
+    }
+    case 'compare': {
+      const [a, b] = [sub(e.a), sub(e.b)];
+      return compareRef(f, e.op, e.a.type.scalar, 1, a, b);
+    }
+    case 'select': {
+      const [a, b, c] = [sub(e.a), sub(e.b), sub(e.c)];
+      return m.select(c, a, b);
+    }
+    case 'convert': return convertScalar(f, sub(e.a), e.a.type.scalar, e.type.scalar);
+    case 'bits': {
+      const [from, to] = [e.a.type.scalar, e.type.scalar];
+      if (from === 'f32') return m.i32.reinterpret(sub(e.a));
+      return to === 'f32' ? m.f32.reinterpret(sub(e.a)) : sub(e.a);
+    }
+    case 'splat': return sub(e.a);
+    case 'extract': return extractLane(f, e.type.scalar, chunk(f, e.a, e.lane >> 2), e.lane % 4);
+    case 'reduce': return reduceVector(f, e);
+    case 'load': return loadScalar(f, sub, e);
+    case 'gather': case 'build': case 'round': case 'encode': case 'decode':
+      throw fault(`scalar ${e.kind} reached the wasm backend`);
+  }
+}
+
+function scalarConst({ m }: Frame, value: number, type: Scalar): Ref {
+  if (type === 'f32') return m.f32.const(value);
+  return m.i32.const(type === 'bool' ? (value ? 1 : 0) : value | 0);
+}
+
+function convertScalar({ m }: Frame, a: Ref, from: Scalar, to: Scalar): Ref {
+  if (from === 'f32') {
+    if (to === 'i32') return m.i32.trunc_s_sat.f32(a);
+    if (to === 'u32') return m.i32.trunc_u_sat.f32(a);
+    return m.f32.ne(a, m.f32.const(0));
+  }
+  if (to === 'f32') return from === 'i32' ? m.f32.convert_s.i32(a) : m.f32.convert_u.i32(a);
+  return to === 'bool' ? m.i32.ne(a, m.i32.const(0)) : a;
+}
+
+function extractLane({ m }: Frame, type: Scalar, v: Ref, lane: number): Ref {
+  if (type === 'f32') return m.f32x4.extract_lane(v, lane);
+  const x = m.i32x4.extract_lane(v, lane);
+  return type === 'bool' ? m.i32.and(x, m.i32.const(1)) : x;
+}
+
+// ---- vectors ----
+
+/** Lanes 4c .. 4c+3. */
+export function chunk(f: Frame, e: Expr, c: number): Ref {
+  const sub = (x: Expr): Ref => chunk(f, x, c);
+  switch (e.kind) {
+    case 'const': return vectorConst(f, new Array<number>(4).fill(e.value), e.type.scalar);
+    case 'lanes': return f.vectorI32([0, 1, 2, 3].map((i) => 4 * c + i));
+    case 'var': return f.getVar(e.var, c);
+    case 'unary': return row(unaryRows, `${e.op}.${e.a.type.scalar}`).vector(f, sub(e.a));
+    case 'binary': return binaryChunk(f, e, c);
+    case 'compare': {
+      const [a, b] = [sub(e.a), sub(e.b)];
+      return compareRef(f, e.op, e.a.type.scalar, 4, a, b);
+    }
+    case 'select': return selectChunk(f, e, c);
+    case 'convert': return convertChunk(f, sub(e.a), e.a.type.scalar, e.type.scalar);
+    case 'bits': return sub(e.a);
+    case 'splat': {
+      if (chunksOf(e.type.lanes) === 1) return splatRef(f, e);
+      return f.once(e, 0, f.types.v128, () => splatRef(f, e));
+    }
+    case 'build': return buildChunk(f, e, c);
+    case 'load': return loadChunk(f, (x) => scalar(f, x), e, c);
+    case 'gather': {
+      const count = Math.min(4, e.type.lanes - 4 * c);
+      return gatherLanes(f, e.buffer, chunk(f, e.index, c), count);
+    }
+    case 'dim': case 'extract': case 'reduce': case 'round': case 'encode': case 'decode':
+      throw fault(`vector ${e.kind} reached the wasm backend`);
+  }
+}
+
+function vectorConst(f: Frame, lanes: readonly number[], type: Scalar): Ref {
+  if (type === 'f32') return f.vectorF32(lanes);
+  return f.vectorI32(lanes.map((x) => (type === 'bool' ? (x ? -1 : 0) : x | 0)));
+}
+
+function splatRef(f: Frame, e: ExprOf<'splat'>): Ref {
+  const { m } = f;
+  const type = e.type.scalar;
+  if (e.a.kind === 'load' && (e.a.buffer.dtype === type)) {
+    const { ptr, offset } = place(f, (x) => scalar(f, x), e.a.buffer, e.a.index);
+    return m.v128.load32_splat(offset, 4, ptr);
+  }
+  const a = scalar(f, e.a);
+  if (type === 'f32') return m.f32x4.splat(a);
+  return m.i32x4.splat(type === 'bool' ? m.i32.sub(m.i32.const(0), a) : a);
+}
+
+/** The one count of a shift, if all lanes share it. */
+function uniformCount(f: Frame, e: Expr): Ref | undefined {
+  if (e.kind === 'const') return f.m.i32.const(e.value | 0);
+  return e.kind === 'splat' ? scalar(f, e.a) : undefined;
+}
+
+function binaryChunk(f: Frame, e: ExprOf<'binary'>, c: number): Ref {
+  const key = `${e.op}.${e.type.scalar}`;
+  const a = chunk(f, e.a, c);
+  if (key in uniformShifts) {
+    const count = uniformCount(f, e.b);
+    if (count !== undefined) return uniformShifts[key as keyof typeof uniformShifts](f.m, a, count);
+  }
+  return row(binaryRows, key).vector(f, a, chunk(f, e.b, c));
+}
+
+/** A zero on either side makes a choice an `and`. */
+function selectChunk(f: Frame, e: ExprOf<'select'>, c: number): Ref {
+  const { v128 } = f.m;
+  const isZero = (x: Expr): boolean => x.kind === 'const' && Object.is(x.value, 0);
+  if (isZero(e.b)) {
+    const a = chunk(f, e.a, c);
+    return v128.and(a, chunk(f, e.c, c));
+  }
+  if (isZero(e.a)) {
+    const b = chunk(f, e.b, c);
+    return v128.andnot(b, chunk(f, e.c, c));
+  }
+  const [a, b] = [chunk(f, e.a, c), chunk(f, e.b, c)];
+  return v128.bitselect(a, b, chunk(f, e.c, c));
+}
+
+function convertChunk(f: Frame, a: Ref, from: Scalar, to: Scalar): Ref {
+  const { m } = f;
+  const zero = (): Ref => m.v128.const(new Array<number>(16).fill(0));
+  if (from === 'bool') {
+    if (to === 'f32') return m.v128.and(a, f.vectorF32([1, 1, 1, 1]));
+    return m.i32x4.neg(a);
+  }
+  if (from === 'f32') {
+    if (to === 'i32') return m.i32x4.trunc_sat_f32x4_s(a);
+    return to === 'u32' ? m.i32x4.trunc_sat_f32x4_u(a) : m.f32x4.ne(a, zero());
+  }
+  if (to === 'f32') return from === 'i32' ? m.f32x4.convert_i32x4_s(a) : m.f32x4.convert_i32x4_u(a);
+  return to === 'bool' ? m.i32x4.ne(a, zero()) : a;
+}
+
+function buildChunk(f: Frame, e: ExprOf<'build'>, c: number): Ref {
+  const { m } = f;
+  const type = e.type.scalar;
+  const parts = e.parts.slice(4 * c, 4 * c + 4);
+  const values = parts.map((p) => (p.kind === 'const' ? p.value : undefined));
+  if (values.every((v) => v !== undefined)) {
+    const lanes = [0, 1, 2, 3].map((i) => values[i] ?? 0);
+    return vectorConst(f, lanes, type);
+  }
+  const lane = (p: Expr): Ref => {
+    const x = scalar(f, p);
+    return type === 'bool' ? m.i32.sub(m.i32.const(0), x) : x;
+  };
+  const shape = type === 'f32' ? m.f32x4 : m.i32x4;
+  // Constants go in first, all at once.
+  const known = values.some((v) => v !== undefined);
+  let out = known
+    ? vectorConst(f, [0, 1, 2, 3].map((i) => values[i] ?? 0), type)
+    : shape.splat(lane(parts[0]!));
+  parts.forEach((p, i) => {
+    if (values[i] === undefined && (known || i > 0)) out = shape.replace_lane(out, i, lane(p));
+  });
+  return out;
+}
+
+// ---- reductions ----
+
+/** In halves, as reduceLanes of the evaluator: chunk i meets chunk i + n/2, then lanes likewise. */
+function reduceVector(f: Frame, e: ExprOf<'reduce'>): Ref {
+  const { m, types } = f;
+  const type = e.a.type.scalar;
+  const combine = row(binaryRows, `${e.op}.${type}`);
+  const chunks = chunksOf(e.a.type.lanes);
+  const halves = (first: number, step: number): Ref => {
+    // Chunks first, first + step, first + 2 step, ... in the order of halving.
+    if (step >= chunks) return chunk(f, e.a, first);
+    const a = halves(first, step * 2);
+    return combine.vector(f, a, halves(first + step, step * 2));
+  };
+  const whole = halves(0, 1);
+  if (type === 'bool' && e.a.type.lanes > 2)
+    return e.op === 'or' ? m.v128.any_true(whole) : m.i32x4.all_true(whole);
+  const [all, again] = f.twice(whole, types.v128);
+  const lane = (v: Ref, i: number): Ref => extractLane(f, type, v, i);
+  if (e.a.type.lanes === 2) {
+    const x = lane(all, 0);
+    return combine.scalar(f, x, lane(again(), 1));
+  }
+  const swapped = m.i8x16.shuffle(all, again(), [8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7]);
+  const [pair, pairAgain] = f.twice(combine.vector(f, swapped, again()), types.v128);
+  const x = lane(pair, 0);
+  return combine.scalar(f, x, lane(pairAgain(), 1));
+}

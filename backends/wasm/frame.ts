@@ -1,0 +1,166 @@
+// State of one wasm function under construction: its locals, the locals of each loop IR variable, and values
+// kept for reuse. binaryen nodes are trees that may be used once, so whatever is needed twice goes through a local.
+// Nodes must be made in the order in which they run: a `tee` comes before its `get`.
+import type { Buffer, Expr, Program, Var } from '../../compiler/loops/loops.ts';
+import type { Binaryen, Module, Ref, WasmType } from './binaryen.ts';
+
+/** Vectors are cut into v128 values of four 32-bit lanes; the last may be half used. */
+export const chunksOf = (lanes: number): number => (lanes === 1 ? 1 : Math.ceil(lanes / 4));
+
+/** Values that hold while a straight run of statements executes. */
+interface Region {
+  readonly addresses: Map<string, number>;
+}
+
+export class Frame {
+  readonly m: Module;
+  readonly types: { readonly i32: WasmType; readonly i64: WasmType; readonly f32: WasmType; readonly v128: WasmType };
+  /** Loops around the code that is being emitted. */
+  loopDepth = 0;
+  readonly #params: ReadonlyMap<string, number>;
+  readonly #paramCount: number;
+  readonly #locals: WasmType[] = [];
+  readonly #vars = new Map<number, readonly number[]>();
+  readonly #nonNegative = new Set<number>();
+  readonly #constants = new Map<string, { local: number; bytes: readonly number[] }>();
+  #shared = new Map<Expr, Map<number, number>>();
+  #regions: Region[] = [];
+  #labels = 0;
+
+  constructor(b: Binaryen, m: Module, program: Program) {
+    this.m = m;
+    this.types = { i32: b.i32, i64: b.i64, f32: b.f32, v128: b.v128 };
+    const names = paramNames(program);
+    this.#params = new Map(names.map((n, i) => [n, i]));
+    this.#paramCount = names.length;
+  }
+
+  // ---- locals ----
+
+  local(type: WasmType): number {
+    this.#locals.push(type);
+    return this.#paramCount + this.#locals.length - 1;
+  }
+  get localTypes(): readonly WasmType[] {
+    return this.#locals;
+  }
+  label(): string {
+    return `l${this.#labels++}`;
+  }
+
+  /** A value now, and again later: the first goes where it runs first. */
+  twice(value: Ref, type: WasmType): readonly [first: Ref, again: () => Ref] {
+    const at = this.local(type);
+    return [this.m.local.tee(at, value, type), () => this.m.local.get(at, type)];
+  }
+
+  base(buffer: Buffer): Ref {
+    return this.m.local.get(this.#params.get(bufferParam(buffer))!, this.types.i32);
+  }
+  dim(name: string): Ref {
+    return this.m.local.get(this.#params.get(dimParam(name))!, this.types.i32);
+  }
+
+  // ---- loop IR variables ----
+
+  typeOf(v: { readonly scalar: string; readonly lanes: number }): WasmType {
+    if (v.lanes > 1) return this.types.v128;
+    return v.scalar === 'f32' ? this.types.f32 : this.types.i32;
+  }
+  locals(v: Var): readonly number[] {
+    let list = this.#vars.get(v.id);
+    if (!list) {
+      const type = this.typeOf(v.type);
+      list = Array.from({ length: chunksOf(v.type.lanes) }, () => this.local(type));
+      this.#vars.set(v.id, list);
+    }
+    return list;
+  }
+  getVar(v: Var, chunk: number): Ref {
+    return this.m.local.get(this.locals(v)[chunk]!, this.typeOf(v.type));
+  }
+  setVar(v: Var, chunk: number, value: Ref): Ref {
+    return this.m.local.set(this.locals(v)[chunk]!, value);
+  }
+  markNonNegative(v: Var): void {
+    this.#nonNegative.add(v.id);
+  }
+  isNonNegative(v: Var): boolean {
+    return this.#nonNegative.has(v.id);
+  }
+
+  // ---- reuse ----
+
+  /** Part `part` of what `e` computes, made at its first use in a statement and kept in a local. */
+  once(e: Expr, part: number, type: WasmType, make: () => Ref): Ref {
+    let parts = this.#shared.get(e);
+    if (!parts) this.#shared.set(e, (parts = new Map()));
+    const at = parts.get(part);
+    if (at !== undefined) return this.m.local.get(at, type);
+    const value = make();
+    const fresh = this.local(type);
+    parts.set(part, fresh);
+    return this.m.local.tee(fresh, value, type);
+  }
+  startStatement(): void {
+    this.#shared = new Map();
+  }
+
+  /** An address by its text, within the innermost straight run of statements. */
+  address(key: string, make: () => Ref): Ref {
+    const region = this.#regions.at(-1)!;
+    const at = region.addresses.get(key);
+    if (at !== undefined) return this.m.local.get(at, this.types.i32);
+    const value = make();
+    const fresh = this.local(this.types.i32);
+    region.addresses.set(key, fresh);
+    return this.m.local.tee(fresh, value, this.types.i32);
+  }
+  /** Addresses that depend on a variable are stale once it is set. */
+  forget(v: Var): void {
+    for (const region of this.#regions)
+      for (const key of [...region.addresses.keys()])
+        if (key.includes(`v${v.id};`)) region.addresses.delete(key);
+  }
+  inRegion<T>(emit: () => T): T {
+    this.#regions.push({ addresses: new Map() });
+    const out = emit();
+    this.#regions.pop();
+    return out;
+  }
+
+  // ---- constants ----
+
+  /**
+   * A vector constant. V8 builds one anew at each use, also in loops, so those of loops live in locals that are
+   * set on entry; zeros and ones are cheaper than a register.
+   */
+  vector(bytes: readonly number[]): Ref {
+    const trivial = bytes.every((x) => x === 0) || bytes.every((x) => x === 255);
+    if (trivial || this.loopDepth === 0) return this.m.v128.const(bytes);
+    const key = bytes.join();
+    let known = this.#constants.get(key);
+    if (!known) this.#constants.set(key, (known = { local: this.local(this.types.v128), bytes }));
+    return this.m.local.get(known.local, this.types.v128);
+  }
+  vectorI32(lanes: readonly number[]): Ref {
+    return this.vector([...new Uint8Array(Int32Array.from(lanes).buffer)]);
+  }
+  vectorF32(lanes: readonly number[]): Ref {
+    return this.vector([...new Uint8Array(Float32Array.from(lanes).buffer)]);
+  }
+  /** Sets the constants of loops; runs first in the function. */
+  prologue(): Ref[] {
+    return [...this.#constants.values()].map((c) =>
+      this.m.local.set(c.local, this.m.v128.const(c.bytes)),
+    );
+  }
+}
+
+const bufferParam = (b: { readonly id: number }): string => `b${b.id}`;
+const dimParam = (name: string): string => `d:${name}`;
+/** Parameters of every function of the module: addresses of the buffers, then values of the dims. */
+export const paramNames = (p: Program): readonly string[] => [
+  ...p.buffers.map(bufferParam),
+  ...p.dims.map(dimParam),
+];

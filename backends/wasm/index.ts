@@ -1,0 +1,40 @@
+// The WebAssembly backend: SIMD128 code for every engine of today. Operations that wasm lacks are expanded first;
+// binaryen builds, validates and encodes, and its optimizer stays off because it undoes the order of hot loops.
+import { expand } from '../../compiler/loops/expand.ts';
+import type { Program } from '../../compiler/loops/loops.ts';
+import type { Backend, Emitted, Limits } from '../backend.ts';
+import { loadBinaryen } from './binaryen.ts';
+import { wasmNative } from './instructions.ts';
+import { buildModule, encodeModule } from './module.ts';
+
+export const wasmLimits: Limits = {
+  target: 'wasm',
+  vectorBits: 128,
+  vectorRegisters: 16,
+  scratchBytes: 32 * 1024,
+  maxBuffers: 1000,
+};
+
+async function emit(program: Program): Promise<Emitted> {
+  const b = await loadBinaryen();
+  const ready = expand(program, wasmNative);
+  const m = buildModule(b, ready);
+  try {
+    const code = encodeModule(m);
+    return { code, text: () => textOf(ready) };
+  } finally {
+    m.dispose();
+  }
+
+  /** Built again: a module kept for its text would never be freed. */
+  function textOf(p: Program): string {
+    const again = buildModule(b, p);
+    try {
+      return again.emitText();
+    } finally {
+      again.dispose();
+    }
+  }
+}
+
+export const wasmBackend: Backend = { name: 'wasm', limits: wasmLimits, emit };

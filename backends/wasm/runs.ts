@@ -1,0 +1,91 @@
+// Which neighbouring vector statements may run chunk by chunk together: chunk 0 of all of them, then chunk 1, and
+// so on, so that a value made in one and used in the next stays in a register. That is right as long as no
+// statement looks at other lanes of what the run changes.
+import { type Expr, type Stmt, type Var, operands } from '../../compiler/loops/loops.ts';
+import { indexText } from './addresses.ts';
+import { chunksOf } from './frame.ts';
+
+export type Simple = Extract<Stmt, { kind: 'let' | 'local' | 'set' | 'store' }>;
+export const isSimple = (s: Stmt): s is Simple =>
+  s.kind === 'let' || s.kind === 'local' || s.kind === 'set' || s.kind === 'store';
+
+/** What a statement reads across lanes (or as scalars), and the memory that it reads. */
+interface Reads {
+  readonly crossed: Set<number>;
+  readonly memory: { readonly buffer: number; readonly place: string | undefined; readonly lanes: number }[];
+}
+
+function readsOf(s: Simple): Reads {
+  const out: Reads = { crossed: new Set(), memory: [] };
+  // `whole`: below a scalar, where every lane is needed at once.
+  const visit = (e: Expr, whole: boolean): void => {
+    if (e.kind === 'var' && whole) out.crossed.add(e.var.id);
+    if (e.kind === 'load') {
+      const place = whole ? undefined : indexText(e.index);
+      out.memory.push({ buffer: e.buffer.id, place, lanes: e.type.lanes });
+    }
+    if (e.kind === 'gather') out.memory.push({ buffer: e.buffer.id, place: undefined, lanes: 0 });
+    for (const x of operands(e)) visit(x, whole || x.type.lanes === 1);
+  };
+  visit(s.value, s.value.type.lanes === 1);
+  if (s.kind === 'store') visit(s.index, true);
+  return out;
+}
+
+/** Whether chunk c of the statement needs nothing that an earlier chunk of it has overwritten. */
+function isLaneWise(s: Simple, reads: Reads): boolean {
+  if (s.kind !== 'store') return !reads.crossed.has(s.var.id);
+  return reads.memory.every((r) => r.buffer !== s.buffer.id || samePlace(r, s));
+}
+
+const samePlace = (
+  r: { readonly place: string | undefined; readonly lanes: number },
+  s: Extract<Simple, { kind: 'store' }>,
+): boolean =>
+  r.place !== undefined && r.place === indexText(s.index) && r.lanes === s.value.type.lanes;
+
+export interface Run {
+  readonly list: readonly Simple[];
+  readonly chunks: number;
+  /** Every value is needed before anything is written: a single statement that overlaps itself. */
+  readonly wholeFirst: boolean;
+}
+
+/** The run that starts at `list[from]`. */
+export function runAt(list: readonly Stmt[], from: number): Run {
+  const first = list[from] as Simple;
+  const chunks = chunksOf(first.value.type.lanes);
+  const firstReads = readsOf(first);
+  if (!isLaneWise(first, firstReads)) return { list: [first], chunks, wholeFirst: true };
+  const run: Simple[] = [first];
+  if (first.value.type.lanes === 1) return { list: run, chunks: 1, wholeFirst: false };
+
+  const written = new Map<number, Var>();
+  const crossed = new Set(firstReads.crossed);
+  const read = [...firstReads.memory];
+  const stores: Extract<Simple, { kind: 'store' }>[] = [];
+  const take = (s: Simple): void => {
+    if (s.kind === 'store') stores.push(s);
+    else written.set(s.var.id, s.var);
+  };
+  take(first);
+  for (let i = from + 1; i < list.length; i++) {
+    const s = list[i]!;
+    if (!isSimple(s) || s.value.type.lanes === 1 || chunksOf(s.value.type.lanes) !== chunks) break;
+    const reads = readsOf(s);
+    const free =
+      isLaneWise(s, reads) &&
+      [...reads.crossed].every((id) => !written.has(id)) &&
+      (s.kind === 'store' || !crossed.has(s.var.id)) &&
+      reads.memory.every((r) => stores.every((t) => t.buffer.id !== r.buffer || samePlace(r, t))) &&
+      (s.kind !== 'store' ||
+        (stores.every((t) => t.buffer.id !== s.buffer.id) &&
+          read.every((r) => r.buffer !== s.buffer.id || samePlace(r, s))));
+    if (!free) break;
+    run.push(s);
+    take(s);
+    for (const id of reads.crossed) crossed.add(id);
+    read.push(...reads.memory);
+  }
+  return { list: run, chunks, wholeFirst: false };
+}

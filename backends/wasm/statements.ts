@@ -1,0 +1,133 @@
+// Statements. Loops test at the end, with one test before; straight runs of vector statements go chunk by chunk.
+import type { Expr, Stmt } from '../../compiler/loops/loops.ts';
+import { isNonNegative } from './addresses.ts';
+import type { Ref } from './binaryen.ts';
+import { chunk, scalar } from './expressions.ts';
+import type { Frame } from './frame.ts';
+import { type Run, type Simple, isSimple, runAt } from './runs.ts';
+import { chunksPerUnit, storeScalar, storeUnit } from './stores.ts';
+
+/** A statement list as one block: the addresses found in it hold until its end. */
+export function body(f: Frame, list: readonly Stmt[]): Ref {
+  return f.m.block(null, f.inRegion(() => statements(f, list)));
+}
+
+function statements(f: Frame, list: readonly Stmt[]): Ref[] {
+  const out: Ref[] = [];
+  for (let i = 0; i < list.length; ) {
+    const s = list[i]!;
+    if (isSimple(s)) {
+      const run = runAt(list, i);
+      f.startStatement();
+      out.push(...(run.wholeFirst ? overlapping(f, run) : chunkByChunk(f, run)));
+      i += run.list.length;
+    } else {
+      if (s.kind !== 'comment') out.push(control(f, s));
+      i += 1;
+    }
+  }
+  return out;
+}
+
+// ---- straight code ----
+
+function chunkByChunk(f: Frame, run: Run): Ref[] {
+  const out: Ref[] = [];
+  for (let c = 0; c < run.chunks; c++)
+    for (const s of run.list) {
+      const ref = part(f, s, c);
+      if (ref !== undefined) out.push(ref);
+    }
+  for (const s of run.list) if (s.kind !== 'store') assigned(f, s);
+  return out;
+}
+
+/** Chunk c of a statement; a store acts where its unit is complete. */
+function part(f: Frame, s: Simple, c: number): Ref | undefined {
+  const lanes = s.value.type.lanes;
+  const value = (i: number): Ref => chunk(f, s.value, i);
+  if (s.kind !== 'store')
+    return f.setVar(s.var, c, lanes === 1 ? scalar(f, s.value) : value(c));
+  const emit = (e: Expr): Ref => scalar(f, e);
+  if (lanes === 1) return storeScalar(f, emit, s, s.value);
+  const unit = chunksPerUnit(s.buffer, lanes);
+  return (c + 1) % unit === 0 ? storeUnit(f, emit, s, c + 1 - unit, value) : undefined;
+}
+
+function assigned(f: Frame, s: Exclude<Simple, { kind: 'store' }>): void {
+  if (s.kind === 'set') f.forget(s.var);
+  const isIndex = s.var.type.scalar === 'i32' && s.var.type.lanes === 1;
+  if (s.kind === 'let' && isIndex && isNonNegative(f, s.value)) f.markNonNegative(s.var);
+}
+
+/** All chunks of the value first, then the writes. */
+function overlapping(f: Frame, { list: [s], chunks }: Run): Ref[] {
+  const lanes = s!.value.type.lanes;
+  if (lanes === 1) return chunkByChunk(f, { list: [s!], chunks: 1, wholeFirst: false });
+  const { m, types } = f;
+  const temps = Array.from({ length: chunks }, () => f.local(types.v128));
+  const out = temps.map((t, c) => m.local.set(t, chunk(f, s!.value, c)));
+  const kept = (c: number): Ref => m.local.get(temps[c]!, types.v128);
+  if (s!.kind !== 'store') {
+    out.push(...temps.map((_, c) => f.setVar(s!.var, c, kept(c))));
+    assigned(f, s!);
+    return out;
+  }
+  const unit = chunksPerUnit(s!.buffer, lanes);
+  for (let c = 0; c < chunks; c += unit)
+    out.push(storeUnit(f, (e) => scalar(f, e), s!, c, kept));
+  return out;
+}
+
+// ---- control ----
+
+type Control = Exclude<Stmt, Simple | { readonly kind: 'comment' }>;
+
+function control(f: Frame, s: Control): Ref {
+  f.startStatement();
+  switch (s.kind) {
+    case 'for': return forLoop(f, s);
+    case 'while': return whileLoop(f, s);
+    case 'if': {
+      const cond = f.inRegion(() => scalar(f, s.cond));
+      const yes = body(f, s.then);
+      return s.else.length ? f.m.if(cond, yes, body(f, s.else)) : f.m.if(cond, yes);
+    }
+  }
+}
+
+/** for (i = start; i < end - (step - 1); i += step): a whole step fits while i is below the limit. */
+function forLoop(f: Frame, s: Extract<Control, { kind: 'for' }>): Ref {
+  const { m, types } = f;
+  const i = f.locals(s.var)[0]!;
+  const get = (): Ref => m.local.get(i, types.i32);
+  const limit = f.local(types.i32);
+  const fits = (): Ref => m.i32.lt_s(get(), m.local.get(limit, types.i32));
+  const label = f.label();
+  const setup = f.inRegion(() => {
+    const end = scalar(f, s.end);
+    const top = s.step === 1 ? end : m.i32.sub(end, m.i32.const(s.step - 1));
+    return [m.local.set(limit, top), m.local.set(i, scalar(f, s.start))];
+  });
+  if (isNonNegative(f, s.start)) f.markNonNegative(s.var);
+  f.loopDepth += 1;
+  const inner = body(f, s.body);
+  f.loopDepth -= 1;
+  const next = m.local.set(i, m.i32.add(get(), m.i32.const(s.step)));
+  const loop = m.loop(label, m.block(null, [inner, next, m.br_if(label, fits())]));
+  return m.block(null, [...setup, m.if(fits(), loop)]);
+}
+
+function whileLoop(f: Frame, s: Extract<Control, { kind: 'while' }>): Ref {
+  const { m } = f;
+  const [out, again] = [f.label(), f.label()];
+  f.loopDepth += 1;
+  const head = f.inRegion(() => {
+    const header = statements(f, s.header);
+    f.startStatement();
+    return [...header, m.br_if(out, m.i32.eqz(scalar(f, s.cond)))];
+  });
+  const list = [...head, body(f, s.body), m.br(again)];
+  f.loopDepth -= 1;
+  return m.block(out, [m.loop(again, m.block(null, list))]);
+}

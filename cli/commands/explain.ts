@@ -1,0 +1,37 @@
+// quern explain: the kernel after every pass, as text.
+import pc from 'picocolors';
+import { compile, describe } from '../../compiler/index.ts';
+import { UsageError } from '../exit.ts';
+import type { Json } from '../../compiler/artifact.ts';
+import { type KernelName, kernelOf } from '../format-name.ts';
+
+export async function explain(text: string, options: { readonly stage?: string }): Promise<void> {
+  const kernel = kernelOf(text);
+  // A format's functions take the arguments of its factory; a kernel takes its compile-time constants.
+  const constants = kernel.name.includes('.')
+    ? { formatArgs: kernel.statics.length ? kernel.statics : undefined }
+    : { statics: positions(kernel) };
+  const { stages } = await compile({
+    file: kernel.file,
+    name: kernel.name,
+    formats: kernel.formats,
+    ...constants,
+    target: 'wasm',
+    trace: true,
+  });
+  const wanted = options.stage ? stages.filter((s) => s.name === options.stage) : stages;
+  if (!wanted.length)
+    throw new UsageError(`No stage ${options.stage}; there are ${stages.map((s) => s.name).join(', ')}`);
+  for (const stage of wanted) {
+    console.log(pc.bold(`== ${stage.name}`));
+    console.log(`${stage.text.trimEnd()}\n`);
+  }
+}
+
+/** The constants given, each at the position of its parameter. */
+function positions(kernel: KernelName): (Json | undefined)[] {
+  const info = describe(kernel.file).exports.find((e) => e.name === kernel.name);
+  if (info?.kind !== 'kernel') return [...kernel.statics];
+  const given = [...kernel.statics];
+  return info.params.map((p) => (p.kind === 'static' ? given.shift() : undefined));
+}

@@ -1,0 +1,102 @@
+// The command line: declares the commands and turns every outcome into an exit code. Each command is one file
+// of commands/, loaded only when it runs, so that `--help` is quick.
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import packageJson from '../package.json' with { type: 'json' };
+import { exit, report } from './exit.ts';
+
+const whole = (min: number) => (text: string) => {
+  const n = Number(text);
+  if (!Number.isInteger(n) || n < min) throw new InvalidArgumentError(`It must be a whole number from ${min}.`);
+  return n;
+};
+const nonNegative = (text: string) => {
+  const n = Number(text);
+  if (!(n >= 0 && n <= 100) || text.trim() === '') throw new InvalidArgumentError('It must be a number from 0 to 100.');
+  return n;
+};
+const listed = (text: string, before: string[] = []) => [...before, text];
+
+export function program(): Command {
+  const quern = new Command('quern')
+    .description('Write a quantization format once; run it fused into every kernel.')
+    .version(packageJson.version)
+    .showHelpAfterError('(quern --help lists the commands)')
+    .addHelpText('after', '\nExit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.');
+
+  quern
+    .command('compress')
+    .description('encode the matrices of a safetensors model in a format')
+    .argument('<model>', 'safetensors file, folder, or index.json')
+    .requiredOption('-f, --format <format>', 'q4_0, uniform(bits=3,group=64) or ./mine.ts#name')
+    .requiredOption('-o, --output <path>', 'folder, or a file ending in .safetensors')
+    .option('--only <pattern>', 'encode only tensors whose name matches (* is any text); repeatable', listed)
+    .option('--skip <pattern>', 'copy tensors whose name matches; repeatable', listed)
+    .option('--allow-nonfinite', 'encode matrices that hold NaN or Inf')
+    .option('--json', 'print the report as JSON')
+    .action(async (model, options) => (await import('./commands/compress.ts')).compress(model, options));
+
+  quern
+    .command('eval')
+    .description('loss, perplexity and speed of a model on a text')
+    .argument('<model>', 'folder or .safetensors file, compressed or not')
+    .requiredOption('-t, --text <file>', 'text file; a line <|endoftext|> parts documents')
+    .option('--limit-windows <n>', 'evaluate only the first n windows', whole(1))
+    .option('--json', 'print the result as JSON')
+    .action(async (model, options) => (await import('./commands/eval.ts')).evaluate(model, options));
+
+  quern
+    .command('generate')
+    .description('continue a prompt')
+    .argument('<model>', 'folder or .safetensors file, compressed or not')
+    .requiredOption('-p, --prompt <text>', 'the text to continue')
+    .option('-n, --tokens <n>', 'tokens to generate', whole(1), 64)
+    .option('--temperature <t>', '0 takes the most likely token', nonNegative, 0)
+    .option('--seed <n>', 'seed of the sampling', whole(0), 0)
+    .option('--json', 'print the ids and the speed as JSON')
+    .action(async (model, options) => (await import('./commands/generate.ts')).generate(model, options));
+
+  quern
+    .command('formats')
+    .description('list the built-in formats')
+    .option('--json', 'print the list as JSON')
+    .action(async (options) => (await import('./commands/formats.ts')).formats(options));
+
+  quern
+    .command('check')
+    .description('compile every kernel and format of a file and report what is wrong')
+    .argument('<file>', 'kernel file')
+    .action(async (file) => (await import('./commands/check.ts')).check(file));
+
+  quern
+    .command('explain')
+    .description('show a kernel after every pass')
+    .argument('<kernel>', 'FILE#NAME, FILE#NAME<format> or FILE#NAME<format>(constant, ...)')
+    .addOption(new Option('--stage <name>', 'only this stage'))
+    .action(async (kernel, options) => (await import('./commands/explain.ts')).explain(kernel, options));
+
+  quern
+    .command('demo')
+    .description('compress the sample model into several formats and compare their losses')
+    .option('--limit-windows <n>', 'windows of 256 tokens to evaluate', whole(1))
+    .option('--formats <list>', 'semicolon-separated formats in place of the default list')
+    .option('--json', 'print the rows as JSON')
+    .action(async (options) => (await import('./commands/demo.ts')).demo(options));
+  return quern;
+}
+
+/** Runs one command line and gives the exit code. */
+export async function main(argv: readonly string[] = process.argv.slice(2)): Promise<number> {
+  const quern = program();
+  const override = (c: Command): void => {
+    c.exitOverride();
+    c.commands.forEach(override);
+  };
+  override(quern);
+  try {
+    await quern.parseAsync([...argv], { from: 'user' });
+    return exit.done;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? exit.done : exit.usage;
+    return report(error);
+  }
+}

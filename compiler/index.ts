@@ -1,0 +1,174 @@
+// The compiler's entry: what the runtime loads when a kernel is in no cache, and what the command line calls.
+import type { Backend } from '../backends/backend.ts';
+import type { ArgInfo, Artifact, FieldInfo, FormatRef, Manifest, TensorInfo } from './artifact.ts';
+import { type Field, fieldsOf } from './frontend/formats.ts';
+import { type Staged, type StageRequest, formatParams, stage } from './frontend/entry.ts';
+import { readAnnotation } from './frontend/annotations.ts';
+import { type Dependency, type SourceHost, SourceFiles, nodeHost, resolveEntry } from './frontend/modules.ts';
+import { ProgramFiles } from './frontend/program.ts';
+import { is } from './frontend/values.ts';
+import { interpret as run } from './interpreter/interpret.ts';
+import { type Poly, shapeText } from './ir/algebra.ts';
+import type { Dim } from './ir/algebra.ts';
+import { type DType, dtypes } from './ir/dtype.ts';
+import type { Signature } from './ir/ir.ts';
+import { polyCode } from './ir/poly-code.ts';
+import type { Limits } from './limits.ts';
+import type { Buffer } from './loops/loops.ts';
+import { type Stage, Trace, generate, optimize } from './pipeline.ts';
+import { compilerVersion } from './version.ts';
+
+export type { Dependency, SourceHost } from './frontend/modules.ts';
+export { compilerVersion };
+
+export interface CompileRequest extends StageRequest {
+  readonly target: 'wasm';
+  readonly limits?: Partial<Limits>;
+  /** Keep the text of every stage. */
+  readonly trace?: boolean;
+}
+
+export interface CompileResult {
+  readonly artifact: Artifact;
+  readonly dependencies: readonly Dependency[];
+  readonly stages: readonly Stage[];
+}
+
+/** Logical values: one entry an element. */
+export interface HostArray {
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly data: Float32Array | Int32Array | Uint32Array | Uint8Array;
+}
+
+const backends: Readonly<Record<CompileRequest['target'], () => Promise<Backend>>> = {
+  wasm: async () => (await import('../backends/wasm/index.ts')).wasmBackend,
+};
+
+/** Compiles an export of a kernel file. Throws CompileError with every problem found. */
+export async function compile(request: CompileRequest, host: SourceHost = nodeHost): Promise<CompileResult> {
+  const files = new SourceFiles(host);
+  const staged = stage(files, request);
+  const backend = await backends[request.target]();
+  const limits: Limits = { ...backend.limits, ...request.limits };
+  const trace = new Trace(request.trace ?? false);
+  const func = optimize(staged.func, trace);
+  const { program, code } = await generate(func, backend, limits, trace);
+  const kernels = program.kernels.map((k) => ({ name: k.name, schedule: k.schedule }));
+  const manifest = manifestOf({ ...staged, func }, request.target, program.buffers, kernels);
+  const constants: Record<string, Uint8Array> = {};
+  const { encodeConstant } = await import('./constants.ts');
+  manifest.buffers.forEach((b, i) => {
+    if (b.role === 'const') constants[b.name] = encodeConstant(b.dtype, program.buffers[i]!.data ?? []);
+  });
+  return { artifact: { manifest, code, constants }, dependencies: files.dependencies(), stages: trace.stages };
+}
+
+/** Runs an export on the interpreter: the reference device. */
+export async function interpret(
+  request: Omit<CompileRequest, 'target'>, inputs: readonly HostArray[], host: SourceHost = nodeHost,
+): Promise<{ manifest: Manifest; results: readonly HostArray[] }> {
+  const staged = stage(new SourceFiles(host), request);
+  const results = run(staged.func, inputs.map((x) => ({ ...x, shape: [...x.shape] })));
+  return { manifest: manifestOf(staged, 'reference', [], []), results: results as HostArray[] };
+}
+
+/** The manifest of an export without generating code: what a call looks like. */
+export function signature(request: Omit<CompileRequest, 'target'>, host: SourceHost = nodeHost): Manifest {
+  return manifestOf(stage(new SourceFiles(host), request), 'none', [], []);
+}
+
+const tensorInfo = (name: string, dtype: DType, shape: readonly Dim[]): TensorInfo => ({
+  name, dtype, shape: shape.map(polyCode), text: shapeText(shape),
+});
+
+function argInfo(s: Signature, fields: ReadonlyMap<string, readonly Field[]>): ArgInfo {
+  if (s.kind === 'tensor') {
+    const { dtype, shape } = s.values[0].type;
+    return { kind: 'tensor', ...tensorInfo(s.name, dtype, shape) };
+  }
+  const format = JSON.parse(s.format) as FormatRef;
+  const known = fields.get(JSON.stringify([format.file, format.name, format.args ?? []])) ?? [];
+  return {
+    kind: 'encoded', name: s.name, format, shape: s.shape.map(polyCode), text: shapeText(s.shape),
+    fields: s.fields.map((name, i): FieldInfo => ({
+      ...tensorInfo(name, s.values[i]!.type.dtype, s.values[i]!.type.shape),
+      level: known.find((f) => f.name === name)?.level ?? 'block',
+    })),
+  };
+}
+
+function manifestOf(staged: Staged, target: string, buffers: readonly Buffer[], kernels: Manifest['kernels']): Manifest {
+  const { func, fields } = staged;
+  const used = new Set<string>();
+  const unique = (name: string): string => {
+    let n = name;
+    for (let i = 1; used.has(n); i += 1) n = `${name}.${i}`;
+    used.add(n);
+    return n;
+  };
+  return {
+    version: 1, name: func.name, target, compiler: compilerVersion, dims: func.dims,
+    params: func.params.map((p) => argInfo(p, fields)),
+    results: func.results.map((r) => argInfo(r, fields)),
+    constraints: func.constraints.map((c) => ({
+      poly: polyCode(c.poly), modulus: c.modulus, text: `${c.poly}`, reason: c.reason,
+    })),
+    buffers: buffers.map((b) => ({
+      name: unique(b.name), role: b.role, dtype: b.dtype, bytes: polyCode(bytesOf(b)),
+    })),
+    kernels,
+  };
+}
+
+const bytesOf = (b: Buffer): Poly => {
+  const bits = b.size.mul(dtypes[b.dtype].bits);
+  return bits.over(8) ?? bits;
+};
+
+export interface ParamInfo {
+  readonly name: string;
+  readonly kind: 'tensor' | 'encoded' | 'static';
+  readonly text: string;
+  readonly optional: boolean;
+  /** Index of the type parameter that gives the format. */
+  readonly formatParam?: number;
+}
+export type ExportInfo =
+  | { readonly name: string; readonly kind: 'kernel'; readonly params: readonly ParamInfo[]; readonly formatParams: readonly string[] }
+  | { readonly name: string; readonly kind: 'format'; readonly block: readonly number[]; readonly hasLayout: boolean; readonly fields: readonly FieldInfo[] }
+  | { readonly name: string; readonly kind: 'other' };
+export interface ModuleInfo {
+  readonly exports: readonly ExportInfo[];
+  readonly dependencies: readonly Dependency[];
+}
+
+/** What a kernel file exports. Throws CompileError when it cannot be evaluated. */
+export function describe(file: string, host: SourceHost = nodeHost): ModuleInfo {
+  const files = new SourceFiles(host);
+  const program = new ProgramFiles(files);
+  const path = resolveEntry(file);
+  program.load(path);
+  program.throwCollected();
+  const exports = program.exportNames(path).map((name): ExportInfo => {
+    const v = program.export(path, name);
+    if (is(v, 'format')) {
+      const fields = fieldsOf(program.stager, v).map((f) => ({ ...tensorInfo(f.name, f.dtype, f.shape), level: f.level }));
+      return { name, kind: 'format', block: v.block, hasLayout: v.pack !== undefined, fields };
+    }
+    if (!is(v, 'closure')) return { name, kind: 'other' };
+    const formats = formatParams(v.node);
+    const params = v.node.parameters.map((p): ParamInfo => {
+      const a = readAnnotation(p.type);
+      const i = a.kind === 'encoded' && !a.constant ? formats.indexOf(a.format ?? '') : -1;
+      return {
+        name: p.name.getText(), kind: a.kind, text: p.type?.getText() ?? 'unknown',
+        optional: p.initializer !== undefined || p.questionToken !== undefined, ...(i >= 0 ? { formatParam: i } : {}),
+      };
+    });
+    return params.some((p) => p.kind !== 'static')
+      ? { name, kind: 'kernel', params, formatParams: formats }
+      : { name, kind: 'other' };
+  });
+  return { exports, dependencies: files.dependencies() };
+}

@@ -1,0 +1,12 @@
+// What a target offers, as a value that fusion, scheduling and legalisation are given.
+export interface Limits {
+  readonly target: string;
+  /** Width of a native vector register in bits. */
+  readonly vectorBits: number;
+  /** Vector registers that a kernel may keep live without spilling. */
+  readonly vectorRegisters: number;
+  /** Bytes of scratch that stay in the nearest cache (or workgroup memory). */
+  readonly scratchBytes: number;
+  /** Most storage buffers that a kernel may bind. */
+  readonly maxBuffers: number;
+}

@@ -1,0 +1,175 @@
+// Runs loop IR in plain TypeScript over bytes: the oracle of the backends. Slow, simple and strict: any access
+// outside of a buffer throws, and so does a misaligned vector access.
+import {
+  type DType, bitsOfF32, dtypes, f32OfBits, floatOfBits, floatToBits, roundToFloat, scalarOf, wrapInt,
+} from '../ir/dtype.ts';
+import { compareMeaning } from '../ir/ops.ts';
+import type { Buffer, Expr, Program, Stmt, Var } from './loops.ts';
+import { binaryLane, bitsLane, convertLane, reduceLanes, unaryLane, wrap } from './lanes.ts';
+
+type Lanes = readonly number[];
+
+class Machine {
+  readonly #dims: Readonly<Record<string, number>>;
+  readonly #memory: ReadonlyMap<number, Uint8Array>;
+  readonly #vars = new Map<number, Lanes>();
+
+  constructor(dims: Readonly<Record<string, number>>, memory: ReadonlyMap<number, Uint8Array>) {
+    this.#dims = dims;
+    this.#memory = memory;
+  }
+
+  run(list: readonly Stmt[]): void {
+    for (const s of list) this.#stmt(s);
+  }
+
+  #stmt(s: Stmt): void {
+    switch (s.kind) {
+      case 'comment': return;
+      case 'let': case 'local': case 'set':
+        this.#vars.set(s.var.id, this.#eval(s.value));
+        return;
+      case 'for': {
+        const end = this.#scalar(s.end);
+        for (let i = this.#scalar(s.start); i + (s.step - 1) < end; i += s.step) {
+          this.#vars.set(s.var.id, [i]);
+          this.run(s.body);
+        }
+        return;
+      }
+      case 'while':
+        for (this.run(s.header); this.#scalar(s.cond); this.run(s.header)) this.run(s.body);
+        return;
+      case 'if':
+        this.run(this.#scalar(s.cond) ? s.then : s.else);
+        return;
+      case 'store': {
+        const index = this.#scalar(s.index);
+        const value = this.#eval(s.value);
+        checkAlign(s.buffer, index, value.length, s.align);
+        const from = s.value.type.scalar;
+        value.forEach((x, i) => {
+          this.#write(s.buffer, index + i, convertLane(x, from, scalarOf(s.buffer.dtype)));
+        });
+      }
+    }
+  }
+
+  #scalar(e: Expr): number {
+    return this.#eval(e)[0]!;
+  }
+
+  #eval(e: Expr): Lanes {
+    const n = e.type.lanes;
+    const scalar = e.type.scalar;
+    switch (e.kind) {
+      case 'const': return new Array<number>(n).fill(wrap(e.value, scalar));
+      case 'lanes': return Array.from({ length: n }, (_, i) => i);
+      case 'var': return this.#value(e.var);
+      case 'dim': return [this.#dims[e.name]!];
+      case 'unary': return this.#eval(e.a).map((x) => unaryLane(e.op, x, e.a.type.scalar, scalar));
+      case 'binary': {
+        const b = this.#eval(e.b);
+        return this.#eval(e.a).map((x, i) => binaryLane(e.op, x, b[i]!, scalar));
+      }
+      case 'compare': {
+        const b = this.#eval(e.b);
+        return this.#eval(e.a).map((x, i) => (compareMeaning[e.op](x, b[i]!) ? 1 : 0));
+      }
+      case 'select': {
+        const [a, b] = [this.#eval(e.a), this.#eval(e.b)];
+        return this.#eval(e.c).map((c, i) => (c ? a[i]! : b[i]!));
+      }
+      case 'convert': return this.#eval(e.a).map((x) => convertLane(x, e.a.type.scalar, scalar));
+      case 'bits': return this.#eval(e.a).map((x) => bitsLane(x, e.a.type.scalar, scalar));
+      case 'round': return this.#eval(e.a).map((x) => roundToFloat(e.dtype, x));
+      case 'encode': return this.#eval(e.a).map((x) => floatToBits(e.dtype, x) | 0);
+      case 'decode': return this.#eval(e.a).map((x) => floatOfBits(e.dtype, x));
+      case 'splat': return new Array<number>(n).fill(this.#scalar(e.a));
+      case 'extract': return [this.#eval(e.a)[e.lane]!];
+      case 'build': return e.parts.map((p) => this.#scalar(p));
+      case 'reduce': return [reduceLanes(e.op, this.#eval(e.a), scalar)];
+      case 'load': {
+        const index = this.#scalar(e.index);
+        checkAlign(e.buffer, index, n, e.align);
+        return Array.from({ length: n }, (_, i) => this.#read(e.buffer, index + i));
+      }
+      case 'gather': return this.#eval(e.index).map((i) => this.#read(e.buffer, i));
+    }
+  }
+
+  #value(v: Var): Lanes {
+    const x = this.#vars.get(v.id);
+    if (!x) throw new RangeError(`loop IR: ${v.name} has no value`);
+    return x;
+  }
+
+  #bytes(b: Buffer, element: number): Uint8Array {
+    const bytes = this.#memory.get(b.id)!;
+    const size = Math.floor((bytes.length * 8) / dtypes[b.dtype].bits);
+    if (element < 0 || element >= size)
+      throw new RangeError(`loop IR: element ${element} of ${b.name}, which has ${size}`);
+    return bytes;
+  }
+
+  #read(b: Buffer, element: number): number {
+    return elementOf(b.dtype, readBits(this.#bytes(b, element), element, dtypes[b.dtype].bits));
+  }
+
+  #write(b: Buffer, element: number, value: number): void {
+    writeBits(this.#bytes(b, element), element, dtypes[b.dtype].bits, storedBits(b.dtype, value));
+  }
+}
+
+function checkAlign(b: Buffer, index: number, lanes: number, align: number): void {
+  if (index % align !== 0) throw new RangeError(`loop IR: ${b.name}[${index}] is not aligned to ${align}`);
+  if (lanes > 1 && (align * dtypes[b.dtype].bits) % 8 !== 0)
+    throw new RangeError(`loop IR: vector access to ${b.name} that may start inside of a byte`);
+}
+
+/** Element `i` of little-endian packed storage, as unsigned bits. */
+export function readBits(bytes: Uint8Array, i: number, width: number): number {
+  let out = 0;
+  for (let k = 0; k < width; ) {
+    const bit = i * width + k;
+    const take = Math.min(8 - (bit % 8), width - k);
+    const part = (bytes[Math.floor(bit / 8)]! >> (bit % 8)) & (2 ** take - 1);
+    out += part * 2 ** k;
+    k += take;
+  }
+  return out;
+}
+
+export function writeBits(bytes: Uint8Array, i: number, width: number, value: number): void {
+  for (let k = 0; k < width; ) {
+    const bit = i * width + k;
+    const take = Math.min(8 - (bit % 8), width - k);
+    const mask = (2 ** take - 1) << (bit % 8);
+    const part = (Math.floor(value / 2 ** k) << (bit % 8)) & mask;
+    const at = Math.floor(bit / 8);
+    bytes[at] = (bytes[at]! & ~mask) | part;
+    k += take;
+  }
+}
+
+/** The number that stored bits stand for. */
+export function elementOf(d: DType, raw: number): number {
+  if (d === 'f32') return f32OfBits(raw);
+  return dtypes[d].minifloat ? floatOfBits(d, raw) : wrapInt(d, raw);
+}
+
+/** The bits to store for a number, rounded or wrapped into the dtype. */
+export function storedBits(d: DType, value: number): number {
+  if (d === 'f32') return bitsOfF32(value);
+  if (dtypes[d].minifloat) return floatToBits(d, roundToFloat(d, value));
+  const { bits } = dtypes[d];
+  return bits === 32 ? value >>> 0 : wrapInt(d, value) & (2 ** bits - 1);
+}
+
+/** `buffers`: the storage of program.buffers, in order. Results are written in place. */
+export function evaluate(
+  program: Program, dims: Readonly<Record<string, number>>, buffers: readonly Uint8Array[],
+): void {
+  const memory = new Map(program.buffers.map((b, i) => [b.id, buffers[i]!]));
+  for (const kernel of program.kernels) new Machine(dims, memory).run(kernel.body);
+}

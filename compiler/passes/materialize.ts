@@ -1,0 +1,194 @@
+// Decides, by meaning and cost, which values of a region are stored and which are recomputed where they are
+// used. Views and elementwise ops fold into their consumers; a reduction folds into a consumer that runs over
+// its own axes first; what would be recomputed many times at a price is stored. No op or format is named.
+import type { Dim } from '../ir/algebra.ts';
+import type { Op, Region, Value } from '../ir/ir.ts';
+import { walk } from '../ir/ir.ts';
+import { ops } from '../ir/ops.ts';
+
+/** Inline cost above which an operand that is read again and again is stored instead. */
+const reuseLimit = 4;
+/** Inline cost above which a value with several readers is stored instead. */
+const shareLimit = 40;
+
+export interface Plan {
+  /** Values that get storage of their own. */
+  readonly stored: ReadonlySet<Value>;
+  /** Why, for `quern explain`. */
+  readonly reasons: ReadonlyMap<Value, string>;
+}
+
+interface Use {
+  readonly op: Op;
+  readonly operand: number;
+  /** The use is inside a region of `op`. */
+  readonly captured: boolean;
+}
+
+/** A map with one result whose body is index arithmetic and elementwise ops: as good as an elementwise op. */
+export function isInjectiveMap(op: Op): boolean {
+  if (op.name !== 'map' || op.results.length !== 1) return false;
+  let ok = true;
+  walk(op.regions[0]!, (o) => {
+    const { kind } = ops[o.name];
+    if (kind === 'reduce' || kind === 'contract' || (kind === 'region' && !isInjectiveMap(o)))
+      ok = false;
+  });
+  return ok;
+}
+
+export const isInlineable = (op: Op): boolean =>
+  ops[op.name].kind !== 'region' || isInjectiveMap(op);
+const isReduction = (op: Op): boolean =>
+  ops[op.name].kind === 'reduce' || ops[op.name].kind === 'contract';
+
+/** `inner`: the region of a map or loop, whose scalars live in locals and are never stored. */
+export function planRegion(region: Region, inner: boolean): Plan {
+  const uses = collectUses(region);
+  const stored = new Set<Value>();
+  const reasons = new Map<Value, string>();
+  const cost = new Map<Value, number>();
+  const store = (v: Value, why: string): void => {
+    if (inner && v.type.shape.length === 0) return;
+    stored.add(v);
+    if (!reasons.has(v)) reasons.set(v, why);
+  };
+  const costOf = (v: Value): number => {
+    if (stored.has(v) || !v.def) return v.type.shape.length ? 1 : 0;
+    return cost.get(v) ?? 1;
+  };
+
+  for (const v of region.yields) if (v.def && region.ops.includes(v.def.op)) store(v, 'a result');
+  for (const op of region.ops)
+    if (!isInlineable(op)) for (const v of op.results) store(v, `made by a ${op.name}`);
+
+  // Costs run forward; each decision needs the costs before it and the uses after it.
+  for (const op of region.ops) {
+    const own =
+      op.name === 'map' ? bodyCost(op.regions[0]!) : isReduction(op) ? 0 : ops[op.name].cost;
+    const inputs = op.operands.reduce((sum, v) => sum + (v.type.shape.length ? costOf(v) : 0), 0);
+    for (const v of op.results) {
+      cost.set(v, isReduction(op) ? 1 : own + inputs);
+      if (stored.has(v) || ops[op.name].kind === 'leaf') continue;
+      const why = isReduction(op)
+        ? reductionReason(v, region, uses, stored)
+        : sharedReason(v, costOf(v), uses, costOf);
+      if (why) store(v, why);
+    }
+  }
+  return { stored, reasons };
+}
+
+function collectUses(region: Region): Map<Value, Use[]> {
+  const uses = new Map<Value, Use[]>();
+  const add = (v: Value, use: Use): void => {
+    const list = uses.get(v);
+    if (list) list.push(use);
+    else uses.set(v, [use]);
+  };
+  for (const op of region.ops) {
+    op.operands.forEach((v, operand) => add(v, { op, operand, captured: false }));
+    for (const r of op.regions) {
+      const captured = (v: Value): void => add(v, { op, operand: -1, captured: true });
+      walk(r, (o) => o.operands.forEach(captured));
+      walk(r, (o) => o.regions.forEach((q) => q.yields.forEach(captured)));
+      r.yields.forEach(captured);
+    }
+  }
+  return uses;
+}
+
+const bodyCost = (r: Region): number =>
+  r.ops.reduce((sum, o) => sum + Math.min(ops[o.name].cost, 20), 1);
+
+/** Why a cheap-to-inline value is stored all the same; undefined when it folds into its consumers. */
+function sharedReason(
+  v: Value,
+  cost: number,
+  uses: Map<Value, Use[]>,
+  costOf: (v: Value) => number,
+): string | undefined {
+  const list = uses.get(v) ?? [];
+  for (const u of list) {
+    if (u.captured && cost > reuseLimit && !isInjectiveMap(u.op))
+      return `read again and again inside a ${u.op.name}`;
+    if (u.op.name !== 'matmul') continue;
+    // A contraction decodes one operand tile by tile, the dearer one; it reads the other once a tile.
+    const other = costOf(u.op.operands[1 - u.operand]!);
+    const decoded = cost > other || (cost === other && u.operand === 1);
+    if (!decoded && cost > reuseLimit)
+      return 'an operand that each tile of a contraction reads again';
+  }
+  if (list.length > 1 && cost > shareLimit)
+    return `${list.length} consumers, and dear to recompute`;
+  return undefined;
+}
+
+/** A reduction folds into its only consumer when that runs over the reduction's axes outermost. */
+function reductionReason(
+  v: Value,
+  region: Region,
+  uses: Map<Value, Use[]>,
+  stored: ReadonlySet<Value>,
+): string | undefined {
+  const roots = new Set<Value>();
+  let bad: string | undefined;
+  const visit = (value: Value, axes: readonly boolean[]): void => {
+    for (const u of uses.get(value) ?? []) {
+      if (u.captured) {
+        bad = `used inside a ${u.op.name}`;
+        return;
+      }
+      const next = follow(u.op, value, axes);
+      if (!next) {
+        bad = `consumed by ${u.op.name}, which would recompute it`;
+        return;
+      }
+      const out = u.op.results[0]!;
+      if (isReduction(u.op)) {
+        // Inside another reduction's loop: fine only when it does not vary along the reduced axes.
+        visit(out, next);
+      } else if (stored.has(out)) {
+        roots.add(out);
+        if (!isPrefix(next, out.type.shape))
+          bad = 'its axes are not the outer axes of its consumer';
+      } else visit(out, next);
+    }
+    if (region.yields.includes(value)) roots.add(value);
+  };
+  visit(
+    v,
+    v.type.shape.map((d) => d.constant !== 1),
+  );
+  if (bad) return bad;
+  if (roots.size > 1) return 'more than one consumer';
+  if (v.type.shape.length === 0) return 'a single value for the whole tensor';
+  return undefined;
+}
+
+/** Which axes of an op's result a value with these axes varies along; undefined when it cannot be followed. */
+function follow(op: Op, v: Value, axes: readonly boolean[]): readonly boolean[] | undefined {
+  const { kind } = ops[op.name];
+  if (kind === 'unary' || kind === 'binary' || kind === 'compare' || kind === 'elementwise') {
+    const rank = op.results[0]!.type.shape.length;
+    const shift = rank - v.type.shape.length;
+    return op.results[0]!.type.shape.map((_, i) => i >= shift && axes[i - shift]!);
+  }
+  if (kind === 'reduce') {
+    const { axes: reduced, keepdims } = op.attrs as { axes: readonly number[]; keepdims: boolean };
+    if (axes.some((a, i) => a && reduced.includes(i))) return undefined;
+    return keepdims ? axes : axes.filter((_, i) => !reduced.includes(i));
+  }
+  return undefined;
+}
+
+/** Whether the marked axes come first, unit axes aside. */
+function isPrefix(axes: readonly boolean[], shape: readonly Dim[]): boolean {
+  let open = true;
+  for (let i = 0; i < axes.length; i += 1) {
+    if (shape[i]!.constant === 1) continue;
+    if (axes[i] && !open) return false;
+    if (!axes[i]) open = false;
+  }
+  return true;
+}

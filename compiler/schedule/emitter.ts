@@ -1,0 +1,229 @@
+// Where statements go: a stack of open scopes (one a loop or branch), bindings that are hoisted to the
+// outermost scope that has everything they need, and symbolic indices as expressions.
+import { type Atom, Poly, floorDiv } from '../ir/algebra.ts';
+import { type DType, dtypes } from '../ir/dtype.ts';
+import type { Dim } from '../ir/algebra.ts';
+import * as L from '../loops/loops.ts';
+import type { Buffer, Expr, Stmt, VType, Var } from '../loops/loops.ts';
+
+export interface Scope {
+  readonly stmts: Stmt[];
+  readonly memo: Map<string, Expr>;
+}
+
+/** State to return to after a trial emission. */
+interface Mark {
+  readonly lengths: readonly number[];
+  readonly memos: readonly Map<string, Expr>[];
+  readonly buffers: number;
+  readonly nextId: number;
+}
+
+export class Emitter {
+  readonly buffers: Buffer[] = [];
+  scopes: Scope[] = [{ stmts: [], memo: new Map() }];
+  /** Scope in which a variable (or the contents of a buffer) is last set: its users cannot be hoisted above. */
+  readonly varDepth = new Map<number, number>();
+  readonly bufferDepth = new Map<number, number>();
+  readonly #atoms = new Map<string, Var>();
+  #nextId = 0;
+
+  get depth(): number {
+    return this.scopes.length - 1;
+  }
+
+  push(s: Stmt): void {
+    this.scopes.at(-1)!.stmts.push(s);
+  }
+
+  newVar(name: string, type: VType, depth = this.depth): Var {
+    const v: Var = { id: this.#nextId++, name, type };
+    this.varDepth.set(v.id, depth);
+    return v;
+  }
+
+  newBuffer(name: string, dtype: DType, role: Buffer['role'], size: Dim, data?: readonly number[]): Buffer {
+    const b: Buffer = { id: this.#nextId++, name, dtype, role, size, ...(data ? { data } : {}) };
+    this.buffers.push(b);
+    this.bufferDepth.set(b.id, role === 'temp' ? this.depth : 0);
+    return b;
+  }
+
+  /** An index atom for an i32 variable, scalar or one value a lane. */
+  atom(v: Var, extent?: Dim): Atom {
+    const a: Atom = { key: `${v.name}#${v.id}`, kind: 'var', ...(extent ? { extent } : {}) };
+    this.#atoms.set(a.key, v);
+    return a;
+  }
+  varOf(a: Atom): Var | undefined {
+    return this.#atoms.get(a.key);
+  }
+  isVector(a: Atom): boolean {
+    return (this.#atoms.get(a.key)?.type.lanes ?? 1) > 1;
+  }
+
+  /** Runs `body` in a new scope and returns its statements. */
+  scope(body: () => void): Stmt[] {
+    const s: Scope = { stmts: [], memo: new Map() };
+    this.scopes.push(s);
+    try {
+      body();
+      return s.stmts;
+    } finally {
+      this.scopes.pop();
+    }
+  }
+
+  /** Runs `body` as if the scopes below `depth` were closed: its statements precede the loops now open. */
+  atDepth<T>(depth: number, body: () => T): T {
+    const inner = this.scopes.splice(depth + 1);
+    try {
+      return body();
+    } finally {
+      this.scopes.push(...inner);
+    }
+  }
+
+  /** Emits without keeping anything: to compare the cost of alternatives. */
+  trial<T>(body: (stmts: () => Stmt[]) => T): T {
+    const mark: Mark = {
+      lengths: this.scopes.map((s) => s.stmts.length),
+      memos: this.scopes.map((s) => new Map(s.memo)),
+      buffers: this.buffers.length,
+      nextId: this.#nextId,
+    };
+    try {
+      return body(() => this.scopes.flatMap((s, i) => s.stmts.slice(mark.lengths[i])));
+    } finally {
+      this.scopes.forEach((s, i) => {
+        s.stmts.length = mark.lengths[i]!;
+        s.memo.clear();
+        for (const [k, e] of mark.memos[i]!) s.memo.set(k, e);
+      });
+      this.buffers.length = mark.buffers;
+      this.#nextId = mark.nextId;
+    }
+  }
+
+  depthOf(e: Expr): number {
+    let d = 0;
+    if (e.kind === 'var') d = this.varDepth.get(e.var.id) ?? 0;
+    if (e.kind === 'load' || e.kind === 'gather') d = this.bufferDepth.get(e.buffer.id) ?? 0;
+    for (const o of L.operands(e)) d = Math.max(d, this.depthOf(o));
+    return d;
+  }
+
+  polyDepth(p: Poly): number {
+    let d = 0;
+    for (const a of p.leaves()) {
+      const v = this.#atoms.get(a.key);
+      if (v) d = Math.max(d, this.varDepth.get(v.id) ?? 0);
+    }
+    return d;
+  }
+
+  /** A name for an expression, in the outermost scope that can hold it. */
+  bind(e: Expr, name: string): Expr {
+    if (e.kind === 'var' || e.kind === 'const' || e.kind === 'dim') return e;
+    if (e.kind === 'splat' && (e.a.kind === 'var' || e.a.kind === 'dim')) return e;
+    const depth = Math.min(this.depthOf(e), this.depth);
+    const v = this.newVar(name, e.type, depth);
+    this.scopes[depth]!.stmts.push({ kind: 'let', var: v, value: e });
+    return L.variable(v);
+  }
+
+  recall(key: string): Expr | undefined {
+    for (let i = this.scopes.length - 1; i >= 0; i -= 1) {
+      const e = this.scopes[i]!.memo.get(key);
+      if (e) return e;
+    }
+    return undefined;
+  }
+  remember(key: string, e: Expr): Expr {
+    this.scopes[Math.min(this.depthOf(e), this.depth)]!.memo.set(key, e);
+    return e;
+  }
+
+  /** A scalar symbolic integer as i32; sums are cut so that outer parts are computed in outer scopes. */
+  index(p: Poly): Expr {
+    const c = p.constant;
+    if (c !== undefined) return L.i32(c);
+    const key = `poly ${p}`;
+    const known = this.recall(key);
+    if (known) return known;
+    const byDepth = new Map<number, Poly>();
+    for (const t of p.terms.values()) {
+      const term = Poly.from([t]);
+      const d = term.constant !== undefined ? -1 : this.polyDepth(term);
+      byDepth.set(d, (byDepth.get(d) ?? Poly.of(0)).add(term));
+    }
+    const offset = byDepth.get(-1)?.constant ?? 0;
+    let sum: Expr | undefined;
+    for (const d of [...byDepth.keys()].filter((k) => k >= 0).sort((a, b) => a - b)) {
+      const part = this.#part(byDepth.get(d)!);
+      sum = sum ? this.bind(L.binary('add', sum, part), 'i') : part;
+    }
+    if (offset === 0) return this.remember(key, this.bind(sum!, 'i'));
+    return L.binary('add', this.bind(sum!, 'i'), L.i32(offset));
+  }
+
+  /** Terms of one depth. Rational coefficients share one exact division at the end. */
+  #part(p: Poly): Expr {
+    const den = [...p.terms.values()].reduce((d, t) => (t.d / gcd(d, t.d)) * d, 1);
+    const whole = p.mul(den);
+    let sum: Expr | undefined;
+    for (const t of whole.terms.values()) {
+      let e: Expr | undefined;
+      for (const a of t.atoms) {
+        const x = this.#atomExpr(a);
+        e = e ? L.binary('mul', e, x) : x;
+      }
+      const n = t.n / t.d;
+      e = e ? L.binary('mul', e, L.i32(n)) : L.i32(n);
+      sum = sum ? L.binary('add', sum, e) : e;
+    }
+    return den === 1 ? sum! : this.bind(this.quotient(this.bind(sum!, 'i'), L.i32(den)), 'i');
+  }
+
+  #atomExpr(a: Atom): Expr {
+    if (a.kind === 'dim') return L.dimExpr(a.key);
+    if (a.kind === 'div') {
+      const key = `atom ${a.key}`;
+      return this.recall(key) ?? this.remember(key, this.bind(this.quotient(this.index(a.num!), this.index(a.den!)), 'i'));
+    }
+    const v = this.#atoms.get(a.key);
+    if (!v) throw new Error(`index ${a.key} is not bound`);
+    return L.variable(v);
+  }
+
+  /** floor(a / b) of non-negative integers. */
+  quotient(a: Expr, b: Expr): Expr {
+    const shift = b.kind === 'const' ? Math.log2(b.value) : Number.NaN;
+    return Number.isInteger(shift) ? L.binary('shr', a, L.i32(shift)) : L.binary('div', a, b);
+  }
+}
+
+const gcd = (a: number, b: number): number => (b === 0 ? Math.abs(a) : gcd(b, a % b));
+
+/** Row-major strides of a stored tensor, in elements; rows of sub-byte types are padded to 8. */
+export function strides(dtype: DType, shape: readonly Dim[]): Dim[] {
+  const out: Dim[] = [];
+  let step = Poly.of(1);
+  for (let i = shape.length - 1; i >= 0; i -= 1) {
+    out.unshift(step);
+    step = step.mul(i === shape.length - 1 ? paddedRow(dtype, shape[i]!) : shape[i]!);
+  }
+  return out;
+}
+
+export function paddedRow(dtype: DType, n: Dim): Dim {
+  if (dtypes[dtype].bits % 8 === 0 || n.multiple() % 8 === 0) return n;
+  const c = n.constant;
+  return c !== undefined ? Poly.of(Math.ceil(c / 8) * 8) : floorDiv(n.add(7), 8).mul(8);
+}
+
+/** Elements of a stored tensor, padding included. */
+export const storedSize = (dtype: DType, shape: readonly Dim[]): Dim =>
+  shape.length === 0
+    ? paddedRow(dtype, Poly.of(1))
+    : shape.slice(0, -1).reduce((p, d) => p.mul(d), paddedRow(dtype, shape.at(-1)!));

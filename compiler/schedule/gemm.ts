@@ -1,0 +1,195 @@
+// Tiled contraction: one operand is decoded a panel of rows at a time into scratch, and each panel serves tiles
+// of rows of the other operand from registers. With few rows the same kernel takes the row-by-row road, which
+// decodes in registers, so that one compiled kernel is right for every size.
+import { Poly } from '../ir/algebra.ts';
+import type { Dim } from '../ir/algebra.ts';
+import type { Op, Value } from '../ir/ir.ts';
+import { ops } from '../ir/ops.ts';
+import * as L from '../loops/loops.ts';
+import type { Buffer, Expr, Var } from '../loops/loops.ts';
+import type { Lowering } from './lowering.ts';
+import { chooseLanes, contractionIndex, laneCandidates, loop, nest, slowness, vectorLoop } from './reductions.ts';
+import { storeAt, storeTensor } from './regions.ts';
+
+/** Rows of the streamed operand and of the panel in one register tile: 12 accumulators of 16 registers. */
+const tileRows = 3;
+const panelRows = 4;
+
+/** The contraction that `root` is an elementwise function of, element for element. */
+export function contractionOf(root: Value): Op<'matmul'> | undefined {
+  const found = new Set<Op<'matmul'>>();
+  const visit = (v: Value): boolean => {
+    const op = v.def?.op;
+    if (!op) return true;
+    if (op.name === 'matmul') {
+      found.add(op as Op<'matmul'>);
+      const { shape } = root.type;
+      return v.type.shape.length === shape.length && v.type.shape.every((d, i) => d.equals(shape[i]!));
+    }
+    const { kind } = ops[op.name];
+    if (kind === 'unary' || kind === 'binary' || kind === 'compare' || kind === 'elementwise') return op.operands.every(visit);
+    // Other inputs of the epilogue (a bias, a residual) may be anything without a contraction of its own.
+    return !reaches(v);
+  };
+  return visit(root) && found.size === 1 ? [...found][0] : undefined;
+}
+function reaches(v: Value): boolean {
+  const op = v.def?.op;
+  return op !== undefined && (op.name === 'matmul' || op.operands.some(reaches));
+}
+
+/** Tries the tiled schedule; false when the iteration space does not suit it. */
+export function lowerGemm(lo: Lowering, root: Value, buffer: Buffer): boolean {
+  const op = contractionOf(root);
+  const { shape } = root.type;
+  if (!op || shape.length < 2 || op.results[0]!.type.dtype !== 'f32') return false;
+  const [rows, cols] = [shape.at(-2)!, shape.at(-1)!];
+  const k = op.operands[0]!.type.shape.at(-1)!;
+  const panelIsA = weight(lo, op.operands[0]!) > weight(lo, op.operands[1]!);
+  const [streamed, panelled] = panelIsA ? [cols, rows] : [rows, cols];
+  if ((streamed.constant ?? 64) < tileRows || (panelled.constant ?? 64) < panelRows) return false;
+  const lanes = lo.limits.vectorBits / 32;
+  if ((k.constant ?? lanes) < lanes) return false;
+  const batch = shape.slice(0, -2);
+  const { em } = lo;
+  const m = em.index(streamed);
+  const enough = L.compare('ge', m, L.i32(tileRows));
+  const tiled = em.scope(() => nest(lo, batch, (ids) => tile(lo, { op, root, buffer, ids, panelIsA, streamed, panelled, k, lanes }), true));
+  if (streamed.constant !== undefined) {
+    em.scopes.at(-1)!.stmts.push(...tiled);
+    return true;
+  }
+  const few = em.scope(() => storeTensor(lo, root, buffer, [], shape, true));
+  em.push({ kind: 'if', cond: enough, then: tiled, else: few });
+  return true;
+}
+
+/** Work to produce one element without storage: who is heavier is decoded once a panel. */
+function weight(lo: Lowering, v: Value, seen = new Set<Value>()): number {
+  if (lo.storage.has(v) || !v.def || seen.has(v)) return 0;
+  seen.add(v);
+  const { op } = v.def;
+  const inner = op.regions.reduce((n, r) => n + r.ops.reduce((s, o) => s + Math.min(ops[o.name].cost, 20), 0), 0);
+  return inner + Math.min(ops[op.name].cost, 20) + op.operands.reduce((s, o) => s + weight(lo, o, seen), 0);
+}
+
+interface Tile {
+  readonly op: Op<'matmul'>;
+  readonly root: Value;
+  readonly buffer: Buffer;
+  readonly ids: readonly Poly[];
+  readonly panelIsA: boolean;
+  readonly streamed: Dim;
+  readonly panelled: Dim;
+  readonly k: Dim;
+  readonly lanes: number;
+}
+
+function tile(lo: Lowering, t: Tile): void {
+  const [a, b] = t.op.operands as [Value, Value];
+  const at = (row: Poly, col: Poly): Poly[] => [...t.ids, row, col];
+  const index = (s: Poly, p: Poly): Poly[] => (t.panelIsA ? at(p, s) : at(s, p));
+  const panelElement = (p: Poly, k: Poly, n: number): Expr => {
+    const i = contractionIndex(t.op, index(Poly.of(0), p), k);
+    return asFloat(t.panelIsA ? lo.emit(a, i.a, n) : lo.emit(b, i.b, n), n);
+  };
+  const streamElement = (s: Poly, k: Poly, n: number): Expr => {
+    const i = contractionIndex(t.op, index(s, Poly.of(0)), k);
+    return asFloat(t.panelIsA ? lo.emit(b, i.b, n) : lo.emit(a, i.a, n), n);
+  };
+  loop(lo, t.panelled, panelRows, t.ids.length === 0, (p0) => {
+    const panel = preparePanel(lo, t, (j, k, n) => panelElement(p0.add(j), k, n));
+    const points = (s0: Poly, count: number): void => {
+      const sums = accumulate(lo, t, count, (i, k, n) => streamElement(s0.add(i), k, n), panel);
+      sums.forEach((row, i) => {
+        row.forEach((sum, j) => {
+          const where = index(s0.add(i), p0.add(j));
+          lo.pin(t.op.results[0]!, where, sum);
+          storeAt(lo, t.buffer, t.root.type.shape, where, lo.emit(t.root, where, 1), 1);
+        });
+      });
+    };
+    loop(lo, t.streamed, tileRows, false, (s0) => points(s0, tileRows), Poly.of(0), 'm');
+    remainder(lo, t.streamed, tileRows, (from) => loop(lo, t.streamed, 1, false, (s0) => points(s0, 1), from, 'm'));
+  }, Poly.of(0), 'n');
+  // Rows that do not fill a panel.
+  remainder(lo, t.panelled, panelRows, (from) =>
+    loop(lo, t.panelled, 1, false, (p) => {
+      loop(lo, t.streamed, 1, false, (s) => {
+        const where = index(s, p);
+        storeAt(lo, t.buffer, t.root.type.shape, where, lo.emit(t.root, where, 1), 1);
+      }, Poly.of(0), 'm');
+    }, from, 'n'),
+  );
+}
+
+const asFloat = (e: Expr, lanes: number): Expr => L.splat(e.type.scalar === 'f32' ? e : L.convert(e, 'f32'), lanes);
+
+function remainder(lo: Lowering, extent: Dim, step: number, body: (from: Poly) => void): void {
+  if (extent.multiple() % step === 0) return;
+  const { em } = lo;
+  const n = em.index(extent);
+  const rest = em.bind(L.binary('mul', em.quotient(n, L.i32(step)), L.i32(step)), 'rest');
+  body(rest.kind === 'const' ? Poly.of(rest.value) : Poly.atom(em.atom((rest as L.ExprOf<'var'>).var)));
+}
+
+/** Reads `lanes` elements of row `j` of the panel from position `k`. */
+type PanelRead = (j: number, k: Poly, lanes: number) => Expr;
+
+/** Decodes a panel into scratch, unless its rows can be read in place as contiguous f32. */
+function preparePanel(lo: Lowering, t: Tile, element: PanelRead): PanelRead {
+  const { em } = lo;
+  const direct = em.trial(() => {
+    const probe = Poly.atom(em.atom(em.newVar('k', L.vtype('i32')), t.k)).mul(t.lanes).add(Poly.atom(lo.lane(t.lanes)));
+    let e: Expr | undefined;
+    em.scope(() => {
+      e = element(0, probe, t.lanes);
+    });
+    return e!.kind === 'load' && e!.buffer.dtype === 'f32' && slowness([], [e!]) === 0;
+  });
+  if (direct) return element;
+  const size = t.k.mul(panelRows);
+  const panel = em.newBuffer('panel', 'f32', 'temp', size);
+  const lanes = chooseLanes(lo, laneCandidates(t.k, 32), (n) => {
+    const i = em.newVar('k', L.vtype('i32'));
+    const base = t.k.constant === n ? Poly.of(0) : Poly.atom(em.atom(i, t.k.over(n) ?? undefined)).mul(n);
+    return element(0, base.add(Poly.atom(lo.lane(n))), n);
+  });
+  for (let j = 0; j < panelRows; j += 1)
+    vectorLoop(lo, t.k, lanes, (k, n) => {
+      storeAt(lo, panel, [Poly.of(panelRows), t.k], [Poly.of(j), k], element(j, k, n), n);
+    });
+  em.bufferDepth.set(panel.id, em.depth);
+  return (j, k, n) => lo.load(panel, [Poly.of(panelRows), t.k], [Poly.of(j), k], n);
+}
+
+/** Sums of a register tile of `count` streamed rows by the panel's rows, vectorised along k. */
+function accumulate(lo: Lowering, t: Tile, count: number, stream: (i: number, k: Poly, lanes: number) => Expr, panel: PanelRead): Expr[][] {
+  const { em } = lo;
+  const make = (lanes: number): Var[][] =>
+    Array.from({ length: count }, () =>
+      Array.from({ length: panelRows }, () => {
+        const v = em.newVar('acc', L.vtype('f32', lanes));
+        em.push({ kind: 'local', var: v, value: L.constant(0, 'f32', lanes) });
+        return v;
+      }));
+  const accs = make(t.lanes);
+  const exact = t.k.multiple() % t.lanes === 0;
+  const tails = exact ? undefined : make(1);
+  vectorLoop(lo, t.k, t.lanes, (k, n) => {
+    const target = n === t.lanes ? accs : tails!;
+    const w = Array.from({ length: panelRows }, (_, j) => em.bind(panel(j, k, n), 'w'));
+    for (let i = 0; i < count; i += 1) {
+      const x = em.bind(stream(i, k, n), 'x');
+      for (let j = 0; j < panelRows; j += 1) {
+        const acc = target[i]![j]!;
+        em.push({ kind: 'set', var: acc, value: L.binary('add', L.variable(acc), L.binary('mul', x, w[j]!)) });
+      }
+    }
+  });
+  return accs.map((row, i) =>
+    row.map((v, j) => {
+      const sum = L.reduce('add', L.variable(v));
+      return em.bind(tails ? L.binary('add', sum, L.variable(tails[i]![j]!)) : sum, 'sum');
+    }));
+}

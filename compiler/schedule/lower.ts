@@ -1,0 +1,122 @@
+// Tensor IR after fusion -> loop IR. Each kernel op becomes one loop nest, chosen from an ordered list of rules
+// by its iteration space; the last rule takes everything, so whatever the language can say runs.
+import type { Func, Op, Region, Value } from '../ir/ir.ts';
+import type { Limits } from '../limits.ts';
+import type { Buffer, Kernel, Program, Stmt } from '../loops/loops.ts';
+import { storedSize } from './emitter.ts';
+import { lowerGemm } from './gemm.ts';
+import { Lowering, nameOf } from './lowering.ts';
+import { lowerRegion, mapInto, storeTensor } from './regions.ts';
+
+export interface ScheduleRule {
+  readonly name: string;
+  /** Emits the whole kernel and returns true, or declines without a trace. */
+  readonly apply: (lo: Lowering, region: Region, out: readonly Buffer[]) => boolean;
+}
+
+const soleMap = (r: Region): Op<'map'> | undefined => {
+  const op = r.yields[0]?.def?.op;
+  if (op?.name !== 'map' || !r.ops.includes(op)) return undefined;
+  return r.yields.length === op.results.length && r.yields.every((y, i) => y === op.results[i]) ? (op as Op<'map'>) : undefined;
+};
+const isControl = (op: Op | undefined): boolean => op?.name === 'for' || op?.name === 'while' || op?.name === 'if';
+
+/** Tried in order; the first that applies wins. */
+export const scheduleRules: readonly ScheduleRule[] = [
+  {
+    name: 'map',
+    apply: (lo, region, out) => {
+      const op = soleMap(region);
+      if (!op) return false;
+      mapInto(lo, op, out, true);
+      return true;
+    },
+  },
+  {
+    name: 'gemm',
+    apply: (lo, region, out) => region.yields.length === 1 && !isControl(region.yields[0]!.def?.op) && lowerGemm(lo, region.yields[0]!, out[0]!),
+  },
+  {
+    name: 'rows',
+    apply: (lo, region, out) => {
+      if (region.yields.length !== 1 || region.ops.some((o) => isControl(o))) return false;
+      storeTensor(lo, region.yields[0]!, out[0]!, [], region.yields[0]!.type.shape, true);
+      return true;
+    },
+  },
+  {
+    name: 'sequential',
+    apply: (lo, region, out) => {
+      lowerRegion(lo, region);
+      region.yields.forEach((v, i) => {
+        storeTensor(lo, v, out[i]!, [], v.type.shape, false);
+      });
+      return true;
+    },
+  },
+];
+
+/** Lowers a fused function. `onSchedule` hears which rule took each kernel. */
+export function lower(func: Func, limits: Limits): Program {
+  const lo = new Lowering(limits, func.body);
+  lo.countUses(func.body);
+  const params: Buffer[] = [];
+  for (const p of func.params)
+    p.values.forEach((v, i) => {
+      const name = p.kind === 'encoded' ? `${p.name}.${p.fields[i]}` : p.name;
+      const buffer = lo.em.newBuffer(name, v.type.dtype, 'param', storedSize(v.type.dtype, v.type.shape));
+      lo.storage.set(v, { kind: 'buffer', buffer, shape: v.type.shape });
+      params.push(buffer);
+    });
+  const resultNames = new Map<Value, string>();
+  for (const r of func.results)
+    r.values.forEach((v, i) => resultNames.set(v, r.kind === 'encoded' ? `${r.name}.${r.fields[i]}` : r.name));
+  const kernels: Kernel[] = [];
+  const bufferOf = new Map<Value, Buffer>();
+  for (const op of func.body.ops) {
+    if (op.name === 'reshape') {
+      const from = bufferOf.get(op.operands[0]!)!;
+      bufferOf.set(op.results[0]!, from);
+      lo.storage.set(op.results[0]!, { kind: 'buffer', buffer: from, shape: op.results[0]!.type.shape });
+      continue;
+    }
+    if (op.name !== 'kernel') throw new Error(`${op.name} outside of a kernel`);
+    const k = op as Op<'kernel'>;
+    const out = k.results.map((v) => {
+      const name = resultNames.get(v) ?? aliasResult(func, v, resultNames);
+      const size = storedSize(v.type.dtype, v.type.shape);
+      const b = lo.em.newBuffer(name ?? nameOf(v), v.type.dtype, name === undefined ? 'temp' : 'result', size);
+      lo.em.bufferDepth.set(b.id, 0);
+      bufferOf.set(v, b);
+      return b;
+    });
+    let body: Stmt[] = [];
+    let schedule = '';
+    for (const rule of scheduleRules) {
+      lo.em.scopes = [{ stmts: [], memo: new Map() }];
+      if (!rule.apply(lo, k.regions[0]!, out)) continue;
+      body = lo.em.scopes[0]!.stmts;
+      schedule = rule.name;
+      break;
+    }
+    kernels.push({ name: k.attrs.name, schedule, body });
+    k.results.forEach((v, i) => {
+      lo.storage.set(v, { kind: 'buffer', buffer: out[i]!, shape: v.type.shape });
+    });
+  }
+  return { name: func.name, dims: func.dims, buffers: orderBuffers(func, lo.em.buffers, bufferOf, params), kernels };
+}
+
+/** A result of the function that is a reshape of this value shares its buffer. */
+function aliasResult(func: Func, v: Value, names: ReadonlyMap<Value, string>): string | undefined {
+  for (const op of func.body.ops)
+    if (op.name === 'reshape' && op.operands[0] === v) return names.get(op.results[0]!) ?? aliasResult(func, op.results[0]!, names);
+  return undefined;
+}
+
+/** Params and results in the order of the signature, then temps and consts. */
+function orderBuffers(func: Func, all: readonly Buffer[], bufferOf: ReadonlyMap<Value, Buffer>, params: readonly Buffer[]): Buffer[] {
+  const results = func.results.flatMap((r) => r.values.map((v) => bufferOf.get(v)!));
+  const rest = all.filter((b) => b.role === 'temp' || b.role === 'const');
+  return [...params, ...results, ...rest.filter((b) => b.role === 'temp'), ...rest.filter((b) => b.role === 'const')];
+}

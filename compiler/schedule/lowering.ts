@@ -1,0 +1,259 @@
+// Demand-driven lowering: `emit(value, index, lanes)` gives the expression of one element, or of `lanes`
+// elements along the axis that the lane atom moves through. Values without storage are recomputed from their
+// operands, which is what fusion means here; stored values become loads.
+import { type Atom, Poly, provablyBelow } from '../ir/algebra.ts';
+import type { Dim } from '../ir/algebra.ts';
+import { dtypes } from '../ir/dtype.ts';
+import type { Op, Region, Value } from '../ir/ir.ts';
+import { walk } from '../ir/ir.ts';
+import type { Limits } from '../limits.ts';
+import * as L from '../loops/loops.ts';
+import type { Buffer, Expr, Var } from '../loops/loops.ts';
+import { elements } from './elements.ts';
+import { Emitter, strides } from './emitter.ts';
+
+/** Where a value lives when it is not recomputed. */
+export type Storage =
+  | { readonly kind: 'buffer'; readonly buffer: Buffer; readonly shape: readonly Dim[] }
+  | { readonly kind: 'local'; readonly var: Var }
+  /** A loop index. */
+  | { readonly kind: 'index'; readonly poly: Poly };
+
+/** One instance of a map whose body is inlined at given indices. */
+interface Frame {
+  readonly key: string;
+  readonly indices: readonly Poly[];
+}
+
+export class Lowering {
+  readonly em = new Emitter();
+  readonly storage = new Map<Value, Storage>();
+  readonly limits: Limits;
+  /** The map in whose body a value is defined. */
+  readonly owner = new Map<Value, Op>();
+  readonly frames = new Map<Op, Frame>();
+  /** Constant buffers of table ops. */
+  readonly tables = new Map<string, Buffer>();
+
+  constructor(limits: Limits, body: Region) {
+    this.limits = limits;
+    walk(body, (op) => {
+      if (op.name !== 'map') return;
+      for (const p of op.regions[0]!.params) this.owner.set(p, op);
+      this.#own(op.regions[0]!, op);
+    });
+  }
+
+  #own(r: Region, map: Op): void {
+    for (const op of r.ops) {
+      for (const v of op.results) this.owner.set(v, map);
+      for (const inner of op.regions) {
+        for (const p of inner.params) this.owner.set(p, map);
+        this.#own(inner, map);
+      }
+    }
+  }
+
+  /** The atom that numbers the lanes of a vector. */
+  lane(lanes: number): Atom {
+    return { key: `lane${lanes}`, kind: 'lane', extent: Poly.of(lanes) };
+  }
+
+  isUniform(p: Poly): boolean {
+    return !p.leaves().some((a) => a.kind === 'lane' || this.em.isVector(a));
+  }
+
+  /**
+   * Element of `v` at `index`. When an index moves with the lane atom the result has `lanes` lanes; otherwise
+   * it is a scalar.
+   */
+  emit(v: Value, index: readonly Poly[], lanes: number): Expr {
+    const stored = this.storage.get(v);
+    if (stored?.kind === 'index') return this.polyValue(stored.poly, lanes);
+    if (stored?.kind === 'local') return L.variable(stored.var);
+    const width = index.every((p) => this.isUniform(p)) ? 1 : lanes;
+    const owner = this.owner.get(v);
+    const frame = owner ? (this.frames.get(owner)?.key ?? '') : '';
+    const key = `${v.id}@${frame}[${index.join(';')}]${width}`;
+    const known = this.em.recall(key);
+    if (known) return known;
+    const e = stored ? this.load(stored.buffer, stored.shape, index, width) : this.#compute(v, index, width);
+    // Scalars are cheap to name and often shared; vectors are named when they can leave the current loop or
+    // have several readers.
+    const named = e.type.lanes === 1 || this.em.depthOf(e) < this.em.depth || this.isShared(v);
+    return named ? this.em.remember(key, this.em.bind(e, nameOf(v))) : e;
+  }
+
+  /** Fixes the value of one element, computed elsewhere: a point of a register tile. */
+  pin(v: Value, index: readonly Poly[], e: Expr): void {
+    const owner = this.owner.get(v);
+    const frame = owner ? (this.frames.get(owner)?.key ?? '') : '';
+    this.em.remember(`${v.id}@${frame}[${index.join(';')}]1`, e);
+  }
+
+  readonly #shared = new Map<Value, number>();
+  countUses(region: Region): void {
+    const add = (v: Value): void => {
+      this.#shared.set(v, (this.#shared.get(v) ?? 0) + 1);
+    };
+    walk(region, (op) => {
+      op.operands.forEach(add);
+      for (const r of op.regions) r.yields.forEach(add);
+    });
+    region.yields.forEach(add);
+  }
+  isShared(v: Value): boolean {
+    return (this.#shared.get(v) ?? 0) > 1;
+  }
+
+  #compute(v: Value, index: readonly Poly[], lanes: number): Expr {
+    const op = v.def?.op;
+    if (!op) throw new Error(`value ${v.name ?? v.id} has no definition in this kernel`);
+    const rule = elements[op.name] as (lo: Lowering, op: Op, index: readonly Poly[], lanes: number) => Expr;
+    return rule(this, op, index, lanes);
+  }
+
+  /** Enters the body of a map at given indices. */
+  inside<T>(map: Op, indices: readonly Poly[], body: () => T): T {
+    const before = this.frames.get(map);
+    const params = map.regions[0]!.params;
+    const old = params.map((p) => this.storage.get(p));
+    const parent = this.owner.get(map.results[0]!);
+    const outer = parent ? (this.frames.get(parent)?.key ?? '') : '';
+    this.frames.set(map, { key: `${outer}${map.results[0]!.id}(${indices.join(';')})`, indices });
+    params.forEach((p, i) => {
+      this.storage.set(p, { kind: 'index', poly: indices[i]! });
+    });
+    try {
+      return body();
+    } finally {
+      if (before) this.frames.set(map, before);
+      else this.frames.delete(map);
+      params.forEach((p, i) => {
+        const o = old[i];
+        if (o) this.storage.set(p, o);
+        else this.storage.delete(p);
+      });
+    }
+  }
+
+  /** The integer value of an index polynomial, scalar or one a lane. */
+  polyValue(p: Poly, lanes: number): Expr {
+    if (this.isUniform(p)) return this.em.index(p);
+    const lane = p.atoms().find((a) => a.kind === 'lane');
+    const vectors = p.leaves().filter((a) => this.em.isVector(a));
+    if (lane && vectors.length === 0) {
+      const step = p.coefficient(lane.key);
+      if (step && this.isUniform(step)) {
+        const rest = p.sub(step.mul(Poly.atom(lane)));
+        if (this.isUniform(rest)) {
+          const ids = L.laneIds(lanes);
+          const scaled = step.constant === 1 ? ids : L.binary('mul', L.splat(this.em.index(step), lanes), ids);
+          return rest.constant === 0 ? scaled : L.binary('add', L.splat(this.em.index(rest), lanes), scaled);
+        }
+      }
+    }
+    const [v] = vectors;
+    if (v && vectors.length === 1 && !lane) {
+      const step = p.coefficient(v.key);
+      if (step && this.isUniform(step)) {
+        const rest = p.sub(step.mul(Poly.atom(v)));
+        if (this.isUniform(rest)) {
+          const x = L.variable(this.em.varOf(v)!);
+          const scaled = step.constant === 1 ? x : L.binary('mul', L.splat(this.em.index(step), lanes), x);
+          return rest.constant === 0 ? scaled : L.binary('add', L.splat(this.em.index(rest), lanes), scaled);
+        }
+      }
+    }
+    return L.build(Array.from({ length: lanes }, (_, j) => this.em.index(this.atLane(p, j))));
+  }
+
+  /** An index polynomial with the lane number fixed. */
+  atLane(p: Poly, j: number): Poly {
+    return p.substitute((a) => {
+      if (a.kind === 'lane') return Poly.of(j);
+      if (!this.em.isVector(a)) return undefined;
+      const x = this.em.bind(L.extract(L.variable(this.em.varOf(a)!), j), 'i');
+      if (x.kind === 'const') return Poly.of(x.value);
+      return x.kind === 'var' ? Poly.atom(this.em.atom(x.var, a.extent)) : undefined;
+    });
+  }
+
+  /** A vector put together from its elements: always possible, never fast. */
+  perLane(lanes: number, element: (lane: (p: Poly) => Poly) => Expr): Expr {
+    return L.build(Array.from({ length: lanes }, (_, j) => element((p) => this.atLane(p, j))));
+  }
+
+  /** Loads from storage, contiguous along the lanes where the layout allows it. */
+  load(buffer: Buffer, shape: readonly Dim[], index: readonly Poly[], lanes: number): Expr {
+    const step = strides(buffer.dtype, shape);
+    const linear = index.reduce((sum, p, i) => sum.add(p.mul(step[i]!)), Poly.of(0));
+    if (this.isUniform(linear)) return L.load(buffer, this.em.index(linear), 1, 1);
+    const lane = linear.atoms().find((a) => a.kind === 'lane');
+    const stride = lane && linear.coefficient(lane.key);
+    if (stride?.constant === 1) {
+      const base = linear.sub(Poly.atom(lane!));
+      if (this.isUniform(base)) {
+        const align = alignment(base, lanes);
+        const { bits } = dtypes[buffer.dtype];
+        if (bits % 8 === 0 || ((align * bits) % 8 === 0 && (lanes * bits) % 8 === 0))
+          return L.load(buffer, this.em.index(base), lanes, align);
+      }
+    }
+    return L.gather(buffer, this.polyValue(linear, lanes));
+  }
+
+  /** A run-time integer as an index, clamped into [0, size). */
+  indexOf(v: Value, at: readonly Poly[], size: Dim, lanes: number): Poly {
+    const known = this.#staticIndex(v);
+    if (known && at.length === 0) {
+      const [lo, hi] = known.bounds();
+      const top = size.constant;
+      if (lo >= 0 && ((top !== undefined && hi < top) || provablyBelow(known, size))) return known;
+      if (known.constant !== undefined && known.constant >= 0 && top === undefined && known.constant === 0) return known;
+    }
+    let e = this.emit(v, at, lanes);
+    if (e.type.scalar !== 'i32') e = e.type.scalar === 'u32' ? L.bits(e, 'i32') : L.convert(e, 'i32');
+    const zero = L.constant(0, 'i32', e.type.lanes);
+    const top = L.splat(this.em.index(size.sub(1)), e.type.lanes);
+    e = this.em.bind(L.binary('max', zero, L.binary('min', e, top)), `${v.name ?? 'i'}`);
+    if (e.kind === 'const') return Poly.of(e.value);
+    if (e.kind !== 'var') throw new Error('an index is not bound');
+    return Poly.atom(this.em.atom(e.var, size));
+  }
+
+  /** The value as a polynomial of loop indices, if it is one. */
+  #staticIndex(v: Value): Poly | undefined {
+    const s = this.storage.get(v);
+    if (s) return s.kind === 'index' ? s.poly : undefined;
+    const op = v.def?.op;
+    if (!op || v.type.shape.length) return undefined;
+    const operand = (i: number): Poly | undefined => this.#staticIndex(op.operands[i]!);
+    const both = (f: (a: Poly, b: Poly) => Poly): Poly | undefined => {
+      const a = operand(0);
+      const b = operand(1);
+      return a && b ? f(a, b) : undefined;
+    };
+    if (v.type.dtype !== 'i32') return undefined;
+    switch (op.name) {
+      case 'const': return Poly.of((op as Op<'const'>).attrs.value);
+      case 'dim': return (op as Op<'dim'>).attrs.dim;
+      case 'add': return both((a, b) => a.add(b));
+      case 'sub': return both((a, b) => a.sub(b));
+      case 'mul': return both((a, b) => a.mul(b));
+      case 'cast': return op.operands[0]!.type.dtype === 'i32' ? operand(0) : undefined;
+      default: return undefined;
+    }
+  }
+}
+
+/** Largest power of two (up to the lanes wanted, at least) that divides a base index for certain. */
+export function alignment(base: Poly, lanes: number): number {
+  const m = base.multiple();
+  if (m === 0) return Math.max(lanes, 8);
+  let a = 1;
+  while (a < 256 && m % (a * 2) === 0) a *= 2;
+  return a;
+}
+
+export const nameOf = (v: Value): string => (v.name ?? 't').replace(/[^\w.]+/g, '_');

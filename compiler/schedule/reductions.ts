@@ -1,0 +1,269 @@
+// Reductions and contractions at one point of the result: a loop over the reduced axes with an accumulator,
+// vectorised along the last of them, or along the result's own lanes when those move.
+import { Poly } from '../ir/algebra.ts';
+import type { Dim } from '../ir/algebra.ts';
+import { type Scalar, promote, scalarOf } from '../ir/dtype.ts';
+import type { Op, Value } from '../ir/ir.ts';
+import * as L from '../loops/loops.ts';
+import type { Expr, ReduceOp, Stmt } from '../loops/loops.ts';
+import { broadcastIndex } from './elements.ts';
+import type { Lowering } from './lowering.ts';
+
+/** Neutral element of a reduction. */
+function identity(op: ReduceOp, scalar: Scalar): number {
+  switch (op) {
+    case 'add': case 'or': return 0;
+    case 'and': return 1;
+    case 'min': return scalar === 'f32' ? Infinity : scalar === 'u32' ? 2 ** 32 - 1 : 2 ** 31 - 1;
+    case 'max': return scalar === 'f32' ? -Infinity : scalar === 'u32' ? 0 : -(2 ** 31);
+  }
+}
+
+export const combine = (op: ReduceOp, a: Expr, b: Expr): Expr => L.binary(op, a, b);
+
+/** How much of the code goes element by element: what a schedule wants to keep low. */
+export function slowness(stmts: readonly Stmt[], extra: readonly Expr[] = []): number {
+  let n = 0;
+  const expr = (e: Expr): void => {
+    if (e.kind === 'gather' || e.kind === 'build') n += e.type.lanes;
+    for (const o of L.operands(e)) expr(o);
+  };
+  const visit = (s: Stmt): void => {
+    switch (s.kind) {
+      case 'let': case 'local': case 'set': expr(s.value); break;
+      case 'store': expr(s.value); expr(s.index); break;
+      case 'for': s.body.forEach(visit); break;
+      case 'while': s.header.forEach(visit); s.body.forEach(visit); break;
+      case 'if': expr(s.cond); s.then.forEach(visit); s.else.forEach(visit); break;
+      case 'comment': break;
+    }
+  };
+  stmts.forEach(visit);
+  extra.forEach(expr);
+  return n;
+}
+
+/** Vector widths to try, widest first. Longer than 8 lanes only without a tail. */
+export function laneCandidates(extent: Dim, widest: number): number[] {
+  const c = extent.constant;
+  return [64, 32, 16, 8, 4].filter((n) => {
+    if (n > widest) return false;
+    if (extent.multiple() % n === 0 && c !== 0) return true;
+    return n <= 8 && (c === undefined || c >= n);
+  });
+}
+
+/** The width whose code goes least element by element; wider wins a tie. 1 when vectors do not pay. */
+export function chooseLanes(lo: Lowering, candidates: readonly number[], attempt: (lanes: number) => Expr): number {
+  let best = 1;
+  let bestCost = Infinity;
+  for (const n of candidates) {
+    const cost = lo.em.trial((stmts) => {
+      let e: Expr | undefined;
+      lo.em.scope(() => {
+        e = attempt(n);
+      });
+      return slowness(stmts(), [e!]) / n;
+    });
+    if (cost < bestCost - 1e-9) {
+      best = n;
+      bestCost = cost;
+    }
+    if (cost === 0) break;
+  }
+  return bestCost >= 4 ? 1 : best;
+}
+
+/**
+ * Reduces `element` over `extents`. `element` gets one index an axis and the lanes of the last one. The loop is
+ * placed in the outermost scope that has what `anchor` (the index of the result) needs.
+ */
+export function reduceLoop(
+  lo: Lowering, op: ReduceOp, scalar: Scalar, extents: readonly Dim[], outLanes: number,
+  element: (ids: readonly Poly[], lanes: number) => Expr, depth: number, name: string,
+): Expr {
+  const { em } = lo;
+  return em.atDepth(depth, () => {
+    const start = (lanes: number): Expr => L.constant(identity(op, scalar), scalar, lanes);
+    if (outLanes > 1) {
+      const acc = em.newVar(name, L.vtype(scalar, outLanes));
+      em.push({ kind: 'local', var: acc, value: start(outLanes) });
+      nest(lo, extents, (ids) => {
+        em.push({ kind: 'set', var: acc, value: combine(op, L.variable(acc), L.splat(element(ids, outLanes), outLanes)) });
+      });
+      return L.variable(acc);
+    }
+    const last = extents.at(-1)!;
+    const outer = extents.slice(0, -1);
+    const c = last.constant;
+    const lanes = chooseLanes(lo, laneCandidates(last, 32), (n) => {
+      const v = em.newVar('k', L.vtype('i32'));
+      const fake = outer.map(() => Poly.atom(em.atom(em.newVar('o', L.vtype('i32')))));
+      const base = c === n ? Poly.of(0) : Poly.atom(em.atom(v, last.over(n) ?? undefined)).mul(n);
+      return element([...fake, base.add(Poly.atom(lo.lane(n)))], n);
+    });
+    // A block that is one vector needs no loop.
+    if (outer.length === 0 && c === lanes && c !== undefined)
+      return L.reduce(op, L.splat(element([lanes === 1 ? Poly.of(0) : Poly.atom(lo.lane(lanes))], lanes), lanes));
+    const acc = em.newVar(name, L.vtype(scalar, lanes));
+    em.push({ kind: 'local', var: acc, value: start(lanes) });
+    const exact = last.multiple() % lanes === 0;
+    const tail = exact ? undefined : em.newVar(name, L.vtype(scalar));
+    if (tail) em.push({ kind: 'local', var: tail, value: start(1) });
+    nest(lo, outer, (ids) => {
+      vectorLoop(lo, last, lanes, (k, n) => {
+        const target = n === lanes ? acc : tail!;
+        const e = L.splat(element([...ids, k], n), n);
+        em.push({ kind: 'set', var: target, value: combine(op, L.variable(target), e) });
+      });
+    });
+    const total = L.reduce(op, L.variable(acc));
+    return em.bind(tail ? combine(op, total, L.variable(tail)) : total, name);
+  });
+}
+
+/** Nested serial loops, one index an axis. */
+export function nest(lo: Lowering, extents: readonly Dim[], body: (ids: readonly Poly[]) => void, parallel = false): void {
+  const go = (ids: readonly Poly[]): void => {
+    const extent = extents[ids.length];
+    if (extent === undefined) return body(ids);
+    if (extent.constant === 1) return go([...ids, Poly.of(0)]);
+    loop(lo, extent, 1, parallel && ids.length === 0, (i) => go([...ids, i]));
+  };
+  go([]);
+}
+
+/** One loop of full steps from 0; the index handed on is the element number. */
+export function loop(lo: Lowering, extent: Dim, step: number, parallel: boolean, body: (i: Poly) => void, from: Poly = Poly.of(0), name = 'i'): void {
+  const { em } = lo;
+  const start = em.index(from);
+  const end = em.index(extent);
+  const v = em.newVar(name, L.vtype('i32'), em.depth + 1);
+  // Steps are counted in elements, but the index is step * (a counter), so that block divisions resolve.
+  const whole = step > 1 ? extent.over(step) : undefined;
+  const stmts = em.scope(() => {
+    if (step === 1 || from.constant !== 0) return body(Poly.atom(em.atom(v, extent)));
+    const counter = em.newVar(`${name}b`, L.vtype('i32'));
+    em.varDepth.set(counter.id, em.depth);
+    em.push({ kind: 'let', var: counter, value: em.quotient(L.variable(v), L.i32(step)) });
+    body(Poly.atom(em.atom(counter, whole && extent.multiple() % step === 0 ? whole : undefined)).mul(step));
+  });
+  em.push({ kind: 'for', var: v, start, end, step, parallel, body: stmts });
+}
+
+/** Full vectors, then a scalar tail where the extent may leave one. */
+export function vectorLoop(lo: Lowering, extent: Dim, lanes: number, body: (k: Poly, lanes: number) => void): void {
+  const { em } = lo;
+  const c = extent.constant;
+  const lane = Poly.atom(lo.lane(lanes));
+  if (lanes === 1) return loop(lo, extent, 1, false, (i) => body(i, 1), Poly.of(0), 'k');
+  if (c === lanes) return body(lane, lanes);
+  loop(lo, extent, lanes, false, (i) => body(i.add(lane), lanes), Poly.of(0), 'k');
+  if (extent.multiple() % lanes === 0) return;
+  const rest = em.bind(L.binary('mul', em.quotient(em.index(extent), L.i32(lanes)), L.i32(lanes)), 'rest');
+  const from = rest.kind === 'var' ? Poly.atom(em.atom(rest.var)) : rest.kind === 'const' ? Poly.of(rest.value) : undefined;
+  if (!from) throw new Error('the start of a tail is not bound');
+  loop(lo, extent, 1, false, (i) => body(i, 1), from, 'k');
+}
+
+/** Scope in which everything that an element of `v` at `index` needs is known. */
+export function depthFor(lo: Lowering, v: Value, index: readonly Poly[]): number {
+  let d = 0;
+  for (const p of index) d = Math.max(d, lo.em.polyDepth(p));
+  const seen = new Set<Value>();
+  const visit = (x: Value): void => {
+    if (seen.has(x)) return;
+    seen.add(x);
+    const s = lo.storage.get(x);
+    if (s?.kind === 'buffer') d = Math.max(d, lo.em.bufferDepth.get(s.buffer.id) ?? 0);
+    else if (s?.kind === 'local') d = Math.max(d, lo.em.varDepth.get(s.var.id) ?? 0);
+    else if (s?.kind === 'index') d = Math.max(d, lo.em.polyDepth(s.poly));
+    else if (x.def) {
+      x.def.op.operands.forEach(visit);
+      for (const r of x.def.op.regions) {
+        for (const o of r.ops) o.operands.forEach(visit);
+        r.yields.forEach(visit);
+      }
+    }
+  };
+  visit(v);
+  return Math.min(d, lo.em.depth);
+}
+
+const widthOf = (lo: Lowering, index: readonly Poly[], lanes: number): number =>
+  index.every((p) => lo.isUniform(p)) ? 1 : lanes;
+
+/** Index into the operand: the result's index with the reduced axes put back. */
+function operandIndex(op: Op<'sum' | 'argmax'>, index: readonly Poly[], ids: readonly Poly[]): Poly[] {
+  const { axes, keepdims } = op.attrs;
+  let next = 0;
+  let reduced = 0;
+  return op.operands[0]!.type.shape.map((_, i) => {
+    if (axes.includes(i)) {
+      if (keepdims) next += 1;
+      return ids[reduced++]!;
+    }
+    return index[next++]!;
+  });
+}
+
+export function reduceElement(lo: Lowering, op: Op, index: readonly Poly[], lanes: number, how: ReduceOp): Expr {
+  const r = op as Op<'sum'>;
+  const x = r.operands[0]!;
+  const scalar = scalarOf(r.results[0]!.type.dtype);
+  const n = widthOf(lo, index, lanes);
+  const extents = r.attrs.axes.map((a) => x.type.shape[a]!);
+  const element = (ids: readonly Poly[], width: number): Expr => {
+    const e = lo.emit(x, operandIndex(r, index, ids), width);
+    return e.type.scalar === scalar ? e : L.convert(e, scalar);
+  };
+  return reduceLoop(lo, how, scalar, extents, n, element, depthFor(lo, r.results[0]!, index), r.results[0]!.name ?? how);
+}
+
+/** First the extreme value, then the first index that has it; a NaN counts as the extreme. */
+export function argReduceElement(lo: Lowering, op: Op, index: readonly Poly[], lanes: number, how: 'min' | 'max'): Expr {
+  const r = op as Op<'argmax'>;
+  const x = r.operands[0]!;
+  const scalar = scalarOf(x.type.dtype) === 'bool' ? 'i32' : scalarOf(x.type.dtype);
+  const n = widthOf(lo, index, lanes);
+  const extents = r.attrs.axes.map((a) => x.type.shape[a]!);
+  const depth = depthFor(lo, r.results[0]!, index);
+  const value = (ids: readonly Poly[], width: number): Expr => {
+    const e = lo.emit(x, operandIndex(r, index, ids), width);
+    return e.type.scalar === scalar ? e : L.convert(e, scalar);
+  };
+  const extreme = lo.em.bind(reduceLoop(lo, how, scalar, extents, n, value, depth, 'extreme'), 'extreme');
+  const position = (ids: readonly Poly[], width: number): Expr => {
+    const k = ids[0]!;
+    const e = value(ids, width);
+    const m = Math.max(e.type.lanes, lo.isUniform(k) ? 1 : width);
+    const v = L.splat(e, m);
+    const hit = L.compare('eq', v, L.splat(extreme, m));
+    const any = scalar === 'f32' ? L.binary('or', hit, L.unary('isnan', v)) : hit;
+    return L.select(any, L.splat(lo.polyValue(k, width), m), L.constant(2 ** 31 - 1, 'i32', m));
+  };
+  return reduceLoop(lo, 'min', 'i32', extents, n, position, depth, r.results[0]!.name ?? 'index');
+}
+
+/** Operand indices of a contraction at one point. */
+export function contractionIndex(op: Op<'matmul'>, index: readonly Poly[], k: Poly): { a: Poly[]; b: Poly[] } {
+  const [a, b] = op.operands as [Value, Value];
+  const batch = index.slice(0, -2);
+  const lead = (v: Value): Poly[] => broadcastIndex(v.type.shape.slice(0, -2), batch);
+  return { a: [...lead(a), index.at(-2)!, k], b: [...lead(b), k, index.at(-1)!] };
+}
+
+export function matmulElement(lo: Lowering, op: Op<'matmul'>, index: readonly Poly[], lanes: number): Expr {
+  const [a, b] = op.operands as [Value, Value];
+  const scalar = scalarOf(promote(a.type.dtype, b.type.dtype));
+  const n = widthOf(lo, index, lanes);
+  const element = (ids: readonly Poly[], width: number): Expr => {
+    const at = contractionIndex(op, index, ids[0]!);
+    const x = lo.emit(a, at.a, width);
+    const y = lo.emit(b, at.b, width);
+    const m = Math.max(x.type.lanes, y.type.lanes);
+    const as = (e: Expr): Expr => L.splat(e.type.scalar === scalar ? e : L.convert(e, scalar), m);
+    return L.binary('mul', as(x), as(y));
+  };
+  return reduceLoop(lo, 'add', scalar, [a.type.shape.at(-1)!], n, element, depthFor(lo, op.results[0]!, index), op.results[0]!.name ?? 'sum');
+}

@@ -1,0 +1,89 @@
+// What the runtime needs of the compiler, as types: compiler/index.ts satisfies this. jit.ts is the only place
+// that loads it, and only when a kernel is in no cache.
+import type { Artifact, FieldInfo, FormatRef, Json, Manifest } from '../compiler/artifact.ts';
+import type { DType } from '../compiler/ir/dtype.ts';
+
+/** Where sources come from; throws when a file is absent. */
+export interface SourceHost {
+  readFile(path: string): string;
+}
+
+/** A specialisation of a kernel, or of a function of a format. */
+export interface KernelRequest {
+  /** Absolute path of the kernel file, or 'quern/formats'. */
+  readonly file: string;
+  /** Exported function, or '<format>.encode' | '.decode' | '.pack' | '.unpack'. */
+  readonly name: string;
+  readonly formatArgs?: readonly Json[];
+  /** One for each type parameter that extends Format, in order. */
+  readonly formats?: readonly FormatRef[];
+  /** Values of compile-time parameters, by position. */
+  readonly statics?: readonly (Json | undefined)[];
+}
+
+export interface CompileRequest extends KernelRequest {
+  readonly target: 'wasm';
+  readonly trace?: boolean;
+}
+
+/** A file that a result was made from, and what it held. */
+export interface Dependency {
+  readonly path: string;
+  readonly sha256: string;
+}
+
+export interface CompileResult {
+  readonly artifact: Artifact;
+  readonly dependencies: readonly Dependency[];
+  readonly stages: readonly { readonly name: string; readonly text: string }[];
+}
+
+/** Logical values: one entry an element. */
+export interface HostArray {
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly data: Float32Array | Int32Array | Uint32Array | Uint8Array;
+}
+
+export interface KernelParam {
+  readonly name: string;
+  readonly kind: 'tensor' | 'encoded' | 'static';
+  readonly text: string;
+  readonly optional: boolean;
+  /** Index into `formatParams` when the format is a type parameter. */
+  readonly formatParam?: number;
+}
+
+export interface KernelExport {
+  readonly name: string;
+  readonly kind: 'kernel';
+  readonly params: readonly KernelParam[];
+  readonly formatParams: readonly string[];
+}
+export interface FormatExport {
+  readonly name: string;
+  readonly kind: 'format';
+  readonly block: readonly number[];
+  readonly hasLayout: boolean;
+  readonly fields: readonly FieldInfo[];
+}
+export type ExportInfo =
+  | KernelExport
+  | FormatExport
+  /** Factories, helpers, constants. */
+  | { readonly name: string; readonly kind: 'other' };
+
+export interface ModuleInfo {
+  readonly exports: readonly ExportInfo[];
+  readonly dependencies: readonly Dependency[];
+}
+
+export interface CompilerApi {
+  compile(request: CompileRequest, host?: SourceHost): Promise<CompileResult>;
+  interpret(
+    request: KernelRequest,
+    inputs: readonly HostArray[],
+    host?: SourceHost,
+  ): Promise<{ readonly manifest: Manifest; readonly results: readonly HostArray[] }>;
+  describe(file: string, host?: SourceHost): ModuleInfo;
+}

@@ -1,0 +1,74 @@
+// What the runtime asks of a device: buffers, and artifacts made runnable. Calls are enqueued in order; only
+// reading bytes back waits. Devices know nothing of dtypes and shapes: see tensor.ts and dispatch.ts.
+import type { Artifact } from '../../compiler/artifact.ts';
+import type { HostArray } from '../compiler-api.ts';
+
+/** A block of device memory. Opaque to everyone but its device. */
+export interface DeviceBuffer {
+  readonly bytes: number;
+}
+
+export type DeviceKind = 'wasm' | 'reference';
+
+/** A kernel on a device, ready to run. */
+export interface Executable {
+  /**
+   * Runs the kernel on the buffers of the parameters (in the order of the manifest) and the values of its
+   * dims; gives new buffers of the results, which the caller owns. Temporaries are freed before it returns.
+   */
+  run(
+    params: readonly DeviceBuffer[],
+    dims: readonly number[],
+  ): readonly DeviceBuffer[] | Promise<readonly DeviceBuffer[]>;
+}
+
+/** How the reference device runs a kernel: logical values in, logical values out. */
+export type Interpret = (inputs: readonly HostArray[]) => Promise<readonly HostArray[]>;
+
+export interface Device {
+  readonly kind: DeviceKind;
+  /** The hardware or engine, for people. */
+  readonly name: string;
+  /** Why this device and not another. */
+  readonly reason: string;
+  /** Bytes in live buffers. */
+  readonly used: number;
+
+  allocate(bytes: number): DeviceBuffer;
+  /** Frees a buffer; a second time does nothing. */
+  free(buffer: DeviceBuffer): void;
+  write(buffer: DeviceBuffer, offset: number, bytes: Uint8Array): void;
+  /** A copy of bytes. */
+  read(buffer: DeviceBuffer, offset: number, bytes: number): Promise<Uint8Array>;
+  /**
+   * The device's own memory under a buffer, where the host can address it. Valid until the next call of the
+   * device: memory may move when it grows.
+   */
+  view?(buffer: DeviceBuffer, offset: number, bytes: number): Uint8Array;
+  /** Copies within the device; the ranges may overlap. */
+  copy(
+    from: DeviceBuffer,
+    fromOffset: number,
+    to: DeviceBuffer,
+    toOffset: number,
+    bytes: number,
+  ): void;
+  /** Makes an artifact runnable; the same artifact gives the same executable. */
+  load(artifact: Artifact, interpret: Interpret): Promise<Executable>;
+}
+
+/** Fills part of a buffer in place where the device allows it, else through a copy. */
+export function fill(
+  device: Device,
+  buffer: DeviceBuffer,
+  offset: number,
+  bytes: number,
+  into: (out: Uint8Array) => void,
+): void {
+  if (device.view) into(device.view(buffer, offset, bytes));
+  else {
+    const out = new Uint8Array(bytes);
+    into(out);
+    device.write(buffer, offset, out);
+  }
+}

@@ -1,0 +1,193 @@
+// A llama-style transformer on top of compiled kernels: weights stay resident, a layer is a dozen kernel calls,
+// and nothing here knows what format a weight is stored in.
+import type { Device } from '../devices/device.ts';
+import { type DeviceName, device as openDevice } from '../devices/index.ts';
+import { scope } from '../scope.ts';
+import { DeviceTensor } from '../tensor.ts';
+import { type LlamaConfig, readConfig } from './config.ts';
+import { ModelError } from './errors.ts';
+import { type Layers, type Weight, loadLayers } from './kernels.ts';
+import { folderOf } from './output.ts';
+import { sampleToken, uniformDraw } from './sample.ts';
+import { type Tokenizer, readTokenizer } from './tokenizer.ts';
+import { type Weights, readWeights } from './weights.ts';
+import type { Window } from './windows.ts';
+import { yieldToHost } from './yield.ts';
+
+interface Layer {
+  readonly attentionNorm: DeviceTensor;
+  readonly wq: Weight;
+  readonly wk: Weight;
+  readonly wv: Weight;
+  readonly wo: Weight;
+  readonly ffnNorm: DeviceTensor;
+  readonly w1: Weight;
+  readonly w2: Weight;
+  readonly w3: Weight;
+}
+
+/** Keys and values of the positions seen so far: [context, width] tensors, filled from the front. */
+interface Cache {
+  readonly keys: readonly DeviceTensor[];
+  readonly values: readonly DeviceTensor[];
+}
+
+export interface GenerateOptions {
+  /** Tokens to generate. */
+  readonly count: number;
+  /** 0, the default, takes the most likely token. */
+  readonly temperature?: number;
+  readonly seed?: number;
+}
+
+export class Llama {
+  readonly config: LlamaConfig;
+  readonly tokenizer: Tokenizer;
+  readonly device: Device;
+  /** Of the weights, as they are held in memory. */
+  readonly bytes: number;
+  readonly bitsPerWeight: number;
+  readonly #layers: readonly Layer[];
+  readonly #embedding: Weight;
+  readonly #output: Weight;
+  readonly #norm: DeviceTensor;
+  readonly #ops: Layers;
+  readonly #weights: Weights;
+
+  constructor(config: LlamaConfig, tokenizer: Tokenizer, device: Device, ops: Layers, weights: Weights) {
+    this.config = config;
+    this.tokenizer = tokenizer;
+    this.device = device;
+    this.bytes = weights.bytes;
+    this.bitsPerWeight = weights.bitsPerWeight;
+    this.#ops = ops;
+    this.#weights = weights;
+    const { dim, hiddenDim, headDim, keyValueHeads, vocabulary } = config;
+    const keyWidth = headDim * keyValueHeads;
+    this.#embedding = weights.matrix('tok_embeddings.weight', vocabulary, dim);
+    this.#output = config.tiedEmbeddings ? this.#embedding : weights.matrix('output.weight', vocabulary, dim);
+    this.#norm = weights.vector('norm.weight', dim);
+    this.#layers = Array.from({ length: config.layers }, (_, i) => {
+      const name = (part: string) => `layers.${i}.${part}.weight`;
+      return {
+        attentionNorm: weights.vector(name('attention_norm'), dim),
+        wq: weights.matrix(name('attention.wq'), dim, dim),
+        wk: weights.matrix(name('attention.wk'), keyWidth, dim),
+        wv: weights.matrix(name('attention.wv'), keyWidth, dim),
+        wo: weights.matrix(name('attention.wo'), dim, dim),
+        ffnNorm: weights.vector(name('ffn_norm'), dim),
+        w1: weights.matrix(name('feed_forward.w1'), hiddenDim, dim),
+        w2: weights.matrix(name('feed_forward.w2'), dim, hiddenDim),
+        w3: weights.matrix(name('feed_forward.w3'), hiddenDim, dim),
+      };
+    });
+  }
+
+  /** Cross-entropy of each target of a window, in nats. */
+  async losses({ inputs, targets }: Window): Promise<Float32Array> {
+    const ids = { data: targets, shape: [targets.length] };
+    return scope(async () => {
+      const logits = await this.#ops.linear(await this.#hidden(inputs, 0), this.#output);
+      return (await (await this.#ops.crossEntropy(logits, ids)).data()) as Float32Array;
+    });
+  }
+
+  /** Continues a prompt; ends early at the model's end token or when its context is full. */
+  async *generate(prompt: string, options: GenerateOptions): AsyncGenerator<number> {
+    const { bos, eos, context } = this.config;
+    const { count, temperature = 0, seed = 0 } = options;
+    const start = [bos, ...this.tokenizer.encode(prompt)];
+    if (start.length > context)
+      throw new ModelError('Q6009', `The prompt has ${start.length} tokens; the model's context holds ${context}`,
+        'Shorten the prompt.');
+    const cache = this.#newCache();
+    try {
+      let position = 0;
+      let next: readonly number[] = start;
+      for (let step = 0; step < count && position + next.length <= context; step += 1) {
+        await yieldToHost();
+        const id = await this.#next(next, position, cache, temperature, uniformDraw(seed, step));
+        if (id === eos) return;
+        yield id;
+        position += next.length;
+        next = [id];
+      }
+    } finally {
+      for (const t of [...cache.keys, ...cache.values]) t.dispose();
+    }
+  }
+
+  dispose(): void {
+    this.#weights.dispose();
+  }
+
+  #newCache(): Cache {
+    const { context, headDim, keyValueHeads, layers } = this.config;
+    const shape = [context, headDim * keyValueHeads];
+    const make = () => Array.from({ length: layers }, () => DeviceTensor.empty(this.device, 'f32', shape));
+    return { keys: make(), values: make() };
+  }
+
+  #next(ids: readonly number[], start: number, cache: Cache, temperature: number, u: number): Promise<number> {
+    return scope(async () => {
+      const last = await this.#ops.lastRow(await this.#hidden(ids, start, cache));
+      const logits = await this.#ops.linear(last, this.#output);
+      if (temperature === 0) return (await (await this.#ops.greedy(logits)).data())[0]!;
+      return sampleToken(await logits.data(), temperature, u);
+    });
+  }
+
+  /** The normalised output of the last layer for tokens at positions start, start + 1, ... */
+  async #hidden(ids: ArrayLike<number>, start: number, cache?: Cache): Promise<DeviceTensor> {
+    const ops = this.#ops;
+    const { normEps } = this.config;
+    const rows = { data: Int32Array.from(ids), shape: [ids.length] };
+    let x = await ops.embed(this.#embedding, rows);
+    for (const [i, layer] of this.#layers.entries()) {
+      x = await scope(async () => {
+        const mixed = await this.#attention(await ops.rmsnorm(x, layer.attentionNorm, normEps), i, start, cache);
+        const middle = await ops.linearAdd(mixed, layer.wo, x);
+        const inner = await ops.swiglu(await ops.rmsnorm(middle, layer.ffnNorm, normEps), layer.w1, layer.w3);
+        return ops.linearAdd(inner, layer.w2, middle);
+      });
+    }
+    return ops.rmsnorm(x, this.#norm, normEps);
+  }
+
+  async #attention(x: DeviceTensor, index: number, start: number, cache?: Cache): Promise<DeviceTensor> {
+    const ops = this.#ops;
+    const { headDim, heads, keyValueHeads, ropeTheta } = this.config;
+    const { wq, wk, wv } = this.#layers[index]!;
+    const groups = heads / keyValueHeads;
+    const q = await ops.ropeQueries(await ops.linear(x, wq), start, headDim, groups, ropeTheta);
+    let k = await ops.ropeKeys(await ops.linear(x, wk), start, headDim, ropeTheta);
+    let v = await ops.linear(x, wv);
+    if (cache) {
+      cache.keys[index]!.write(start, k);
+      cache.values[index]!.write(start, v);
+      k = cache.keys[index]!.view(start + x.shape[0]!);
+      v = cache.values[index]!.view(start + x.shape[0]!);
+    }
+    return ops.attention(q, k, v, start, headDim);
+  }
+}
+
+export interface LoadLlamaOptions {
+  readonly device?: DeviceName;
+}
+
+/** Loads a model: a folder, or a .safetensors file with config.json and tokenizer.json beside it. */
+export async function loadLlama(path: string, options: LoadLlamaOptions = {}): Promise<Llama> {
+  const folder = await folderOf(path);
+  const config = await readConfig(folder);
+  const tokenizer = await readTokenizer(folder);
+  const device = await openDevice(options.device);
+  const ops = await loadLayers({ device });
+  const weights = await readWeights(path, device);
+  try {
+    return new Llama(config, tokenizer, device, ops, weights);
+  } catch (e) {
+    weights.dispose();
+    throw e;
+  }
+}

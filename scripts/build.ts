@@ -1,0 +1,46 @@
+// npm run build: the sources to JavaScript and declarations in dist/, which is all that is published besides
+// the launcher. The library's kernels go along as sources too, since the compiler reads them, not their output.
+import { spawnSync } from 'node:child_process';
+import { copyFileSync, cpSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const repo = fileURLToPath(new URL('..', import.meta.url));
+const dist = join(repo, 'dist');
+const started = performance.now();
+
+rmSync(dist, { recursive: true, force: true });
+const tsc = join(dirname(createRequire(import.meta.url).resolve('typescript')), 'tsc.js');
+const { status } = spawnSync(process.execPath, [tsc, '-p', 'tsconfig.build.json'], {
+  cwd: repo,
+  stdio: 'inherit',
+});
+if (status !== 0) {
+  rmSync(dist, { recursive: true, force: true });
+  console.error('build: tsc failed, so dist/ was removed');
+  process.exit(1);
+}
+
+// Everything that is no TypeScript (pages, tables) keeps its place; of ops/ the kernels themselves too.
+for (const folder of ['compiler', 'backends', 'runtime', 'ops', 'cli']) {
+  if (!existsSync(join(repo, folder))) continue;
+  cpSync(join(repo, folder), join(dist, folder), {
+    recursive: true,
+    filter: (path) => folder === 'ops' || !/\.[cm]?[jt]s$/.test(path),
+  });
+}
+copyFileSync(join(repo, 'LICENSE'), join(dist, 'LICENSE'));
+
+// dist/ is a package scope of its own, so `quern` inside of it must lead to itself.
+const { name, version, description, license, type, engines } = JSON.parse(
+  readFileSync(join(repo, 'package.json'), 'utf8'),
+) as { readonly [key: string]: unknown };
+const exports = {
+  '.': { types: './types/index.d.ts', default: './index.js' },
+  './formats': { types: './types/ops/formats/index.d.ts', default: './ops/formats/index.js' },
+};
+const inner = { name, version, description, license, type, engines, exports };
+writeFileSync(join(dist, 'package.json'), `${JSON.stringify(inner, null, 2)}\n`);
+
+console.log(`built dist/ in ${((performance.now() - started) / 1000).toFixed(1)} s`);
