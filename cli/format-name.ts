@@ -38,7 +38,9 @@ function literal(text: string, whole: string): Json {
   } catch {
     // A bare word is a string, so that kind=symmetric needs no quotes in a shell.
     if (/^[A-Za-z_][\w-]*$/.test(text)) return text;
-    throw new UsageError(`Cannot read the argument \`${text}\` in \`${whole}\`: write numbers, true, false, words or JSON`);
+    throw new UsageError(
+      `Cannot read the argument \`${text}\` in \`${whole}\`: write numbers, true, false, words or JSON`,
+    );
   }
 }
 
@@ -55,25 +57,37 @@ function args(inside: string, whole: string): Json[] {
   return Object.keys(options).length ? [...positional, options] : positional;
 }
 
-const shape = /^(?:(?<file>[^#]+)#)?(?<name>[A-Za-z_$][\w$.]*)(?:<(?<formats>.*)>)?(?:\((?<args>.*)\))?$/;
+const shape =
+  /^(?:(?<file>[^#]+)#)?(?<name>[A-Za-z_$][\w$.]*)(?:<(?<formats>.*)>)?(?:\((?<args>.*)\))?$/;
 
-function parse(text: string, expected: string): { file: string; name: string; formats: string; args: string | undefined } {
+function parse(
+  text: string,
+  expected: string,
+): { file: string; name: string; formats: string; args: string | undefined } {
   const groups = shape.exec(text.trim())?.groups;
   if (!groups) throw new UsageError(`Cannot read \`${text}\`: expected ${expected}`);
   const given = groups.file ?? 'quern/formats';
   const file = given === 'quern/formats' ? given : resolve(given);
-  if (file !== 'quern/formats' && !existsSync(file)) throw new UsageError(`No file ${given} (in \`${text}\`)`);
+  if (file !== 'quern/formats' && !existsSync(file))
+    throw new UsageError(`No file ${given} (in \`${text}\`)`);
   return { file, name: groups.name!, formats: groups.formats ?? '', args: groups.args };
 }
 
 export function formatOf(text: string): FormatRef {
   const p = parse(text, 'q4_0, uniform(bits=3, group=64) or ./mine.ts#name');
   if (p.formats) throw new UsageError(`A format takes no type arguments: \`${text}\``);
-  return { file: p.file, name: p.name, ...(p.args === undefined ? {} : { args: args(p.args, text) }) };
+  return {
+    file: p.file,
+    name: p.name,
+    ...(p.args === undefined ? {} : { args: args(p.args, text) }),
+  };
 }
 
 export function kernelOf(text: string): KernelName {
-  if (!text.includes('#')) throw new UsageError(`Cannot read \`${text}\`: expected FILE#NAME, e.g. ops/llama.ts#linear<q4_0>`);
+  if (!text.includes('#'))
+    throw new UsageError(
+      `Cannot read \`${text}\`: expected FILE#NAME, e.g. ops/llama.ts#linear<q4_0>`,
+    );
   const p = parse(text, 'FILE#NAME, FILE#NAME<format> or FILE#NAME<format>(constant, ...)');
   return {
     file: p.file,
@@ -87,7 +101,9 @@ export function kernelOf(text: string): KernelName {
 export function formatText(ref: FormatRef): string {
   const list = (ref.args ?? []).map((a) =>
     a !== null && typeof a === 'object' && !Array.isArray(a)
-      ? Object.entries(a).map(([k, v]) => `${k}=${JSON.stringify(v)}`).join(', ')
+      ? Object.entries(a)
+          .map(([k, v]) => `${k}=${JSON.stringify(v)}`)
+          .join(', ')
       : JSON.stringify(a),
   );
   return ref.args ? `${ref.name}(${list.join(', ')})` : ref.name;

@@ -6,12 +6,14 @@ import { exit, report } from './exit.ts';
 
 const whole = (min: number) => (text: string) => {
   const n = Number(text);
-  if (!Number.isInteger(n) || n < min) throw new InvalidArgumentError(`It must be a whole number from ${min}.`);
+  if (!Number.isInteger(n) || n < min)
+    throw new InvalidArgumentError(`It must be a whole number from ${min}.`);
   return n;
 };
 const nonNegative = (text: string) => {
   const n = Number(text);
-  if (!(n >= 0 && n <= 100) || text.trim() === '') throw new InvalidArgumentError('It must be a number from 0 to 100.');
+  if (!(n >= 0 && n <= 100) || text.trim() === '')
+    throw new InvalidArgumentError('It must be a number from 0 to 100.');
   return n;
 };
 const listed = (text: string, before: string[] = []) => [...before, text];
@@ -29,11 +31,17 @@ export function program(): Command {
     .argument('<model>', 'safetensors file, folder, or index.json')
     .requiredOption('-f, --format <format>', 'q4_0, uniform(bits=3,group=64) or ./mine.ts#name')
     .requiredOption('-o, --output <path>', 'folder, or a file ending in .safetensors')
-    .option('--only <pattern>', 'encode only tensors whose name matches (* is any text); repeatable', listed)
+    .option(
+      '--only <pattern>',
+      'encode only tensors whose name matches (* is any text); repeatable',
+      listed,
+    )
     .option('--skip <pattern>', 'copy tensors whose name matches; repeatable', listed)
     .option('--allow-nonfinite', 'encode matrices that hold NaN or Inf')
     .option('--json', 'print the report as JSON')
-    .action(async (model, options) => (await import('./commands/compress.ts')).compress(model, options));
+    .action(async (model, options) =>
+      (await import('./commands/compress.ts')).compress(model, options),
+    );
 
   quern
     .command('eval')
@@ -42,7 +50,9 @@ export function program(): Command {
     .requiredOption('-t, --text <file>', 'text file; a line <|endoftext|> parts documents')
     .option('--limit-windows <n>', 'evaluate only the first n windows', whole(1))
     .option('--json', 'print the result as JSON')
-    .action(async (model, options) => (await import('./commands/eval.ts')).evaluate(model, options));
+    .action(async (model, options) =>
+      (await import('./commands/eval.ts')).evaluate(model, options),
+    );
 
   quern
     .command('generate')
@@ -53,7 +63,9 @@ export function program(): Command {
     .option('--temperature <t>', '0 takes the most likely token', nonNegative, 0)
     .option('--seed <n>', 'seed of the sampling', whole(0), 0)
     .option('--json', 'print the ids and the speed as JSON')
-    .action(async (model, options) => (await import('./commands/generate.ts')).generate(model, options));
+    .action(async (model, options) =>
+      (await import('./commands/generate.ts')).generate(model, options),
+    );
 
   quern
     .command('formats')
@@ -72,7 +84,9 @@ export function program(): Command {
     .description('show a kernel after every pass')
     .argument('<kernel>', 'FILE#NAME, FILE#NAME<format> or FILE#NAME<format>(constant, ...)')
     .addOption(new Option('--stage <name>', 'only this stage'))
-    .action(async (kernel, options) => (await import('./commands/explain.ts')).explain(kernel, options));
+    .action(async (kernel, options) =>
+      (await import('./commands/explain.ts')).explain(kernel, options),
+    );
 
   quern
     .command('demo')

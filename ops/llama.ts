@@ -1,11 +1,35 @@
 // The layers of a llama-style transformer. Weights come either in a format (`Encoded`) or as plain f32;
 // every kernel that takes a format fuses its decode, whatever the format is.
-import { amax, argmax, at, concat, cos, decode, dim, exp, gather, iota, log, matmul, mean, pow, reshape, shape, sin, slice, sqrt, sum, transpose } from 'quern';
+import {
+  amax,
+  argmax,
+  at,
+  concat,
+  cos,
+  decode,
+  dim,
+  exp,
+  gather,
+  iota,
+  log,
+  matmul,
+  mean,
+  pow,
+  reshape,
+  shape,
+  sin,
+  slice,
+  sqrt,
+  sum,
+  transpose,
+} from 'quern';
 import type { Dim, Encoded, Format, Scalar, Tensor, f32, i32 } from 'quern';
 
 /** x / rms(x) * w, row by row. */
 export function rmsnorm<M extends Dim, D extends Dim>(
-  x: Tensor<f32, [M, D]>, w: Tensor<f32, [D]>, eps: number,
+  x: Tensor<f32, [M, D]>,
+  w: Tensor<f32, [D]>,
+  eps: number,
 ): Tensor<f32, [M, D]> {
   return (x / sqrt(mean(x * x, 1, { keepdims: true }) + eps)) * w;
 }
@@ -26,7 +50,10 @@ function rotate(x: Tensor<f32>, start: Scalar, theta: number) {
 
 /** Rotary positions of keys, head by head; row t is at position start + t. */
 export function ropeKeys<T extends Dim, E extends Dim>(
-  x: Tensor<f32, [T, E]>, start: Scalar, headDim: number, theta: number,
+  x: Tensor<f32, [T, E]>,
+  start: Scalar,
+  headDim: number,
+  theta: number,
 ): Tensor<f32, [T, E]> {
   return reshape(rotate(reshape(x, [dim(x, 0), -1, headDim]), start, theta), shape(x));
 }
@@ -36,7 +63,11 @@ export function ropeKeys<T extends Dim, E extends Dim>(
  * share a key-value head are apart, so that each of the groups lies as the keys do.
  */
 export function ropeQueries<T extends Dim, C extends Dim>(
-  x: Tensor<f32, [T, C]>, start: Scalar, headDim: number, groups: number, theta: number,
+  x: Tensor<f32, [T, C]>,
+  start: Scalar,
+  headDim: number,
+  groups: number,
+  theta: number,
 ) {
   const [rows, width] = shape(x);
   const turned = rotate(reshape(x, [rows, -1, headDim]), start, theta);
@@ -49,7 +80,11 @@ export function ropeQueries<T extends Dim, C extends Dim>(
  * start + t and sees the positions up to its own. The heads come out in the order of the model.
  */
 export function attention<T extends Dim, R extends Dim, S extends Dim, E extends Dim>(
-  q: Tensor<f32, [T, R, E]>, k: Tensor<f32, [S, E]>, v: Tensor<f32, [S, E]>, start: Scalar, headDim: number,
+  q: Tensor<f32, [T, R, E]>,
+  k: Tensor<f32, [S, E]>,
+  v: Tensor<f32, [S, E]>,
+  start: Scalar,
+  headDim: number,
 ) {
   const [rows, groups, width] = shape(q);
   const slots = dim(k, 0);
@@ -67,28 +102,34 @@ export function attention<T extends Dim, R extends Dim, S extends Dim, E extends
 
 /** x wᵀ */
 export function linear<F extends Format, M extends Dim, N extends Dim, K extends Dim>(
-  x: Tensor<f32, [M, K]>, w: Encoded<F, [N, K]>,
+  x: Tensor<f32, [M, K]>,
+  w: Encoded<F, [N, K]>,
 ): Tensor<f32, [M, N]> {
   return matmul(x, transpose(decode(w)));
 }
 
 /** x wᵀ for weights that are not compressed. */
 export function linearPlain<M extends Dim, N extends Dim, K extends Dim>(
-  x: Tensor<f32, [M, K]>, w: Tensor<f32, [N, K]>,
+  x: Tensor<f32, [M, K]>,
+  w: Tensor<f32, [N, K]>,
 ): Tensor<f32, [M, N]> {
   return matmul(x, transpose(w));
 }
 
 /** r + x wᵀ: a projection back onto the residual stream. */
 export function linearAdd<F extends Format, M extends Dim, N extends Dim, K extends Dim>(
-  x: Tensor<f32, [M, K]>, w: Encoded<F, [N, K]>, r: Tensor<f32, [M, N]>,
+  x: Tensor<f32, [M, K]>,
+  w: Encoded<F, [N, K]>,
+  r: Tensor<f32, [M, N]>,
 ): Tensor<f32, [M, N]> {
   return r + matmul(x, transpose(decode(w)));
 }
 
 /** r + x wᵀ for weights that are not compressed. */
 export function linearAddPlain<M extends Dim, N extends Dim, K extends Dim>(
-  x: Tensor<f32, [M, K]>, w: Tensor<f32, [N, K]>, r: Tensor<f32, [M, N]>,
+  x: Tensor<f32, [M, K]>,
+  w: Tensor<f32, [N, K]>,
+  r: Tensor<f32, [M, N]>,
 ): Tensor<f32, [M, N]> {
   return r + matmul(x, transpose(w));
 }
@@ -97,47 +138,58 @@ const silu = (z: Tensor<f32>) => z / (1 + exp(-z));
 
 /** silu(gate) * up, where the two matrices are stored in unlike ways. */
 export function gated<M extends Dim, N extends Dim>(
-  gate: Tensor<f32, [M, N]>, up: Tensor<f32, [M, N]>,
+  gate: Tensor<f32, [M, N]>,
+  up: Tensor<f32, [M, N]>,
 ): Tensor<f32, [M, N]> {
   return silu(gate) * up;
 }
 
 /** silu(x gateᵀ) * (x upᵀ), in one kernel. */
-export function swiglu<F extends Format, G extends Format, M extends Dim, N extends Dim, K extends Dim>(
-  x: Tensor<f32, [M, K]>, gate: Encoded<F, [N, K]>, up: Encoded<G, [N, K]>,
-): Tensor<f32, [M, N]> {
+export function swiglu<
+  F extends Format,
+  G extends Format,
+  M extends Dim,
+  N extends Dim,
+  K extends Dim,
+>(x: Tensor<f32, [M, K]>, gate: Encoded<F, [N, K]>, up: Encoded<G, [N, K]>): Tensor<f32, [M, N]> {
   return silu(matmul(x, transpose(decode(gate)))) * matmul(x, transpose(decode(up)));
 }
 
 /** silu(x gateᵀ) * (x upᵀ) for weights that are not compressed. */
 export function swigluPlain<M extends Dim, N extends Dim, K extends Dim>(
-  x: Tensor<f32, [M, K]>, gate: Tensor<f32, [N, K]>, up: Tensor<f32, [N, K]>,
+  x: Tensor<f32, [M, K]>,
+  gate: Tensor<f32, [N, K]>,
+  up: Tensor<f32, [N, K]>,
 ): Tensor<f32, [M, N]> {
   return silu(matmul(x, transpose(gate))) * matmul(x, transpose(up));
 }
 
 export function add<M extends Dim, D extends Dim>(
-  a: Tensor<f32, [M, D]>, b: Tensor<f32, [M, D]>,
+  a: Tensor<f32, [M, D]>,
+  b: Tensor<f32, [M, D]>,
 ): Tensor<f32, [M, D]> {
   return a + b;
 }
 
 /** The rows `ids` of a table. Only those rows are decoded. */
 export function embed<F extends Format, T extends Dim, V extends Dim, D extends Dim>(
-  table: Encoded<F, [V, D]>, ids: Tensor<i32, [T]>,
+  table: Encoded<F, [V, D]>,
+  ids: Tensor<i32, [T]>,
 ): Tensor<f32, [T, D]> {
   return gather(decode(table), ids, 0);
 }
 
 export function embedPlain<T extends Dim, V extends Dim, D extends Dim>(
-  table: Tensor<f32, [V, D]>, ids: Tensor<i32, [T]>,
+  table: Tensor<f32, [V, D]>,
+  ids: Tensor<i32, [T]>,
 ): Tensor<f32, [T, D]> {
   return gather(table, ids, 0);
 }
 
 /** -log softmax(logits)[target] of each row, in nats. */
 export function crossEntropy<M extends Dim, V extends Dim>(
-  logits: Tensor<f32, [M, V]>, target: Tensor<i32, [M]>,
+  logits: Tensor<f32, [M, V]>,
+  target: Tensor<i32, [M]>,
 ): Tensor<f32, [M]> {
   const top = amax(logits, 1, { keepdims: true });
   const normalizer = log(sum(exp(logits - top), 1)) + reshape(top, [dim(logits, 0)]);

@@ -5,7 +5,8 @@ import type { Dim, Encoded, Format, Tensor, f32 } from 'quern';
 
 /** Squared norms of x - decode(w) and of x. Not finite where the row of x is not. */
 export function distance<F extends Format, N extends Dim, K extends Dim>(
-  x: Tensor<f32, [N, K]>, w: Encoded<F, [N, K]>,
+  x: Tensor<f32, [N, K]>,
+  w: Encoded<F, [N, K]>,
 ) {
   const miss = x - decode(w);
   return { error: sum(miss * miss, 1), norm: sum(x * x, 1) };

@@ -85,5 +85,7 @@ export interface CompilerApi {
     inputs: readonly HostArray[],
     host?: SourceHost,
   ): Promise<{ readonly manifest: Manifest; readonly results: readonly HostArray[] }>;
+  /** What a call looks like, without generating code: `buffers` and `kernels` are empty. */
+  signature(request: KernelRequest, host?: SourceHost): Manifest;
   describe(file: string, host?: SourceHost): ModuleInfo;
 }

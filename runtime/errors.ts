@@ -75,7 +75,7 @@ export const runtimeCodes = {
   Q5010: (f: { what: string; known: string }): Explanation => ({
     message: `No ${f.what}`,
     expected: f.known,
-    hint: 'Check the spelling, and that the file exports it.',
+    hint: 'Check the spelling; only exported names can be called.',
   }),
   Q5011: (f: Place & { found: string; expected: string }): Explanation => ({
     message: `${at(f)} is encoded in another format`,

@@ -123,6 +123,14 @@ export class Jit {
     return this.#get(['describe', file], read, infoCodec);
   }
 
+  /**
+   * What a call looks like, for those who run no code of it. Kept for the life of the session only: it says
+   * nothing of the files that it was made from, and costs a parse.
+   */
+  async signature(request: KernelRequest): Promise<Manifest> {
+    return (await this.#api()).signature(request, this.#host);
+  }
+
   async interpret(
     request: KernelRequest,
     inputs: readonly HostArray[],

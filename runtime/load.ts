@@ -40,7 +40,10 @@ class Session implements PlanSource {
   }
 
   async plan(request: KernelRequest, asked: readonly (string | undefined)[]): Promise<Plan> {
-    const artifact = await this.jit.artifact({ ...request, target: 'wasm' });
+    const artifact =
+      this.device.kind === 'reference'
+        ? { manifest: await this.jit.signature(request), code: new Uint8Array(0), constants: {} }
+        : await this.jit.artifact({ ...request, target: 'wasm' });
     const interpret: Parameters<Device['load']>[1] = (inputs) =>
       this.jit.interpret(request, inputs);
     const executable = await this.device.load(artifact, interpret);

@@ -1,7 +1,7 @@
 // What load() gives, as types: the exports of a kernel file with tensors of the device in place of the numbers
 // that TypeScript takes the author's tensors for.
 import type { Json } from '../compiler/artifact.ts';
-import type { Argument, Plan } from './dispatch.ts';
+import type { Argument, Plan, Results } from './dispatch.ts';
 import type { FormatHandle } from './formats.ts';
 import type { DeviceTensor, EncodedTensor, HostTensor } from './tensor.ts';
 
@@ -55,7 +55,7 @@ type Hidden<T> = T extends (...args: never) => infer R
 
 /** Without a type: every name is a kernel, called with what Plan.run takes. */
 export interface AnyLoaded {
-  readonly [name: string]: KernelFunction<readonly (Argument | Json | undefined)[], DeviceTensor>;
+  readonly [name: string]: KernelFunction<readonly (Argument | Json | undefined)[], Results>;
 }
 
 interface Factories {

@@ -17,7 +17,8 @@ export async function check(path: string): Promise<void> {
     } catch (e) {
       if (!(e instanceof CompileError)) throw e;
       // The same fault shows in every kernel that meets it: once is enough.
-      for (const d of e.diagnostics) found.set(`${d.code}:${d.span.file}:${d.span.start}:${d.message}`, d);
+      for (const d of e.diagnostics)
+        found.set(`${d.code}:${d.span.file}:${d.span.start}:${d.message}`, d);
       return false;
     }
   };
@@ -28,19 +29,27 @@ export async function check(path: string): Promise<void> {
       if (e.kind === 'format') {
         const parts = e.hasLayout ? ['encode', 'decode', 'pack', 'unpack'] : ['encode', 'decode'];
         for (const part of parts)
-          passed += Number(await collect(() => compile({ file, name: `${e.name}.${part}`, target: 'wasm' })));
+          passed += Number(
+            await collect(() => compile({ file, name: `${e.name}.${part}`, target: 'wasm' })),
+          );
       } else if (e.kind === 'kernel') {
         // A constant without a default has no value here: the kernel is checked where it is called.
         if (e.params.some((p) => p.kind === 'static' && !p.optional)) skipped.push(e.name);
         else {
           const formats = e.formatParams.map(() => sample);
-          passed += Number(await collect(() => compile({ file, name: e.name, formats, target: 'wasm' })));
+          passed += Number(
+            await collect(() => compile({ file, name: e.name, formats, target: 'wasm' })),
+          );
         }
       }
     }
   });
   if (found.size) throw new CompileError([...found.values()]);
-  console.log(`${pc.green('ok')}: ${passed} ${passed === 1 ? 'function compiles' : 'functions compile'}`);
+  console.log(
+    `${pc.green('ok')}: ${passed} ${passed === 1 ? 'function compiles' : 'functions compile'}`,
+  );
   if (skipped.length)
-    console.log(`not compiled, for their constants have no default: ${skipped.join(', ')} (try quern explain '${path}#${skipped[0]}(...)')`);
+    console.log(
+      `not compiled, for their constants have no default: ${skipped.join(', ')} (try quern explain '${path}#${skipped[0]}(...)')`,
+    );
 }

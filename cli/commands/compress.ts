@@ -1,6 +1,10 @@
 // quern compress: encodes the matrices of a model and prints what each costs and how far it is off.
 import { formatOf, formatText } from '../format-name.ts';
-import { compressModel, type CompressResult, type TensorReport } from '../../runtime/models/compress.ts';
+import {
+  compressModel,
+  type CompressResult,
+  type TensorReport,
+} from '../../runtime/models/compress.ts';
 import packageJson from '../../package.json' with { type: 'json' };
 import { interruptible } from '../interrupt.ts';
 import { progress } from '../progress.ts';
@@ -17,8 +21,15 @@ export interface CompressOptions {
 
 /** `layers.*.wq`: a star stands for any text; the whole name must match. */
 function matcher(patterns: readonly string[]): (name: string) => boolean {
-  const parts = patterns.map((p) =>
-    new RegExp(`^${p.split('*').map((s) => s.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('.*')}$`));
+  const parts = patterns.map(
+    (p) =>
+      new RegExp(
+        `^${p
+          .split('*')
+          .map((s) => s.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'))
+          .join('.*')}$`,
+      ),
+  );
   return (name) => parts.some((r) => r.test(name));
 }
 
@@ -62,13 +73,26 @@ function text({ path, tensors, bytes, sourceBytes, seconds }: CompressResult): s
   const bits = (encoded.reduce((n, t) => n + t.bytes, 0) * 8) / weights;
   // Errors of single tensors add up in the square, weighted by the tensors' norms.
   const error = Math.sqrt(
-    encoded.reduce((s, t) => s + t.squaredError!, 0) / encoded.reduce((s, t) => s + t.squaredNorm!, 0));
+    encoded.reduce((s, t) => s + t.squaredError!, 0) /
+      encoded.reduce((s, t) => s + t.squaredNorm!, 0),
+  );
   const total = [
-    'encoded in all', '', `${encoded.length} of ${tensors.length} tensors`, bits.toFixed(3), significant(error),
-    (encoded.reduce((n, t) => n + t.sourceBytes, 0) / 1e6 / encoded.reduce((s, t) => s + t.seconds, 0)).toFixed(0),
+    'encoded in all',
+    '',
+    `${encoded.length} of ${tensors.length} tensors`,
+    bits.toFixed(3),
+    significant(error),
+    (
+      encoded.reduce((n, t) => n + t.sourceBytes, 0) /
+      1e6 /
+      encoded.reduce((s, t) => s + t.seconds, 0)
+    ).toFixed(0),
   ];
   return [
-    table(['tensor', 'shape', 'format', 'bits/weight', 'error', 'MB/s'], 'lllrrr', [...tensors.map(row), total]),
+    table(['tensor', 'shape', 'format', 'bits/weight', 'error', 'MB/s'], 'lllrrr', [
+      ...tensors.map(row),
+      total,
+    ]),
     '',
     'error is ||W - decode(encode(W))|| / ||W||; MB/s counts the bytes read.',
     `${megabytes(sourceBytes)} MB -> ${megabytes(bytes)} MB in ${seconds.toFixed(1)} s: ${path}`,

@@ -14,8 +14,18 @@ import { megabytes, table } from '../table.ts';
 
 /** From the widest to the narrowest. */
 const defaults = [
-  'dense_f16', 'q8_0', 'q6_K', 'q4_K', 'q4_1', 'q4_0', 'iq4_nl', 'mxfp4', 'nf4', 'uniform(bits=3, group=64)',
-  'tq2_0', 'bitnet',
+  'dense_f16',
+  'q8_0',
+  'q6_K',
+  'q4_K',
+  'q4_1',
+  'q4_0',
+  'iq4_nl',
+  'mxfp4',
+  'nf4',
+  'uniform(bits=3, group=64)',
+  'tq2_0',
+  'bitnet',
 ];
 /** Of the model's authors, in F32 with NumPy, over all 60 windows. */
 const reference = { loss: 2.743, windows: 60 };
@@ -57,7 +67,12 @@ export async function demo(options: DemoOptions): Promise<void> {
         note(`${name}: compressing and evaluating (${i + 1} of ${names.length})`);
         const output = join(work, String(i));
         await compressModel({
-          model: sample, output, format: refs[i]!, version: packageJson.version, selects: () => true, signal,
+          model: sample,
+          output,
+          format: refs[i]!,
+          version: packageJson.version,
+          selects: () => true,
+          signal,
         });
         await run(name, output);
       }
@@ -80,7 +95,9 @@ function report(rows: readonly Row[]): string {
   ]);
   const lines = [
     '',
-    pc.bold('A 3.67-million-parameter llama on the King James Bible, weights and embeddings in each format'),
+    pc.bold(
+      'A 3.67-million-parameter llama on the King James Bible, weights and embeddings in each format',
+    ),
     '',
     table(['format', 'bits/weight', 'MB', 'loss', 'against f32', 'tokens/s'], 'lrrrrr', cells),
     '',
@@ -88,6 +105,8 @@ function report(rows: readonly Row[]): string {
   ];
   // The reference is a mean over all windows, and says nothing about fewer.
   if (base.windows === reference.windows)
-    lines.push(`reference: ${reference.loss} nats per token in F32 (NumPy), ${(base.loss - reference.loss).toFixed(4)} away.`);
+    lines.push(
+      `reference: ${reference.loss} nats per token in F32 (NumPy), ${(base.loss - reference.loss).toFixed(4)} away.`,
+    );
   return lines.join('\n');
 }

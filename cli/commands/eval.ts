@@ -35,11 +35,17 @@ export async function evaluate(path: string, options: EvalOptions): Promise<void
   const { loss, perplexity, windows, tokens, tokensPerSecond } = result;
   if (options.json) {
     const { bytes, bitsPerWeight } = model;
-    console.log(JSON.stringify({ model: path, text: options.text, ...result, bytes, bitsPerWeight }));
+    console.log(
+      JSON.stringify({ model: path, text: options.text, ...result, bytes, bitsPerWeight }),
+    );
     return;
   }
-  console.log(`loss        ${pc.bold(loss.toFixed(4))} nats/token over ${windows} windows (${tokens} tokens)`);
+  console.log(
+    `loss        ${pc.bold(loss.toFixed(4))} nats/token over ${windows} windows (${tokens} tokens)`,
+  );
   console.log(`perplexity  ${perplexity.toFixed(3)}`);
-  console.log(`weights     ${megabytes(model.bytes)} MB, ${model.bitsPerWeight.toFixed(2)} bits/weight`);
+  console.log(
+    `weights     ${megabytes(model.bytes)} MB, ${model.bitsPerWeight.toFixed(2)} bits/weight`,
+  );
   console.log(`speed       ${tokensPerSecond.toFixed(0)} tokens/s on ${model.device.name}`);
 }

@@ -21,7 +21,9 @@ export async function explain(text: string, options: { readonly stage?: string }
   });
   const wanted = options.stage ? stages.filter((s) => s.name === options.stage) : stages;
   if (!wanted.length)
-    throw new UsageError(`No stage ${options.stage}; there are ${stages.map((s) => s.name).join(', ')}`);
+    throw new UsageError(
+      `No stage ${options.stage}; there are ${stages.map((s) => s.name).join(', ')}`,
+    );
   for (const stage of wanted) {
     console.log(pc.bold(`== ${stage.name}`));
     console.log(`${stage.text.trimEnd()}\n`);

@@ -10,11 +10,14 @@ import { table } from '../table.ts';
 const side = 4096;
 
 /** Shape of one occurrence of a field. */
-const own = (f: FieldInfo): number[] => f.shape.map((code) => evaluatePoly(code, { N: side, K: side }));
+const own = (f: FieldInfo): number[] =>
+  f.shape.map((code) => evaluatePoly(code, { N: side, K: side }));
 
 function bytesOf(f: FieldInfo, block: readonly number[]): number {
   const [rows, columns] = block.length === 2 ? block : [1, block[0]!];
-  const grid = { block: [side / rows!, Math.ceil(side / columns!)], row: [side], tensor: [] }[f.level];
+  const grid = { block: [side / rows!, Math.ceil(side / columns!)], row: [side], tensor: [] }[
+    f.level
+  ];
   return storageBytes(f.dtype, [...grid, ...own(f)]);
 }
 
@@ -29,24 +32,35 @@ export async function formats(options: { readonly json?: boolean }): Promise<voi
   const rows = exports.flatMap((e) => {
     if (e.kind !== 'format') return [];
     const bytes = e.fields.reduce((n, f) => n + bytesOf(f, e.block), 0);
-    return [{
-      name: e.name,
-      block: e.block,
-      bitsPerWeight: (8 * bytes) / side ** 2,
-      fields: e.fields.map(fieldText),
-      layout: e.hasLayout,
-    }];
+    return [
+      {
+        name: e.name,
+        block: e.block,
+        bitsPerWeight: (8 * bytes) / side ** 2,
+        fields: e.fields.map(fieldText),
+        layout: e.hasLayout,
+      },
+    ];
   });
   rows.sort((a, b) => b.bitsPerWeight - a.bitsPerWeight);
   if (options.json) {
     console.log(JSON.stringify(rows));
     return;
   }
-  console.log(table(
-    ['format', 'block', 'bits/weight', 'fields', 'byte layout'], 'lrrll',
-    rows.map((r) => [
-      r.name, r.block.join(' x '), r.bitsPerWeight.toFixed(3), r.fields.join(', '), r.layout ? 'yes' : '',
-    ]),
-  ));
-  console.log(`\nAlso ${pc.bold('uniform(bits=…, group=…, symmetric=…)')}: 2 to 8 bits, any group; and your own: ./mine.ts#name`);
+  console.log(
+    table(
+      ['format', 'block', 'bits/weight', 'fields', 'byte layout'],
+      'lrrll',
+      rows.map((r) => [
+        r.name,
+        r.block.join(' x '),
+        r.bitsPerWeight.toFixed(3),
+        r.fields.join(', '),
+        r.layout ? 'yes' : '',
+      ]),
+    ),
+  );
+  console.log(
+    `\nAlso ${pc.bold('uniform(bits=…, group=…, symmetric=…)')}: 2 to 8 bits, any group; and your own: ./mine.ts#name`,
+  );
 }

@@ -37,6 +37,7 @@ export async function generate(path: string, options: GenerateOptions): Promise<
   }
   const tokensPerSecond = ids.length / ((performance.now() - start) / 1000);
   const text = model.tokenizer.decode(ids);
-  if (options.json) console.log(JSON.stringify({ prompt: options.prompt, ids, text, tokensPerSecond }));
+  if (options.json)
+    console.log(JSON.stringify({ prompt: options.prompt, ids, text, tokensPerSecond }));
   else console.error(pc.dim(`${ids.length} tokens, ${tokensPerSecond.toFixed(1)} tokens/s`));
 }

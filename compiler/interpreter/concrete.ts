@@ -1,5 +1,5 @@
-// Concrete tensors, as the interpreter computes them: logical values (one array entry an element), row-major,
-// never changed once made, so that views may share the array of their operand.
+// Concrete tensors, as the interpreter computes them: logical values (one array entry an element),
+// row-major, never changed once made, so that views may share the array of their operand.
 import { type DType, dtypes } from '../ir/dtype.ts';
 
 export type Data = Float32Array | Float64Array | Int32Array | Uint32Array | Uint8Array;
@@ -11,7 +11,10 @@ export interface Concrete {
   readonly data: Data;
 }
 
-/** f32: every float op is rounded, as on a device. f64: only casts round, to measure what rounding costs. */
+/**
+ * f32: every float op is rounded, as on a device. f64: only casts round, to measure what rounding
+ * costs.
+ */
 export type Precision = 'f32' | 'f64';
 
 export const count = (shape: readonly number[]): number => shape.reduce((p, n) => p * n, 1);

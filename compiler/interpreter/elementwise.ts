@@ -1,5 +1,6 @@
-// Meaning of the elementwise ops. Operands are first cast to the dtype that the op computes in (that of its
-// result; for comparisons, the promotion of both), then read with broadcasting; storing rounds the result.
+// Meaning of the elementwise ops. Operands are first cast to the dtype that the op computes in
+// (that of its result; for comparisons, the promotion of both), then read with broadcasting;
+// storing rounds the result.
 import {
   type DType,
   castValue,
@@ -23,7 +24,10 @@ import {
   sameShape,
 } from './concrete.ts';
 
-/** Operand data in the dtype `to`, as promotion does it: only f64 precision keeps more than `to` holds. */
+/**
+ * Operand data in the dtype `to`, as promotion does it: only f64 precision keeps more than `to`
+ * holds.
+ */
 export function widen(x: Concrete, to: DType, precision: Precision): Data {
   if (x.dtype === to) return x.data;
   const out = allocate(to, x.data.length, precision);
@@ -39,7 +43,9 @@ function reader(x: Concrete, shape: readonly number[]): Int32Array | undefined {
   return offsets(shape, broadcastStrides(x.shape, shape));
 }
 
-/** Ops of float results compute in f32 whatever the operand; the others see the operand as it is. */
+/**
+ * Ops of float results compute in f32 whatever the operand; the others see the operand as it is.
+ */
 export function unary(name: UnaryName, x: Concrete, result: DType, precision: Precision): Concrete {
   const f = unaryMeaning[name];
   const input = result === 'f32' ? widen(x, 'f32', precision) : x.data;
@@ -48,6 +54,7 @@ export function unary(name: UnaryName, x: Concrete, result: DType, precision: Pr
   return { dtype: result, shape: x.shape, data: out };
 }
 
+/** Applies `f` to pairs of elements; one-element operands and equal shapes need no offsets. */
 function zip(
   f: (x: number, y: number, dtype: DType) => number | boolean,
   a: Concrete,
@@ -101,6 +108,7 @@ export function compare(
   return { dtype: 'bool', shape, data };
 }
 
+/** The operand that the condition chooses, element by element. */
 export function select(
   c: Concrete,
   a: Concrete,
@@ -128,7 +136,9 @@ export function cast(x: Concrete, to: DType, precision: Precision): Concrete {
   return { dtype: to, shape: x.shape, data };
 }
 
-/** Unsigned bit patterns of the elements. Stored f32 are read in place: their NaN payloads count. */
+/**
+ * Unsigned bit patterns of the elements. Stored f32 are read in place: their NaN payloads count.
+ */
 function bitsOf(x: Concrete): ArrayLike<number> {
   if (x.data instanceof Float32Array && x.dtype === 'f32')
     return new Uint32Array(x.data.buffer, x.data.byteOffset, x.data.length);
@@ -137,6 +147,7 @@ function bitsOf(x: Concrete): ArrayLike<number> {
   return bits === 32 ? Uint32Array.from(x.data) : Array.from(x.data, (v) => v & (2 ** bits - 1));
 }
 
+/** Elements of the dtype with the given patterns; of f32, without passing through a double. */
 function ofBits(to: DType, bits: Uint32Array, precision: Precision): Data {
   if (to === 'f32' && precision === 'f32') return new Float32Array(bits.buffer);
   const out = allocate(to, bits.length, precision);

@@ -1,5 +1,6 @@
-// The meaning of every op of the tensor IR, in plain TypeScript: what all backends are tested against. Not fast,
-// but quick enough to be asked about real sizes. Values are computed eagerly, op by op; nothing is fused.
+// The meaning of every op of the tensor IR, in plain TypeScript: what all backends are tested
+// against. Not fast, but quick enough to be asked about real sizes. Values are computed eagerly, op
+// by op; nothing is fused.
 import type { Dim } from '../ir/algebra.ts';
 import { castValue, dtypes } from '../ir/dtype.ts';
 import type { Func, Op, Region, Value } from '../ir/ir.ts';
@@ -111,6 +112,7 @@ class Run {
   }
 }
 
+/** Results of an op for its operands; `run` evaluates dims and regions. */
 type Meaning<K extends OpName> = (
   op: Op<K>,
   args: readonly Concrete[],
@@ -140,7 +142,9 @@ const reduction = (op: Op<ReduceName>, [x]: readonly Concrete[], run: Run): Conc
 const argReduction = (op: Op<ArgReduceName>, [x]: readonly Concrete[], run: Run): Concrete[] => [
   argReduce(op.name, x!, op.attrs.axes, resultShape(op, run)),
 ];
-/** Literals are put on their dtype's grid at either precision: every device sees the same constant. */
+/**
+ * Literals are put on their dtype's grid at either precision: every device sees the same constant.
+ */
 function literal(op: Op<'const' | 'table'>, values: readonly number[], run: Run): Concrete[] {
   const dtype = resultDType(op);
   const shape = resultShape(op, run);
@@ -152,6 +156,7 @@ function literal(op: Op<'const' | 'table'>, values: readonly number[], run: Run)
   return [{ dtype, shape, data }];
 }
 
+/** The results lie one behind the other in the order of the indices. */
 function mapMeaning(op: Op<'map'>, run: Run): readonly Concrete[] {
   const body = op.regions[0]!;
   const extents = run.shape(op.attrs.dims);
@@ -174,6 +179,7 @@ function mapMeaning(op: Op<'map'>, run: Run): readonly Concrete[] {
   return results;
 }
 
+/** A computed trip count below 1 is no trip. */
 function forMeaning(op: Op<'for'>, args: readonly Concrete[], run: Run): readonly Concrete[] {
   const { extent } = op.attrs;
   const trips = extent ? run.extent(extent) : args[0]!.data[0]!;

@@ -1,6 +1,6 @@
-// Meaning of reductions and of matmul. Float sums are taken in double and rounded once, so that no order of
-// summation is privileged; integer sums wrap. Along an empty axis: sum 0, any false, all true, amin the largest
-// and amax the smallest value of the result's dtype, argmin and argmax 0.
+// Meaning of reductions and of matmul. Float sums are taken in double and rounded once, so that no
+// order of summation is privileged; integer sums wrap. Along an empty axis: sum 0, any false, all
+// true, amin the largest and amax the smallest value of the result's dtype, argmin and argmax 0.
 import { type DType, dtypes, isFloat, promote } from '../ir/dtype.ts';
 import type { ArgReduceName, ReduceName } from '../ir/ops.ts';
 import {
@@ -46,6 +46,7 @@ function split(x: Concrete, axes: readonly number[]): { kept: Int32Array; reduce
   return { kept: side(false), reduced: side(true) };
 }
 
+/** Every kept position takes in the elements at its reduced ones, in row-major order. */
 export function reduce(
   name: ReduceName,
   x: Concrete,
@@ -66,7 +67,10 @@ export function reduce(
   return { dtype: result, shape, data };
 }
 
-/** The first of the best, counted in row-major order over the reduced axes; the first NaN if there is one. */
+/**
+ * The first of the best, counted in row-major order over the reduced axes; the first NaN if there
+ * is one.
+ */
 export function argReduce(
   name: ArgReduceName,
   x: Concrete,
@@ -94,6 +98,7 @@ export function argReduce(
   return { dtype: 'i32', shape, data };
 }
 
+/** Row by row of the result, so that the inner loop runs along rows of both `b` and the sums. */
 export function matmul(
   a: Concrete,
   b: Concrete,

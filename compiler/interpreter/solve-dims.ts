@@ -1,5 +1,6 @@
-// Finds the values of a function's symbolic dims from the shapes that it is called with, and checks what the
-// signature demands of them. A shape [N, K / 32, 32] called with [8, 2, 32] says N = 8 and K = 64.
+// Finds the values of a function's symbolic dims from the shapes that it is called with, and checks
+// what the signature demands of them. A shape [N, K / 32, 32] called with [8, 2, 32] says N = 8 and
+// K = 64.
 import { type Atom, Poly, shapeText } from '../ir/algebra.ts';
 import type { Func } from '../ir/ir.ts';
 

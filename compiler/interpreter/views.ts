@@ -16,11 +16,13 @@ import { widen } from './elementwise.ts';
 
 export const reshape = (x: Concrete, shape: readonly number[]): Concrete => ({ ...x, shape });
 
+/** The type rule has checked that the shapes fit. */
 export function broadcast(x: Concrete, shape: readonly number[]): Concrete {
   if (sameShape(x.shape, shape)) return x;
   return pick(x, shape, offsets(shape, broadcastStrides(x.shape, shape)));
 }
 
+/** Axis i of the result is axis perm[i] of `x`. */
 export function transpose(x: Concrete, perm: readonly number[]): Concrete {
   const strides = stridesOf(x.shape);
   const shape = perm.map((p) => x.shape[p]!);
@@ -34,6 +36,7 @@ export function transpose(x: Concrete, perm: readonly number[]): Concrete {
   );
 }
 
+/** Bounds of symbolic slices are known only now. */
 export function slice(x: Concrete, axis: number, start: number, size: number): Concrete {
   const extent = x.shape[axis]!;
   if (start < 0 || size < 0 || start + size > extent)
@@ -96,6 +99,7 @@ function clampIndex(index: number, extent: number): number {
   return index < 0 ? 0 : index >= extent ? extent - 1 : index;
 }
 
+/** The axis gives way to all axes of the indices. */
 export function gather(x: Concrete, indices: Concrete, axis: number): Concrete {
   const shape = [...x.shape.slice(0, axis), ...indices.shape, ...x.shape.slice(axis + 1)];
   const inner = count(x.shape.slice(axis + 1));
@@ -112,6 +116,7 @@ export function gather(x: Concrete, indices: Concrete, axis: number): Concrete {
   return pick(x, shape, at);
 }
 
+/** The result is a window into the array of `x`: indexing a row costs nothing. */
 export function at(x: Concrete, indices: readonly Concrete[]): Concrete {
   const shape = x.shape.slice(indices.length);
   const size = count(shape);

@@ -294,9 +294,11 @@ function below(p: Poly, limit: Poly): boolean {
   for (const t of p.terms.values()) {
     if (t.n < 0 || t.d !== 1) return false;
     if (t.atoms.length === 0) top = top.add(t.n);
-    else if (t.atoms.length === 1 && t.atoms[0]!.extent)
-      top = top.add(t.atoms[0]!.extent.sub(1).mul(t.n));
-    else return false;
+    else if (t.atoms.length === 1 && t.atoms[0]!.extent) {
+      // c * floor(x / c) is at most x.
+      const most = t.atoms[0]!.extent.mul(t.n).substitute((a) => (a.kind === 'div' && a.den!.constant === t.n ? a.num!.over(t.n) : undefined));
+      top = top.add(most).sub(t.n);
+    } else return false;
   }
   const [lo] = limit.sub(1).sub(top).bounds();
   return lo >= 0;

@@ -1,5 +1,6 @@
-// Which attributes of each op the text form writes, and how. What the types of the results say already (the
-// dtype of a cast, the shape of a reshape) is left out; `complete` puts it back when text is read.
+// Which attributes of each op the text form writes, and how. What the types of the results say
+// already (the dtype of a cast, the shape of a reshape) is left out; `complete` puts it back when
+// text is read.
 import type { Dim } from './algebra.ts';
 import type { TensorType } from './ir.ts';
 import type { OpAttrs, OpName } from './ops.ts';
@@ -9,6 +10,7 @@ export type AttrKind = 'number' | 'numbers' | 'ints' | 'dim' | 'dims' | 'flag' |
 export type AttrValue = number | boolean | string | Dim | readonly number[] | readonly Dim[];
 export type AttrRecord = Readonly<Record<string, AttrValue>>;
 
+/** How the attributes of one op are written. */
 interface AttrForm<K extends OpName> {
   readonly written: { readonly [A in keyof OpAttrs[K]]?: AttrKind };
   /** Attributes that may be missing from the text; a flag that is missing is false. */
@@ -102,6 +104,7 @@ export const attrForms: { readonly [K in OpName]: AttrForm<K> } = {
   kernel: { written: { name: 'text', schedule: 'text' } },
 };
 
+/** Shortest text that reads back to the same double. */
 const numberText = (x: number): string =>
   Number.isNaN(x) ? 'nan' : Object.is(x, -0) ? '-0' : String(x).replace('Infinity', 'inf');
 

@@ -1,5 +1,5 @@
-// The grammar of tensor IR text: tokens to a syntax tree in which names are still tokens, so that parser.ts can
-// say where a fault is. printer.ts shows the form.
+// The grammar of tensor IR text: tokens to a syntax tree in which names are still tokens, so that
+// parser.ts can say where a fault is. printer.ts shows the form.
 import { type IToken, Lexer, type TokenType, createToken } from 'chevrotain';
 import type { Poly } from './algebra.ts';
 import { type AttrKind, type AttrValue, attrForms } from './attributes.ts';
@@ -42,6 +42,8 @@ const [FuncWord, Require, Param, Encoded, Return, Yield] = [
   'yield',
 ].map(keyword) as [TokenType, TokenType, TokenType, TokenType, TokenType, TokenType];
 
+// The lexer takes the first match: names of values before a lone %, == before =, keywords before
+// words.
 const tokens = [
   ...polyTokens.first,
   ValueName,
@@ -66,11 +68,13 @@ const tokens = [
   ...polyTokens.last,
 ];
 
+/** `%x : f32[M, K]` */
 export interface TypedName {
   readonly name: IToken;
   readonly dtype: IToken;
   readonly shape: readonly Poly[];
 }
+/** One op, in the order of the text. */
 export interface OpNode {
   readonly name: IToken;
   readonly results: readonly TypedName[];
@@ -95,6 +99,7 @@ export interface SignatureNode<N> {
   };
   readonly values: readonly N[];
 }
+/** The body's ops stand directly in the function; `return` lines are its results. */
 export interface FuncNode {
   readonly name: IToken;
   readonly dims: readonly IToken[];
@@ -114,6 +119,7 @@ class IrGrammar extends PolyGrammar {
     this.performSelfAnalysis();
   }
 
+  /** func name<dims>, then require and param lines, then the body in braces. */
   readonly func = this.RULE('func', (): FuncNode => {
     this.CONSUME(FuncWord);
     const name = this.SUBRULE(this.label);
@@ -210,6 +216,7 @@ class IrGrammar extends PolyGrammar {
     ]);
   });
 
+  /** encoded "formats.ts#q4_0" [N, K], before its fields in braces. */
   readonly encodedHead = this.RULE('encodedHead', () => {
     this.CONSUME(Encoded);
     const format = this.CONSUME(Text);
@@ -236,6 +243,7 @@ class IrGrammar extends PolyGrammar {
     return { name, dtype, shape };
   });
 
+  /** %a : f32, %b : i32 = for(%x, %y) {extent: N} region* */
   readonly op = this.RULE('op', (): OpNode => {
     const results: TypedName[] = [];
     this.AT_LEAST_ONE_SEP({ SEP: Comma, DEF: () => results.push(this.SUBRULE(this.typed)) });
@@ -260,6 +268,7 @@ class IrGrammar extends PolyGrammar {
     return out;
   });
 
+  /** (%i : i32, %acc : f32) { ops yield %next } */
   readonly region = this.RULE('region', (): RegionNode => {
     const params: TypedName[] = [];
     const body: OpNode[] = [];
@@ -332,6 +341,7 @@ class IrGrammar extends PolyGrammar {
     return out;
   });
 
+  /** -1.5e-3, nan, inf, -inf */
   readonly number = this.RULE('number', (): number => {
     const negative = this.OPTION(() => this.CONSUME(Minus)) !== undefined;
     const t = this.OR([
@@ -346,6 +356,7 @@ class IrGrammar extends PolyGrammar {
   });
 }
 
+/** How the attribute is written; unknown ones are refused here, where the key is at hand. */
 function kindOf(op: IToken, key: IToken): AttrKind {
   const written: Readonly<Record<string, AttrKind | undefined>> =
     attrForms[op.image as OpName].written;

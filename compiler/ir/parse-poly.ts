@@ -1,5 +1,5 @@
-// Reads dims as Poly prints them: `3*K / 2 + 1`, `(K + 31 div 32)`. The tokens and the grammar of dims are
-// shared by the parsers of text forms, which extend PolyGrammar; names stand for dims.
+// Reads dims as Poly prints them: `3*K / 2 + 1`, `(K + 31 div 32)`. The tokens and the grammar of
+// dims are shared by the parsers of text forms, which extend PolyGrammar; names stand for dims.
 import { EmbeddedActionsParser, type IToken, Lexer, type TokenType, createToken } from 'chevrotain';
 import { Poly, floorDiv } from './algebra.ts';
 
@@ -42,18 +42,22 @@ export class TextError extends Error {
 export const errorAt = (t: IToken, detail: string): TextError =>
   new TextError(detail, t.startLine || 1, t.startColumn || 1);
 
+/**
+ * Subclasses add rules and call performSelfAnalysis at the end of their constructor. While
+ * chevrotain records the grammar, tokens are dummies: whatever looks at them stands in ACTION.
+ */
 export class PolyGrammar extends EmbeddedActionsParser {
   /** term (('+' | '-') term)* */
   readonly poly = this.RULE('poly', (): Poly => {
     let sum = this.SUBRULE(this.term);
     this.MANY(() => {
-      const negative = this.OR1([
-        { ALT: () => (this.CONSUME(Plus), false) },
-        { ALT: () => (this.CONSUME(Minus), true) },
+      const sign = this.OR1([
+        { ALT: () => this.CONSUME(Plus) },
+        { ALT: () => this.CONSUME(Minus) },
       ]);
       const next = this.SUBRULE1(this.term);
       this.ACTION(() => {
-        sum = negative ? sum.sub(next) : sum.add(next);
+        sum = sign.image === '-' ? sum.sub(next) : sum.add(next);
       });
     });
     return sum;
@@ -121,6 +125,7 @@ export class PolyGrammar extends EmbeddedActionsParser {
   );
 }
 
+/** A number token as an integer that a dim can hold. */
 export function wholeNumber(t: IToken): number {
   const n = Number(t.image);
   if (!Number.isSafeInteger(n)) throw errorAt(t, `${t.image} is no whole number`);
@@ -164,6 +169,7 @@ class PolyParser extends PolyGrammar {
 }
 
 const tokens = [...polyTokens.first, ...polyTokens.last];
+/** Built on first use: setting up a grammar takes longer than reading a dim. */
 let tools: { lexer: Lexer; parser: PolyParser } | undefined;
 
 export function parsePoly(text: string): Poly {

@@ -1,5 +1,6 @@
-// Reads tensor IR text (see printer.ts) into a Func: resolves names, completes attributes and holds every type
-// that is written against the type rule of its op. Faults are TextErrors with line and column.
+// Reads tensor IR text (see printer.ts) into a Func: resolves names, completes attributes and holds
+// every type that is written against the type rule of its op. Faults are TextErrors with line and
+// column.
 import type { IToken } from 'chevrotain';
 import { RuleError, type Span, diagnostic, noSpan } from '../diagnostics/diagnostic.ts';
 import { sameDims } from './algebra.ts';
@@ -26,6 +27,7 @@ export function parseFunc(text: string, file = ''): Func {
   return new FuncReader(file).func(readFunc(text));
 }
 
+/** Holds the names in view: one scope a region, none of which may define a name a second time. */
 class FuncReader {
   readonly #file: string;
   readonly #scopes: Map<string, Value>[] = [new Map()];
@@ -120,6 +122,7 @@ class FuncReader {
   }
 }
 
+/** A parameter or result of the function, once its values are known. */
 function signature(
   { label, encoded }: SignatureNode<unknown>,
   values: readonly Value[],
@@ -137,6 +140,7 @@ function signature(
   };
 }
 
+/** The attributes that are written, and those that the type of the result implies. */
 function attributes(node: OpNode, type: TensorType): OpAttrs[OpName] {
   const name = node.name.image as OpName;
   const form = attrForms[name];
@@ -154,6 +158,10 @@ function attributes(node: OpNode, type: TensorType): OpAttrs[OpName] {
   return { ...out, ...missing } as unknown as OpAttrs[OpName];
 }
 
+/**
+ * Runs the type rule: what is written must be what it gives, so that text cannot hold an ill-typed
+ * op.
+ */
 function checkTypes(
   node: OpNode,
   name: OpName,

@@ -23,7 +23,8 @@ export class Namer {
   }
 
   #fresh(author: string | undefined): string {
-    // A number at the end is a mark of ours: text that is printed, read and printed again stays the same.
+    // A number at the end is a mark of ours, taken off so that text which is printed, read and
+    // printed again stays the same.
     const base = author?.replace(/(\.\d+)+$/, '').replace(/[^\w$.\u0080-\uffff]/g, '_');
     if (!base || /^\d/.test(base)) return String(this.#next++);
     let name = base;
@@ -33,14 +34,17 @@ export class Namer {
   }
 }
 
+/** `%a, %b` */
 const list = (values: readonly Value[], names: Namer): string =>
   values.map((v) => names.name(v)).join(', ');
+/** `%a : f32[N]` */
 const typed = (v: Value, names: Namer): string => `${names.name(v)} : ${typeText(v.type)}`;
 
 function regionText(r: Region, names: Namer, indent: string): string {
   const params = r.params.length ? `(${r.params.map((p) => typed(p, names)).join(', ')}) ` : '';
   const body = r.ops.map((op) => `${printOp(op, names, `${indent}  `)}\n`).join('');
-  return `${params}{\n${body}${indent}  yield ${list(r.yields, names)}`.trimEnd() + `\n${indent}}`;
+  const yields = `yield ${list(r.yields, names)}`.trimEnd();
+  return `${params}{\n${body}${indent}  ${yields}\n${indent}}`;
 }
 
 /** One op with its regions; without a Namer, values are named as this op alone shows them. */

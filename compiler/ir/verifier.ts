@@ -1,5 +1,6 @@
-// Checks that a Func is well formed: values are defined once and before use, types are what the type rules give,
-// regions fit their ops, the signature fits the body. Passes are run under it in tests.
+// Checks that a Func is well formed: values are defined once and before use, types are what the
+// type rules give, regions fit their ops, the signature fits the body. Passes are run under it in
+// tests.
 import { RuleError, diagnostic, noSpan } from '../diagnostics/diagnostic.ts';
 import { product, sameDims } from './algebra.ts';
 import { isFloat } from './dtype.ts';
@@ -45,6 +46,7 @@ export const operandCounts: { readonly [K in OpName]: readonly [number, number] 
   };
 })();
 
+/** How many regions an op holds. */
 export const regionCounts = (name: OpName): number =>
   name === 'while' || name === 'if' ? 2 : ops[name].kind === 'region' ? 1 : 0;
 
@@ -72,6 +74,7 @@ export function verifyOrThrow(func: Func, after: string): void {
     );
 }
 
+/** Walks the function in program order and keeps what is visible: one set a region that is open. */
 class Checker {
   readonly problems: Problem[] = [];
   readonly #func: Func;
@@ -111,6 +114,7 @@ class Checker {
     });
   }
 
+  /** Brings a value into view; parameters have no op. */
   #define(v: Value, op?: Op): void {
     if (this.#defined.has(v)) this.#problem(`${this.#names.name(v)} is defined twice`, op);
     else if (this.#ids.has(v.id)) this.#problem(`the id ${v.id} belongs to two values`, op);
@@ -161,6 +165,7 @@ class Checker {
     }
   }
 
+  /** The op's type rule, run again on the operands that it has now. */
   #types(op: Op): void {
     let types: readonly TensorType[];
     try {

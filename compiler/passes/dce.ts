@@ -1,5 +1,6 @@
-// Dead code elimination: drops the ops of which no result is used. All ops are pure; an op with several results
-// stays as long as one of them is needed. Unused carried values of loops are not removed.
+// Dead code elimination: drops the ops of which no result is used. All ops are pure; an op with
+// several results stays as long as one of them is needed. Unused carried values of loops are not
+// removed.
 import type { Func, Op, Region, Value } from '../ir/ir.ts';
 import type { Pass } from './engine.ts';
 import { rewriteFunc } from './rewriter.ts';

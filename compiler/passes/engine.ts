@@ -1,5 +1,6 @@
-// What a pass is, and the engine that runs a table of rewrite rules: once over the function, operands before
-// users, again until no rule fires. The engine owns order, types, spans, names and the record of what fired.
+// What a pass is, and the engine that runs a table of rewrite rules: once over the function,
+// operands before users, again until no rule fires. The engine owns order, types, spans, names and
+// the record of what fired.
 import type { Span } from '../diagnostics/diagnostic.ts';
 import { sameDims } from '../ir/algebra.ts';
 import type { Builder } from '../ir/builder.ts';
@@ -19,7 +20,9 @@ export interface Pass {
   run(func: Func, ctx: PassContext): Func;
 }
 
-/** An op that is about to be built: operands are new values, whose `def` shows what they come from. */
+/**
+ * An op that is about to be built: operands are new values, whose `def` shows what they come from.
+ */
 export type Candidate<K extends OpName = OpName> = Pick<
   Op<K>,
   'name' | 'operands' | 'attrs' | 'regions' | 'results'
@@ -39,8 +42,8 @@ export interface Rule {
   /** Tries the operands of a binary op in either order. */
   readonly commutes: boolean;
   /**
-   * The replacement, or undefined when the rule does not apply. A result that is narrower than the op's (by
-   * promotion or broadcasting) is widened by the engine.
+   * The replacement, or undefined when the rule does not apply. A result that is narrower than the
+   * op's (by promotion or broadcasting) is widened by the engine.
    */
   rewrite(op: Candidate, to: RuleContext): Value | readonly Value[] | undefined;
 }
@@ -61,6 +64,7 @@ export const commuting: typeof rule = (name, op, rewrite) => ({
   commutes: true,
 });
 
+/** A bound, in case two rules undo each other; each round may enable further rules. */
 const maxRounds = 32;
 
 /** A pass that applies `rules` until none fires, and drops the ops that this leaves unused. */
@@ -91,6 +95,7 @@ export function rulePass(name: string, rules: readonly Rule[]): Pass {
   return { name, run };
 }
 
+/** The first rule that applies, in the order of the table. */
 function apply(
   rules: readonly Rule[],
   op: Op,
@@ -114,7 +119,9 @@ function apply(
   return undefined;
 }
 
-/** Gives `v` the very type that its users expect, by the cast and the broadcast that the op implied. */
+/**
+ * Gives `v` the very type that its users expect, by the cast and the broadcast that the op implied.
+ */
 export function widenTo(v: Value, type: TensorType, builder: Builder): Value {
   const x = v.type.dtype === type.dtype ? v : builder.one('cast', [v], { dtype: type.dtype });
   if (sameDims(x.type.shape, type.shape)) return x;

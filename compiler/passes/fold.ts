@@ -1,5 +1,5 @@
-// Values of ops on known numbers, rounded as the interpreter does: operands first take the dtype in which the op
-// computes, the result is put on the grid of its own.
+// Values of ops on known numbers, rounded as the interpreter does: operands first take the dtype in
+// which the op computes, the result is put on the grid of its own.
 import { type DType, castValue, isFloat, promote, roundToFloat, wrapInt } from '../ir/dtype.ts';
 import {
   type BinaryName,
@@ -14,8 +14,10 @@ import {
 export const literalValue = (value: number, dtype: DType): number =>
   castValue(isFloat(dtype) ? 'f32' : 'i32', dtype, value);
 
+/** What is left of a computed value once it is stored as `dtype`. */
 const stored = (value: number, dtype: DType): number =>
   isFloat(dtype) ? roundToFloat(dtype, value) : wrapInt(dtype, value);
+/** An operand in the dtype that the op computes in. */
 const as = (value: number, from: DType, to: DType): number =>
   from === to ? value : castValue(from, to, value);
 

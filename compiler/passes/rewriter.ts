@@ -1,5 +1,6 @@
-// Copies a function op by op, letting the caller put something else in the place of an op: the ground that all
-// passes stand on. Every pass gives a new function; values of the old one stay as they are.
+// Copies a function op by op, letting the caller put something else in the place of an op: the
+// ground that all passes stand on. Every pass gives a new function; values of the old one stay as
+// they are.
 import { Builder } from '../ir/builder.ts';
 import type { Func, Op, Region, Signature, Value } from '../ir/ir.ts';
 
@@ -51,7 +52,9 @@ export class Rewriter {
     return this.builder.region(params, () => this.#body(old));
   }
 
-  /** Puts the ops of a region where we stand, with `args` for its parameters; gives what it yields. */
+  /**
+   * Puts the ops of a region where we stand, with `args` for its parameters; gives what it yields.
+   */
   inline(old: Region, args: readonly Value[]): Value[] {
     old.params.forEach((p, i) => {
       this.set(p, args[i]!);

@@ -1,5 +1,6 @@
-// Rewrite rules that are exact: no bit of any result changes, NaN, Inf and -0 included (the payload of a NaN is
-// not part of a value). Grouped by topic, the algebra in the name; canonicalize.ts runs them.
+// Rewrite rules that are exact: no bit of any result changes, NaN, Inf and -0 included (the payload
+// of a NaN is not part of a value). Grouped by topic, the algebra in the name; canonicalize.ts runs
+// them.
 import { sameDims } from '../ir/algebra.ts';
 import type { DType } from '../ir/dtype.ts';
 import { dtypes, isFloat } from '../ir/dtype.ts';
@@ -8,7 +9,10 @@ import type { BinaryName, CompareName, OpName, UnaryName } from '../ir/ops.ts';
 import { type Candidate, type Rule, type RuleContext, commuting, rule } from './engine.ts';
 import { foldBinary, foldCast, foldCompare, foldUnary, literalValue } from './fold.ts';
 
-/** The one value that all elements of a tensor have, if it is known: a scalar constant, maybe repeated. */
+/**
+ * The one value that all elements of a tensor have, if it is known: a scalar constant, maybe
+ * repeated.
+ */
 export function constantOf(v: Value): number | undefined {
   const op = v.def?.op;
   if (op?.name === 'const')
@@ -17,7 +21,9 @@ export function constantOf(v: Value): number | undefined {
   return undefined;
 }
 
+/** -0 and 0 are different constants here. */
 const is = (v: Value, value: number): boolean => Object.is(constantOf(v), value);
+/** The op that made a value, if it is of the given name. */
 const madeBy = <K extends OpName>(v: Value, name: K): Candidate<K> | undefined =>
   v.def?.op.name === name ? (v.def.op as unknown as Candidate<K>) : undefined;
 const floats = (op: Candidate): boolean => isFloat(op.results[0]!.type.dtype);
@@ -82,6 +88,9 @@ const folding =
 const operandTypes = (op: Pick<Candidate, 'operands'>): DType[] =>
   op.operands.map((v) => v.type.dtype);
 
+/**
+ * Ops on constants; a repeated constant folds like a scalar and is repeated again by the engine.
+ */
 export const foldRules: readonly Rule[] = [
   rule(
     'f(constant) -> constant',
@@ -117,6 +126,7 @@ export const foldRules: readonly Rule[] = [
   ),
 ];
 
+/** Neutral elements, inverses and cheaper equals of arithmetic. */
 export const arithmeticRules: readonly Rule[] = [
   commuting('x * 1 -> x', 'mul', ({ operands: [x, k] }) => (is(k!, 1) ? x : undefined)),
   rule('x / 1 -> x', 'div', ({ operands: [x, k] }) => (is(k!, 1) ? x : undefined)),
@@ -162,7 +172,10 @@ function hasExactReciprocal(x: number): boolean {
   );
 }
 
-/** Whether `wide` holds every value of `narrow`, so that a cast by way of `wide` goes without saying. */
+/**
+ * Whether `wide` holds every value of `narrow`, so that a cast by way of `wide` goes without
+ * saying.
+ */
 export function holds(wide: DType, narrow: DType): boolean {
   if (wide === narrow) return true;
   const w = dtypes[wide];
@@ -172,12 +185,15 @@ export function holds(wide: DType, narrow: DType): boolean {
   return n.kind !== 'float' && w.min! <= n.min! && w.max! >= n.max!;
 }
 
-/** cast(to, cast(via, x)) is cast(to, x): float to integer saturates where integer to integer wraps. */
+/**
+ * cast(to, cast(via, x)) is cast(to, x): float to integer saturates where integer to integer wraps.
+ */
 function skipsCast(from: DType, via: DType, to: DType): boolean {
   if (!holds(via, from)) return false;
   return isFloat(via) === isFloat(from) || isFloat(to) || to === 'bool' || holds(to, from);
 }
 
+/** Choices that are known, and casts that do nothing. */
 export const choiceRules: readonly Rule[] = [
   rule('true ? a : b -> a', 'select', ({ operands: [c, a, b] }) => {
     const value = constantOf(c!);
@@ -205,6 +221,7 @@ export const choiceRules: readonly Rule[] = [
   }),
 ];
 
+/** Views of views, and views that show everything as it is. */
 export const viewRules: readonly Rule[] = [
   rule('transpose(x, identity) -> x', 'transpose', ({ attrs, operands: [x] }) =>
     attrs.perm.every((p, i) => p === i) ? x : undefined,

@@ -3,6 +3,7 @@
 import { type Atom, Poly, floorDiv } from '../ir/algebra.ts';
 import { type DType, dtypes } from '../ir/dtype.ts';
 import type { Dim } from '../ir/algebra.ts';
+import type { QuotientDims } from './dims.ts';
 import * as L from '../loops/loops.ts';
 import type { Buffer, Expr, Stmt, VType, Var } from '../loops/loops.ts';
 
@@ -26,7 +27,13 @@ export class Emitter {
   readonly varDepth = new Map<number, number>();
   readonly bufferDepth = new Map<number, number>();
   readonly #atoms = new Map<string, Var>();
+  readonly #steps = new Map<string, { readonly var: Var; readonly step: number }>();
+  readonly #quotients: QuotientDims;
   #nextId = 0;
+
+  constructor(quotients: QuotientDims = new Map()) {
+    this.#quotients = quotients;
+  }
 
   get depth(): number {
     return this.scopes.length - 1;
@@ -53,6 +60,12 @@ export class Emitter {
   atom(v: Var, extent?: Dim): Atom {
     const a: Atom = { key: `${v.name}#${v.id}`, kind: 'var', ...(extent ? { extent } : {}) };
     this.#atoms.set(a.key, v);
+    return a;
+  }
+  /** An index atom for floor(v / step), where v is a loop variable that moves by `step`. */
+  counter(v: Var, step: number, extent?: Dim): Atom {
+    const a: Atom = { key: `${v.name}#${v.id}/${step}`, kind: 'var', ...(extent ? { extent } : {}) };
+    this.#steps.set(a.key, { var: v, step });
     return a;
   }
   varOf(a: Atom): Var | undefined {
@@ -116,7 +129,7 @@ export class Emitter {
   polyDepth(p: Poly): number {
     let d = 0;
     for (const a of p.leaves()) {
-      const v = this.#atoms.get(a.key);
+      const v = this.#atoms.get(a.key) ?? this.#steps.get(a.key)?.var;
       if (v) d = Math.max(d, this.varDepth.get(v.id) ?? 0);
     }
     return d;
@@ -151,45 +164,63 @@ export class Emitter {
     const key = `poly ${p}`;
     const known = this.recall(key);
     if (known) return known;
+    const offset = p.terms.get('')?.d === 1 ? p.terms.get('')!.n : 0;
+    if (offset !== 0) return L.binary('add', this.index(p.sub(offset)), L.i32(offset));
     const byDepth = new Map<number, Poly>();
     for (const t of p.terms.values()) {
       const term = Poly.from([t]);
-      const d = term.constant !== undefined ? -1 : this.polyDepth(term);
+      const d = this.polyDepth(term);
       byDepth.set(d, (byDepth.get(d) ?? Poly.of(0)).add(term));
     }
-    const offset = byDepth.get(-1)?.constant ?? 0;
     let sum: Expr | undefined;
-    for (const d of [...byDepth.keys()].filter((k) => k >= 0).sort((a, b) => a - b)) {
-      const part = this.#part(byDepth.get(d)!);
-      sum = sum ? this.bind(L.binary('add', sum, part), 'i') : part;
+    let outer = Poly.of(0);
+    for (const d of [...byDepth.keys()].sort((x, y) => x - y)) {
+      const own = byDepth.get(d)!;
+      outer = outer.add(own);
+      const known = this.recall(`poly ${outer}`);
+      sum = known ?? this.remember(`poly ${outer}`, this.bind(sum ? L.binary('add', sum, this.#part(own)) : this.#part(own), 'i'));
     }
-    if (offset === 0) return this.remember(key, this.bind(sum!, 'i'));
-    return L.binary('add', this.bind(sum!, 'i'), L.i32(offset));
+    return sum!;
   }
 
   /** Terms of one depth. Rational coefficients share one exact division at the end. */
   #part(p: Poly): Expr {
+    const key = `part ${p}`;
+    const known = this.recall(key);
+    if (known) return known;
     const den = [...p.terms.values()].reduce((d, t) => (t.d / gcd(d, t.d)) * d, 1);
-    const whole = p.mul(den);
     let sum: Expr | undefined;
-    for (const t of whole.terms.values()) {
+    for (const t of p.mul(den).terms.values()) {
       let e: Expr | undefined;
+      let n = t.n / t.d;
       for (const a of t.atoms) {
-        const x = this.#atomExpr(a);
+        // step * floor(v / step) is v itself, for a variable that moves by whole steps.
+        const s = this.#steps.get(a.key);
+        const whole = s && n % s.step === 0;
+        if (whole) n /= s.step;
+        const x = whole ? L.variable(s.var) : this.#atomExpr(a);
         e = e ? L.binary('mul', e, x) : x;
       }
-      const n = t.n / t.d;
       e = e ? L.binary('mul', e, L.i32(n)) : L.i32(n);
       sum = sum ? L.binary('add', sum, e) : e;
     }
-    return den === 1 ? sum! : this.bind(this.quotient(this.bind(sum!, 'i'), L.i32(den)), 'i');
+    return this.remember(key, den === 1 ? sum! : this.bind(this.quotient(this.bind(sum!, 'i'), L.i32(den)), 'i'));
   }
 
   #atomExpr(a: Atom): Expr {
-    if (a.kind === 'dim') return L.dimExpr(a.key);
+    if (a.kind === 'dim') {
+      const q = this.#quotients.get(a.key);
+      if (!q) return L.dimExpr(a.key);
+      return this.recall(a.key) ?? this.remember(a.key, this.bind(this.quotient(L.dimExpr(q.dim), L.i32(q.divisor)), a.key.replace(/\W+/g, '_')));
+    }
     if (a.kind === 'div') {
       const key = `atom ${a.key}`;
       return this.recall(key) ?? this.remember(key, this.bind(this.quotient(this.index(a.num!), this.index(a.den!)), 'i'));
+    }
+    const s = this.#steps.get(a.key);
+    if (s) {
+      const key = `atom ${a.key}`;
+      return this.recall(key) ?? this.remember(key, this.bind(this.quotient(L.variable(s.var), L.i32(s.step)), `${s.var.name}b`));
     }
     const v = this.#atoms.get(a.key);
     if (!v) throw new Error(`index ${a.key} is not bound`);

@@ -1,8 +1,10 @@
 // Tensor IR after fusion -> loop IR. Each kernel op becomes one loop nest, chosen from an ordered list of rules
 // by its iteration space; the last rule takes everything, so whatever the language can say runs.
+import type { Poly } from '../ir/algebra.ts';
 import type { Func, Op, Region, Value } from '../ir/ir.ts';
 import type { Limits } from '../limits.ts';
 import type { Buffer, Kernel, Program, Stmt } from '../loops/loops.ts';
+import { inSignatureDims, overQuotients, quotientDims } from './dims.ts';
 import { storedSize } from './emitter.ts';
 import { lowerGemm } from './gemm.ts';
 import { Lowering, nameOf } from './lowering.ts';
@@ -56,9 +58,11 @@ export const scheduleRules: readonly ScheduleRule[] = [
   },
 ];
 
-/** Lowers a fused function. `onSchedule` hears which rule took each kernel. */
-export function lower(func: Func, limits: Limits): Program {
-  const lo = new Lowering(limits, func.body);
+/** Lowers a fused function. */
+export function lower(source: Func, limits: Limits): Program {
+  const quotients = quotientDims(source);
+  const func = overQuotients(source, quotients);
+  const lo = new Lowering(limits, func.body, quotients);
   lo.countUses(func.body);
   const params: Buffer[] = [];
   for (const p of func.params)
@@ -104,7 +108,10 @@ export function lower(func: Func, limits: Limits): Program {
       lo.storage.set(v, { kind: 'buffer', buffer: out[i]!, shape: v.type.shape });
     });
   }
-  return { name: func.name, dims: func.dims, buffers: orderBuffers(func, lo.em.buffers, bufferOf, params), kernels };
+  // Sizes are in the dims of the signature. Statements refer to buffers by identity, so they change in place.
+  const buffers = orderBuffers(func, lo.em.buffers, bufferOf, params);
+  for (const b of buffers) (b as { size: Poly }).size = inSignatureDims(b.size, quotients);
+  return { name: func.name, dims: func.dims, buffers, kernels };
 }
 
 /** A result of the function that is a reshape of this value shares its buffer. */

@@ -9,6 +9,7 @@ import { walk } from '../ir/ir.ts';
 import type { Limits } from '../limits.ts';
 import * as L from '../loops/loops.ts';
 import type { Buffer, Expr, Var } from '../loops/loops.ts';
+import type { QuotientDims } from './dims.ts';
 import { elements } from './elements.ts';
 import { Emitter, strides } from './emitter.ts';
 
@@ -26,7 +27,7 @@ interface Frame {
 }
 
 export class Lowering {
-  readonly em = new Emitter();
+  readonly em: Emitter;
   readonly storage = new Map<Value, Storage>();
   readonly limits: Limits;
   /** The map in whose body a value is defined. */
@@ -35,8 +36,9 @@ export class Lowering {
   /** Constant buffers of table ops. */
   readonly tables = new Map<string, Buffer>();
 
-  constructor(limits: Limits, body: Region) {
+  constructor(limits: Limits, body: Region, quotients: QuotientDims) {
     this.limits = limits;
+    this.em = new Emitter(quotients);
     walk(body, (op) => {
       if (op.name !== 'map') return;
       for (const p of op.regions[0]!.params) this.owner.set(p, op);

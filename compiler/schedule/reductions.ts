@@ -1,6 +1,6 @@
 // Reductions and contractions at one point of the result: a loop over the reduced axes with an accumulator,
 // vectorised along the last of them, or along the result's own lanes when those move.
-import { Poly } from '../ir/algebra.ts';
+import { Poly, floorDiv } from '../ir/algebra.ts';
 import type { Dim } from '../ir/algebra.ts';
 import { type Scalar, promote, scalarOf } from '../ir/dtype.ts';
 import type { Op, Value } from '../ir/ir.ts';
@@ -139,14 +139,10 @@ export function loop(lo: Lowering, extent: Dim, step: number, parallel: boolean,
   const start = em.index(from);
   const end = em.index(extent);
   const v = em.newVar(name, L.vtype('i32'), em.depth + 1);
-  // Steps are counted in elements, but the index is step * (a counter), so that block divisions resolve.
-  const whole = step > 1 ? extent.over(step) : undefined;
+  // The index is step * a counter, so that divisions by a block that the step fills resolve.
   const stmts = em.scope(() => {
-    if (step === 1 || from.constant !== 0) return body(Poly.atom(em.atom(v, extent)));
-    const counter = em.newVar(`${name}b`, L.vtype('i32'));
-    em.varDepth.set(counter.id, em.depth);
-    em.push({ kind: 'let', var: counter, value: em.quotient(L.variable(v), L.i32(step)) });
-    body(Poly.atom(em.atom(counter, whole && extent.multiple() % step === 0 ? whole : undefined)).mul(step));
+    const stepped = step > 1 && from.constant === 0;
+    body(stepped ? Poly.atom(em.counter(v, step, floorDiv(extent, step))).mul(step) : Poly.atom(em.atom(v, extent)));
   });
   em.push({ kind: 'for', var: v, start, end, step, parallel, body: stmts });
 }

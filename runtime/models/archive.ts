@@ -32,8 +32,11 @@ const isShape = (x: unknown): x is number[] =>
 /** Reads the JSON of the metadata. The file may come from anywhere, so every part is checked. */
 export function parseArchive(text: string, where: string): Archive {
   const bad = (what: string): never => {
-    throw new ModelError('Q6008', `${where}: the description of the compressed tensors is damaged: ${what}`,
-      'Compress the model again with this version of Quern.');
+    throw new ModelError(
+      'Q6008',
+      `${where}: the description of the compressed tensors is damaged: ${what}`,
+      'Compress the model again with this version of Quern.',
+    );
   };
   let parsed: unknown;
   try {
@@ -43,12 +46,20 @@ export function parseArchive(text: string, where: string): Archive {
   }
   if (!isRecord(parsed) || !isRecord(parsed.tensors)) return bad('no list of tensors');
   if (parsed.version !== 1)
-    throw new ModelError('Q6008', `${where} has archive version ${JSON.stringify(parsed.version)}; this Quern reads version 1`);
+    throw new ModelError(
+      'Q6008',
+      `${where} has archive version ${JSON.stringify(parsed.version)}; this Quern reads version 1`,
+    );
   const tensors: { [name: string]: ArchivedTensor } = Object.create(null);
   for (const [name, t] of Object.entries(parsed.tensors)) {
-    if (!isRecord(t) || !isShape(t.shape) || !isRecord(t.format) || !isRecord(t.fields)) return bad(name);
+    if (!isRecord(t) || !isShape(t.shape) || !isRecord(t.format) || !isRecord(t.fields))
+      return bad(name);
     const { file, name: formatName, args } = t.format;
-    if (typeof file !== 'string' || typeof formatName !== 'string' || (args !== undefined && !Array.isArray(args)))
+    if (
+      typeof file !== 'string' ||
+      typeof formatName !== 'string' ||
+      (args !== undefined && !Array.isArray(args))
+    )
       return bad(`the format of ${name}`);
     const fields: { [field: string]: ArchivedField } = Object.create(null);
     for (const [field, f] of Object.entries(t.fields)) {

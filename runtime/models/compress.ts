@@ -74,11 +74,19 @@ export async function compressModel(request: CompressRequest): Promise<CompressR
     const encoder = await Encoder.open(request.format);
     const layouts = new Map<string, readonly FieldLayout[]>();
     for (const t of all)
-      if (t.shape.length === 2 && t.bytes > 0 && encodable.includes(t.dtype) && request.selects(t.name))
+      if (
+        t.shape.length === 2 &&
+        t.bytes > 0 &&
+        encodable.includes(t.dtype) &&
+        request.selects(t.name)
+      )
         layouts.set(t.name, await encoder.layout(t));
     if (!layouts.size)
-      throw new ModelError('Q6011', `No tensor of ${request.model} is to be encoded`,
-        'Matrices with two axes of floats are; look at --only and --skip.');
+      throw new ModelError(
+        'Q6011',
+        `No tensor of ${request.model} is to be encoded`,
+        'Matrices with two axes of floats are; look at --only and --skip.',
+      );
     const tensors: TensorReport[] = [];
     const total = all.reduce((n, t) => n + t.bytes, 0);
     let done = 0;
@@ -99,13 +107,25 @@ export async function compressModel(request: CompressRequest): Promise<CompressR
         const seconds = (performance.now() - began) / 1000;
         const n = elements(t.shape);
         tensors.push({
-          name: t.name, shape: t.shape, elements: n, dtype: t.dtype, sourceBytes: t.bytes,
-          bitsPerWeight: n ? (8 * made.bytes) / n : 0, seconds, ...made,
+          name: t.name,
+          shape: t.shape,
+          elements: n,
+          dtype: t.dtype,
+          sourceBytes: t.bytes,
+          bitsPerWeight: n ? (8 * made.bytes) / n : 0,
+          seconds,
+          ...made,
         });
       }
     });
     const bytes = tensors.reduce((n, t) => n + t.bytes, 0);
-    return { path, tensors, sourceBytes: total, bytes, seconds: (performance.now() - start) / 1000 };
+    return {
+      path,
+      tensors,
+      sourceBytes: total,
+      bytes,
+      seconds: (performance.now() - start) / 1000,
+    };
   } finally {
     await source.close();
   }
@@ -138,7 +158,11 @@ class Encoder {
   static async open(ref: FormatRef): Promise<Encoder> {
     const device = await openDevice();
     const measure = await load(new URL('../../ops/measure.ts', import.meta.url), { device });
-    return new Encoder(await formatFromRef(ref, { device }), measure as unknown as Distance, device);
+    return new Encoder(
+      await formatFromRef(ref, { device }),
+      measure as unknown as Distance,
+      device,
+    );
   }
 
   /** The fields of a matrix; an error that names it if the format does not fit. */
@@ -147,14 +171,20 @@ class Encoder {
       return await this.#format.layout(t.shape);
     } catch (e) {
       if (!(e instanceof QuernError) || e.code !== 'Q5006') throw e;
-      throw new ModelError('Q6007',
+      throw new ModelError(
+        'Q6007',
         `Tensor ${t.name} [${t.shape.join(', ')}] does not fit the format: ${e.explanation.message.replace(/^[^:]*: /, '')}`,
-        `Leave it as it is with --skip '${t.name}', or choose a format with a smaller block.`);
+        `Leave it as it is with --skip '${t.name}', or choose a format with a smaller block.`,
+      );
     }
   }
 
   async encode(
-    source: SafetensorsReader, t: TensorEntry, layout: readonly FieldLayout[], append: Append, step: Step,
+    source: SafetensorsReader,
+    t: TensorEntry,
+    layout: readonly FieldLayout[],
+    append: Append,
+    step: Step,
     allowNonfinite: boolean,
   ) {
     const [n, k] = t.shape as [number, number];
@@ -175,17 +205,20 @@ class Encoder {
         if (!allowNonfinite && !norms.every(Number.isFinite)) requireFinite(t, values, at);
         for (const e of await error.data()) squaredError += e;
         for (const e of norms) squaredNorm += e;
-        for (const [name, field] of Object.entries(w.fields)) parts.get(name)!.push(await field.raw());
+        for (const [name, field] of Object.entries(w.fields))
+          parts.get(name)!.push(await field.raw());
       });
       step((count * t.bytes) / n);
     }
-    for (const [name, chunks] of parts) for (const c of chunks) await append(fieldTensor(t.name, name), c);
+    for (const [name, chunks] of parts)
+      for (const c of chunks) await append(fieldTensor(t.name, name), c);
     return {
       bytes: layout.reduce((sum, f) => sum + f.bytes, 0),
       format: this.#format.ref,
       squaredError,
       squaredNorm,
-      relativeError: squaredNorm === 0 ? Math.sqrt(squaredError) : Math.sqrt(squaredError / squaredNorm),
+      relativeError:
+        squaredNorm === 0 ? Math.sqrt(squaredError) : Math.sqrt(squaredError / squaredNorm),
     };
   }
 }
@@ -193,7 +226,10 @@ class Encoder {
 /** Rows of a slab: whole blocks of rows, and not so few that every call is small. */
 function slabRows(n: number, k: number, layout: readonly FieldLayout[]): number {
   // A field that occurs once a block has n / b rows where the block covers b rows of the matrix.
-  const blockRows = Math.max(1, ...layout.filter((f) => f.level === 'block').map((f) => n / f.shape[0]!));
+  const blockRows = Math.max(
+    1,
+    ...layout.filter((f) => f.level === 'block').map((f) => n / f.shape[0]!),
+  );
   return blockRows * Math.max(1, Math.floor(slabBytes / (4 * k * blockRows)));
 }
 
@@ -201,7 +237,9 @@ function requireFinite(t: TensorEntry, values: Float32Array, firstRow: number): 
   const i = values.findIndex((x) => !Number.isFinite(x));
   if (i < 0) return;
   const k = t.shape[1]!;
-  throw new ModelError('Q6006',
+  throw new ModelError(
+    'Q6006',
     `Tensor ${t.name} holds ${values[i]} at [${firstRow + Math.floor(i / k)}, ${i % k}]`,
-    `Leave it as it is with --skip '${t.name}', or encode what the format makes of it with --allow-nonfinite.`);
+    `Leave it as it is with --skip '${t.name}', or encode what the format makes of it with --allow-nonfinite.`,
+  );
 }

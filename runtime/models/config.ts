@@ -101,6 +101,10 @@ export async function readConfig(folder: string): Promise<LlamaConfig> {
     );
   }
   if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
-    throw new ModelError('Q6002', `${path} is no JSON object`, 'See the config.json of the sample model.');
+    throw new ModelError(
+      'Q6002',
+      `${path} is no JSON object`,
+      'See the config.json of the sample model.',
+    );
   return parseConfig(parsed as Fields, path);
 }

@@ -20,7 +20,9 @@ export interface EvaluateOptions {
 }
 
 export async function evaluateText(
-  model: Llama, text: string, options: EvaluateOptions = {},
+  model: Llama,
+  text: string,
+  options: EvaluateOptions = {},
 ): Promise<Evaluation> {
   const { bos, context } = model.config;
   const windows = windowsOf(text, model.tokenizer, { bos, length: context, limit: options.limit });
@@ -36,5 +38,11 @@ export async function evaluateText(
   }
   const seconds = (performance.now() - start) / 1000;
   const loss = total / tokens;
-  return { loss, perplexity: Math.exp(loss), windows: windows.length, tokens, tokensPerSecond: tokens / seconds };
+  return {
+    loss,
+    perplexity: Math.exp(loss),
+    windows: windows.length,
+    tokens,
+    tokensPerSecond: tokens / seconds,
+  };
 }

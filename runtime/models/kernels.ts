@@ -12,8 +12,20 @@ type Result = Promise<DeviceTensor>;
 interface Exports {
   rmsnorm(x: DeviceTensor, w: DeviceTensor, eps: number): Result;
   ropeKeys(x: DeviceTensor, start: number, headDim: number, theta: number): Result;
-  ropeQueries(x: DeviceTensor, start: number, headDim: number, groups: number, theta: number): Result;
-  attention(q: DeviceTensor, k: DeviceTensor, v: DeviceTensor, start: number, headDim: number): Result;
+  ropeQueries(
+    x: DeviceTensor,
+    start: number,
+    headDim: number,
+    groups: number,
+    theta: number,
+  ): Result;
+  attention(
+    q: DeviceTensor,
+    k: DeviceTensor,
+    v: DeviceTensor,
+    start: number,
+    headDim: number,
+  ): Result;
   linear(x: DeviceTensor, w: EncodedTensor): Result;
   linearPlain(x: DeviceTensor, w: DeviceTensor): Result;
   linearAdd(x: DeviceTensor, w: EncodedTensor, r: DeviceTensor): Result;
@@ -28,7 +40,14 @@ interface Exports {
   lastRow(x: DeviceTensor): Result;
 }
 
-type Same = 'rmsnorm' | 'ropeKeys' | 'ropeQueries' | 'attention' | 'crossEntropy' | 'greedy' | 'lastRow';
+type Same =
+  | 'rmsnorm'
+  | 'ropeKeys'
+  | 'ropeQueries'
+  | 'attention'
+  | 'crossEntropy'
+  | 'greedy'
+  | 'lastRow';
 
 /** The layers of a model, whatever its weights are stored in. */
 export interface Layers extends Pick<Exports, Same> {
@@ -42,7 +61,8 @@ const encoded = (w: Weight): w is EncodedTensor => w instanceof EncodedTensor;
 
 export async function loadLayers(options: LoadOptions): Promise<Layers> {
   const k = (await load('quern/llama', options)) as unknown as Exports;
-  const linear = (x: DeviceTensor, w: Weight) => (encoded(w) ? k.linear(x, w) : k.linearPlain(x, w));
+  const linear = (x: DeviceTensor, w: Weight) =>
+    encoded(w) ? k.linear(x, w) : k.linearPlain(x, w);
   return {
     rmsnorm: k.rmsnorm,
     ropeKeys: k.ropeKeys,

@@ -54,7 +54,13 @@ export class Llama {
   readonly #ops: Layers;
   readonly #weights: Weights;
 
-  constructor(config: LlamaConfig, tokenizer: Tokenizer, device: Device, ops: Layers, weights: Weights) {
+  constructor(
+    config: LlamaConfig,
+    tokenizer: Tokenizer,
+    device: Device,
+    ops: Layers,
+    weights: Weights,
+  ) {
     this.config = config;
     this.tokenizer = tokenizer;
     this.device = device;
@@ -65,7 +71,9 @@ export class Llama {
     const { dim, hiddenDim, headDim, keyValueHeads, vocabulary } = config;
     const keyWidth = headDim * keyValueHeads;
     this.#embedding = weights.matrix('tok_embeddings.weight', vocabulary, dim);
-    this.#output = config.tiedEmbeddings ? this.#embedding : weights.matrix('output.weight', vocabulary, dim);
+    this.#output = config.tiedEmbeddings
+      ? this.#embedding
+      : weights.matrix('output.weight', vocabulary, dim);
     this.#norm = weights.vector('norm.weight', dim);
     this.#layers = Array.from({ length: config.layers }, (_, i) => {
       const name = (part: string) => `layers.${i}.${part}.weight`;
@@ -98,8 +106,11 @@ export class Llama {
     const { count, temperature = 0, seed = 0 } = options;
     const start = [bos, ...this.tokenizer.encode(prompt)];
     if (start.length > context)
-      throw new ModelError('Q6009', `The prompt has ${start.length} tokens; the model's context holds ${context}`,
-        'Shorten the prompt.');
+      throw new ModelError(
+        'Q6009',
+        `The prompt has ${start.length} tokens; the model's context holds ${context}`,
+        'Shorten the prompt.',
+      );
     const cache = this.#newCache();
     try {
       let position = 0;
@@ -124,11 +135,18 @@ export class Llama {
   #newCache(): Cache {
     const { context, headDim, keyValueHeads, layers } = this.config;
     const shape = [context, headDim * keyValueHeads];
-    const make = () => Array.from({ length: layers }, () => DeviceTensor.empty(this.device, 'f32', shape));
+    const make = () =>
+      Array.from({ length: layers }, () => DeviceTensor.empty(this.device, 'f32', shape));
     return { keys: make(), values: make() };
   }
 
-  #next(ids: readonly number[], start: number, cache: Cache, temperature: number, u: number): Promise<number> {
+  #next(
+    ids: readonly number[],
+    start: number,
+    cache: Cache,
+    temperature: number,
+    u: number,
+  ): Promise<number> {
     return scope(async () => {
       const last = await this.#ops.lastRow(await this.#hidden(ids, start, cache));
       const logits = await this.#ops.linear(last, this.#output);
@@ -145,16 +163,30 @@ export class Llama {
     let x = await ops.embed(this.#embedding, rows);
     for (const [i, layer] of this.#layers.entries()) {
       x = await scope(async () => {
-        const mixed = await this.#attention(await ops.rmsnorm(x, layer.attentionNorm, normEps), i, start, cache);
+        const mixed = await this.#attention(
+          await ops.rmsnorm(x, layer.attentionNorm, normEps),
+          i,
+          start,
+          cache,
+        );
         const middle = await ops.linearAdd(mixed, layer.wo, x);
-        const inner = await ops.swiglu(await ops.rmsnorm(middle, layer.ffnNorm, normEps), layer.w1, layer.w3);
+        const inner = await ops.swiglu(
+          await ops.rmsnorm(middle, layer.ffnNorm, normEps),
+          layer.w1,
+          layer.w3,
+        );
         return ops.linearAdd(inner, layer.w2, middle);
       });
     }
     return ops.rmsnorm(x, this.#norm, normEps);
   }
 
-  async #attention(x: DeviceTensor, index: number, start: number, cache?: Cache): Promise<DeviceTensor> {
+  async #attention(
+    x: DeviceTensor,
+    index: number,
+    start: number,
+    cache?: Cache,
+  ): Promise<DeviceTensor> {
     const ops = this.#ops;
     const { headDim, heads, keyValueHeads, ropeTheta } = this.config;
     const { wq, wk, wv } = this.#layers[index]!;

@@ -5,7 +5,12 @@ import { access, copyFile, mkdir, rmdir, stat } from 'node:fs/promises';
 import { dirname, extname, isAbsolute, join, relative, resolve } from 'node:path';
 import type { FormatRef } from '../../compiler/artifact.ts';
 import { reasonOf } from '../errors.ts';
-import { SafetensorsWriter, type TensorEntry, type TensorPlan, storedAs } from '../files/safetensors.ts';
+import {
+  SafetensorsWriter,
+  type TensorEntry,
+  type TensorPlan,
+  storedAs,
+} from '../files/safetensors.ts';
 import type { FieldLayout } from '../formats.ts';
 import { type Archive, type ArchivedTensor, archiveKey, fieldTensor } from './archive.ts';
 import { ModelError } from './errors.ts';
@@ -27,13 +32,19 @@ const beside = ['config.json', 'tokenizer.json'];
 /** The folder that holds a model's config and tokenizer. */
 export async function folderOf(model: string): Promise<string> {
   const info = await stat(model).catch(() => undefined);
-  if (!info) throw new ModelError('Q6001', `There is no ${model}`, 'Give a folder, a .safetensors file or an index.json.');
+  if (!info)
+    throw new ModelError(
+      'Q6001',
+      `There is no ${model}`,
+      'Give a folder, a .safetensors file or an index.json.',
+    );
   return info.isDirectory() ? model : dirname(model);
 }
 
 /** Writes the file through `fill`, which appends the tensors in the order of the plan. Gives the file's path. */
 export async function writeModel(
-  plan: OutputPlan, fill: (append: SafetensorsWriter['append']) => Promise<void>,
+  plan: OutputPlan,
+  fill: (append: SafetensorsWriter['append']) => Promise<void>,
 ): Promise<string> {
   const asFile = extname(plan.output) === '.safetensors';
   const folder = asFile ? dirname(plan.output) : plan.output;
@@ -64,14 +75,23 @@ export async function writeModel(
 }
 
 const unwritable = (path: string, e: unknown): never => {
-  throw new ModelError('Q6010', `Cannot write to ${path}: ${reasonOf(e)}`, 'Check that the place exists and may be written.');
+  throw new ModelError(
+    'Q6010',
+    `Cannot write to ${path}: ${reasonOf(e)}`,
+    'Check that the place exists and may be written.',
+  );
 };
 
 /** The tensors of the file: the fields of encoded matrices in place of the matrices. */
 function stored({ tensors, layouts }: OutputPlan): TensorPlan[] {
-  return tensors.flatMap((t) =>
-    layouts.get(t.name)?.map((f) => ({ name: fieldTensor(t.name, f.name), ...storedAs(f.dtype, f.shape) })) ??
-    [{ name: t.name, dtype: t.dtype, shape: t.shape }]);
+  return tensors.flatMap(
+    (t) =>
+      layouts
+        .get(t.name)
+        ?.map((f) => ({ name: fieldTensor(t.name, f.name), ...storedAs(f.dtype, f.shape) })) ?? [
+        { name: t.name, dtype: t.dtype, shape: t.shape },
+      ],
+  );
 }
 
 function describe({ format, layouts, tensors, version }: OutputPlan, folder: string): Archive {
@@ -81,7 +101,9 @@ function describe({ format, layouts, tensors, version }: OutputPlan, folder: str
     const layout = layouts.get(t.name);
     if (!layout) return [];
     const fields = layout.map((f) => [f.name, { dtype: f.dtype, shape: f.shape }] as const);
-    return [[t.name, { format: { ...format, file }, shape: t.shape, fields: Object.fromEntries(fields) }]];
+    return [
+      [t.name, { format: { ...format, file }, shape: t.shape, fields: Object.fromEntries(fields) }],
+    ];
   });
   return { version: 1, quern: version, tensors: Object.fromEntries(entries) };
 }

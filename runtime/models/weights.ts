@@ -7,7 +7,13 @@ import { type SafetensorsReader, openSafetensors, storedAs } from '../files/safe
 import type { FormatHandle } from '../formats.ts';
 import { formatFromRef } from '../load.ts';
 import { DeviceTensor, EncodedTensor, elements, formatKey } from '../tensor.ts';
-import { type Archive, type ArchivedTensor, archiveKey, fieldTensor, parseArchive } from './archive.ts';
+import {
+  type Archive,
+  type ArchivedTensor,
+  archiveKey,
+  fieldTensor,
+  parseArchive,
+} from './archive.ts';
 import { ModelError } from './errors.ts';
 import type { Weight } from './kernels.ts';
 import { folderOf } from './output.ts';
@@ -34,11 +40,17 @@ export class Weights {
   #get(name: string, shape: readonly number[]): Weight {
     const t = this.#tensors.get(name);
     if (!t)
-      throw new ModelError('Q6003', `${this.#path} has no tensor ${name}`,
-        'Only models with the tensor names of the sample model run.');
+      throw new ModelError(
+        'Q6003',
+        `${this.#path} has no tensor ${name}`,
+        'Only models with the tensor names of the sample model run.',
+      );
     if (t.shape.length !== shape.length || t.shape.some((n, i) => n !== shape[i]))
-      throw new ModelError('Q6004', `${this.#path}: ${name} is [${t.shape.join(', ')}], but config.json asks for [${shape.join(', ')}]`,
-        'The weights and the config must be of one model.');
+      throw new ModelError(
+        'Q6004',
+        `${this.#path}: ${name} is [${t.shape.join(', ')}], but config.json asks for [${shape.join(', ')}]`,
+        'The weights and the config must be of one model.',
+      );
     return t;
   }
 
@@ -49,7 +61,11 @@ export class Weights {
   vector(name: string, size: number): DeviceTensor {
     const t = this.#get(name, [size]);
     if (t instanceof EncodedTensor)
-      throw new ModelError('Q6004', `${this.#path}: the vector ${name} is encoded`, 'Only matrices are.');
+      throw new ModelError(
+        'Q6004',
+        `${this.#path}: the vector ${name} is encoded`,
+        'Only matrices are.',
+      );
     return t;
   }
 
@@ -65,9 +81,8 @@ export async function readWeights(path: string, device: Device): Promise<Weights
   const tensors = new Map<string, Weight>();
   try {
     const text = reader.metadata[archiveKey];
-    const archive: Archive = text === undefined
-      ? { version: 1, quern: '', tensors: {} }
-      : parseArchive(text, path);
+    const archive: Archive =
+      text === undefined ? { version: 1, quern: '', tensors: {} } : parseArchive(text, path);
     const formats = new Map<string, FormatHandle>();
     const fields = new Set<string>();
     for (const [name, t] of Object.entries(archive.tensors)) {
@@ -81,8 +96,15 @@ export async function readWeights(path: string, device: Device): Promise<Weights
     for (const { name, dtype, shape } of reader.tensors.values()) {
       if (fields.has(name)) continue;
       if (!['F32', 'F16', 'BF16'].includes(dtype))
-        throw new ModelError('Q6012', `${path}: ${name} has the dtype ${dtype}`, 'Weights are F32, F16 or BF16, or compressed by Quern.');
-      tensors.set(name, DeviceTensor.from(device, { data: await reader.readRows(name), shape }, 'f32'));
+        throw new ModelError(
+          'Q6012',
+          `${path}: ${name} has the dtype ${dtype}`,
+          'Weights are F32, F16 or BF16, or compressed by Quern.',
+        );
+      tensors.set(
+        name,
+        DeviceTensor.from(device, { data: await reader.readRows(name), shape }, 'f32'),
+      );
     }
     return new Weights(path, tensors);
   } catch (e) {
@@ -98,15 +120,21 @@ const resolveRef = (ref: FormatRef, folder: string): FormatRef =>
   ref.file.startsWith('quern/') ? ref : { ...ref, file: resolve(folder, ref.file) };
 
 async function readEncoded(
-  reader: SafetensorsReader, name: string, t: ArchivedTensor, format: FormatHandle,
+  reader: SafetensorsReader,
+  name: string,
+  t: ArchivedTensor,
+  format: FormatHandle,
 ): Promise<EncodedTensor> {
   const bytes: Record<string, Uint8Array> = {};
   for (const [field, { dtype, shape }] of Object.entries(t.fields)) {
     const entry = reader.info(fieldTensor(name, field));
     const wanted = storedAs(dtype, shape);
     if (entry.dtype !== wanted.dtype || entry.shape.join() !== wanted.shape.join())
-      throw new ModelError('Q6008', `${reader.path}: ${entry.name} is ${entry.dtype}[${entry.shape.join(', ')}], but its description says ${wanted.dtype}[${wanted.shape.join(', ')}]`,
-        'Compress the model again.');
+      throw new ModelError(
+        'Q6008',
+        `${reader.path}: ${entry.name} is ${entry.dtype}[${entry.shape.join(', ')}], but its description says ${wanted.dtype}[${wanted.shape.join(', ')}]`,
+        'Compress the model again.',
+      );
     bytes[field] = await reader.readBytes(entry.name);
   }
   return format.assemble(t.shape, bytes);

@@ -26,19 +26,27 @@ test('a format of a file is named by path and export', () => {
 
 test('what cannot be read is refused with what was expected', () => {
   for (const text of ['', '4bit', 'q4_0 q8_0', 'uniform(bits=)', 'a#b#c', 'q4_0<f>', 'f({)'])
-    assert.throws(() => formatOf(text), (e: Error) => e.name === 'UsageError', text);
+    assert.throws(
+      () => formatOf(text),
+      (e: Error) => e.name === 'UsageError',
+      text,
+    );
   assert.throws(() => kernelOf('linear'), /FILE#NAME/);
 });
 
 test('a kernel takes formats and constants', () => {
   const k = kernelOf('ops/llama.ts#swiglu<q4_0, uniform(bits=3, group=64)>(1, "x")');
   assert.is(k.name, 'swiglu');
-  assert.equal(k.formats.map((f) => f.name), ['q4_0', 'uniform']);
+  assert.equal(
+    k.formats.map((f) => f.name),
+    ['q4_0', 'uniform'],
+  );
   assert.equal(k.statics, [1, 'x']);
 });
 
 test('a format is printed as it is written', () => {
-  for (const text of ['q4_0', 'uniform(bits=3, group=64)', 'nf(4, [1,2])']) assert.is(formatText(formatOf(text)), text);
+  for (const text of ['q4_0', 'uniform(bits=3, group=64)', 'nf(4, [1,2])'])
+    assert.is(formatText(formatOf(text)), text);
 });
 
 test('numbers have three digits that count', () => {
@@ -48,7 +56,8 @@ test('numbers have three digits that count', () => {
 test('help and version end with 0', async () => {
   const help = await quern(['--help']);
   assert.is(help.code, 0);
-  for (const c of ['compress', 'eval', 'generate', 'formats', 'check', 'explain', 'demo']) assert.match(help.out, c);
+  for (const c of ['compress', 'eval', 'generate', 'formats', 'check', 'explain', 'demo'])
+    assert.match(help.out, c);
   assert.match((await quern(['--version'])).out, /^\d+\.\d+\.\d+\n$/);
 });
 
@@ -56,9 +65,17 @@ const usage: [string, string[], RegExp][] = [
   ['an unknown command', ['comprss'], /unknown command.*compress/s],
   ['an unknown option', ['formats', '--jsn'], /unknown option/],
   ['a missing option', ['compress', 'x', '-o', 'y'], /--format/],
-  ['an option that is no number', ['eval', 'x', '--text', 'y', '--limit-windows', 'all'], /whole number/],
+  [
+    'an option that is no number',
+    ['eval', 'x', '--text', 'y', '--limit-windows', 'all'],
+    /whole number/,
+  ],
   ['a negative temperature', ['generate', 'x', '-p', 'y', '--temperature', '-1'], /0 to 100/],
-  ['a format that cannot be read', ['compress', 'x', '-f', '4 bit', '-o', 'y'], /Cannot read `4 bit`/],
+  [
+    'a format that cannot be read',
+    ['compress', 'x', '-f', '4 bit', '-o', 'y'],
+    /Cannot read `4 bit`/,
+  ],
 ];
 for (const [what, args, message] of usage)
   test(`${what} ends with 2 and no stack trace`, async () => {

@@ -1,10 +1,24 @@
 // quern compress as users run it: what it writes, and how it refuses what it cannot compress.
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openSafetensors } from '../../runtime/files/safetensors.ts';
-import { randomValues, temporaryFolder, tinyTensors, writeTensors, writeTinyModel } from '../models/tiny.ts';
+import {
+  randomValues,
+  temporaryFolder,
+  tinyTensors,
+  writeTensors,
+  writeTinyModel,
+} from '../models/tiny.ts';
 import { quern } from './run.ts';
 
 const test = suite('quern compress');
@@ -25,7 +39,11 @@ test('encodes the matrices, copies the rest, and describes what it wrote', async
   assert.match(out, /layers\.0\.attention\.wq\.weight\s+64 x 64\s+q4_0\s+4\.500/);
   assert.match(out, /norm\.weight\s+64\s+F32, copied\s+32\.000/);
   assert.match(out, /encoded in all\s+15 of 20 tensors\s+4\.500/);
-  assert.equal(readdirSync(at('q4')).sort(), ['config.json', 'model.safetensors', 'tokenizer.json']);
+  assert.equal(readdirSync(at('q4')).sort(), [
+    'config.json',
+    'model.safetensors',
+    'tokenizer.json',
+  ]);
   const reader = await openSafetensors(at('q4'));
   const archive = JSON.parse(reader.metadata.quern!);
   assert.equal(archive.tensors['layers.0.attention.wk.weight'], {
@@ -47,11 +65,21 @@ test('the relative error is that of the decoded weights', async () => {
 });
 
 test('--only and --skip choose by name', async () => {
-  const { code, out, err } = await compress(at('tiny'), at('some'), '--only', 'layers.*', '--skip', '*.w2.*', '--json');
+  const { code, out, err } = await compress(
+    at('tiny'),
+    at('some'),
+    '--only',
+    'layers.*',
+    '--skip',
+    '*.w2.*',
+    '--json',
+  );
   assert.is(code, 0, err);
   const encoded = JSON.parse(out).tensors.filter((t: { format?: object }) => t.format);
   assert.is(encoded.length, 12);
-  assert.ok(encoded.every((t: { name: string }) => t.name.startsWith('layers.') && !t.name.includes('w2')));
+  assert.ok(
+    encoded.every((t: { name: string }) => t.name.startsWith('layers.') && !t.name.includes('w2')),
+  );
 });
 
 test('a pattern that leaves nothing is an error', async () => {
@@ -62,7 +90,9 @@ test('a pattern that leaves nothing is an error', async () => {
 });
 
 test('a user-defined format compresses like a built-in one', async () => {
-  writeFileSync(at('mine.ts'), `
+  writeFileSync(
+    at('mine.ts'),
+    `
     import { abs, amax, clamp, f16, format, i4, round } from 'quern';
     import type { Tensor, f32 } from 'quern';
     export const mine = format({
@@ -73,8 +103,16 @@ test('a user-defined format compresses like a built-in one', async () => {
       },
       decode: ({ d, q }) => q * d,
     });
-  `);
-  const { code, out, err } = await quern(['compress', at('tiny'), '-f', `${at('mine.ts')}#mine`, '-o', at('mine')]);
+  `,
+  );
+  const { code, out, err } = await quern([
+    'compress',
+    at('tiny'),
+    '-f',
+    `${at('mine.ts')}#mine`,
+    '-o',
+    at('mine'),
+  ]);
   assert.is(code, 0, err);
   assert.match(out, /wq\.weight\s+64 x 64\s+mine\s+5\.000/);
   const run = await quern(['generate', at('mine'), '-p', 'And', '-n', '2', '--json']);
@@ -82,21 +120,33 @@ test('a user-defined format compresses like a built-in one', async () => {
 });
 
 test('a fault in a format is shown at its line', async () => {
-  writeFileSync(at('bad.ts'), `import { format, f16 } from 'quern';
+  writeFileSync(
+    at('bad.ts'),
+    `import { format, f16 } from 'quern';
 export const bad = format({
   block: 32,
   encode: (x) => ({ d: f16(summ(x)) }),
   decode: ({ d }) => d,
 });
-`);
-  const { code, err } = await quern(['compress', at('tiny'), '-f', `${at('bad.ts')}#bad`, '-o', at('bad')]);
+`,
+  );
+  const { code, err } = await quern([
+    'compress',
+    at('tiny'),
+    '-f',
+    `${at('bad.ts')}#bad`,
+    '-o',
+    at('bad'),
+  ]);
   assert.is(code, 1);
   assert.match(err, /Q1003.*bad\.ts:4:28/);
   assert.match(err, /summ/);
 });
 
 test('a matrix that the block does not divide is named, and --skip offered', async () => {
-  await writeTensors(at('odd.safetensors'), [{ name: 'odd', shape: [2, 48], data: new Float32Array(96) }]);
+  await writeTensors(at('odd.safetensors'), [
+    { name: 'odd', shape: [2, 48], data: new Float32Array(96) },
+  ]);
   const { code, err } = await compress(at('odd.safetensors'), at('odd'));
   assert.is(code, 1);
   assert.match(err, /Q6007.*odd.*\[2, 48\].*32/);
@@ -113,7 +163,11 @@ for (const value of [NaN, Infinity, -Infinity])
     assert.is(code, 1);
     assert.match(err, new RegExp(`Q6006.*w holds ${value} at \\[2, 6\\]`));
     assert.not.ok(existsSync(at('nonfinite')));
-    const allowed = await compress(at('nonfinite.safetensors'), at('allowed.safetensors'), '--allow-nonfinite');
+    const allowed = await compress(
+      at('nonfinite.safetensors'),
+      at('allowed.safetensors'),
+      '--allow-nonfinite',
+    );
     assert.is(allowed.code, 0, allowed.err);
   });
 
@@ -126,11 +180,31 @@ const header = (text: string, length = text.length): Buffer => {
 const hostile: [string, () => Buffer, RegExp][] = [
   ['an empty file', () => Buffer.alloc(0), /Q6102/],
   ['a header longer than the file', () => header('{}', 1e7), /Q6102.*truncated/],
-  ['a header of 2^63 bytes', () => { const b = Buffer.alloc(16); b.writeBigUInt64LE(2n ** 63n); return b; }, /Q6102/],
+  [
+    'a header of 2^63 bytes',
+    () => {
+      const b = Buffer.alloc(16);
+      b.writeBigUInt64LE(2n ** 63n);
+      return b;
+    },
+    /Q6102/,
+  ],
   ['a header that is no JSON', () => header('{"w":'), /Q6102/],
-  ['an unknown dtype', () => header('{"w":{"dtype":"F12","shape":[0],"data_offsets":[0,0]}}'), /Q6103.*F12/],
-  ['offsets outside the file', () => header('{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'), /Q6103/],
-  ['a shape that overflows', () => header('{"w":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8]}}'), /Q610[23]/],
+  [
+    'an unknown dtype',
+    () => header('{"w":{"dtype":"F12","shape":[0],"data_offsets":[0,0]}}'),
+    /Q6103.*F12/,
+  ],
+  [
+    'offsets outside the file',
+    () => header('{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'),
+    /Q6103/,
+  ],
+  [
+    'a shape that overflows',
+    () => header('{"w":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8]}}'),
+    /Q610[23]/,
+  ],
 ];
 for (const [what, bytes, message] of hostile)
   test(`${what} is refused with one message`, async () => {
@@ -170,13 +244,20 @@ test('a model that is not there is an error with the path', async () => {
 
 test('a sharded model is read through its index', async () => {
   mkdirSync(at('shards'));
-  await writeTensors(at('shards', 'a.safetensors'), [{ name: 'a', shape: [2, 32], data: randomValues(64, 1) }]);
-  await writeTensors(at('shards', 'b.safetensors'), [{ name: 'b', shape: [2, 64], data: randomValues(128, 2) }]);
+  await writeTensors(at('shards', 'a.safetensors'), [
+    { name: 'a', shape: [2, 32], data: randomValues(64, 1) },
+  ]);
+  await writeTensors(at('shards', 'b.safetensors'), [
+    { name: 'b', shape: [2, 64], data: randomValues(128, 2) },
+  ]);
   const index = at('shards', 'model.safetensors.index.json');
   writeFileSync(index, JSON.stringify({ weight_map: { a: 'a.safetensors', b: 'b.safetensors' } }));
   const { code, out, err } = await compress(index, at('joined.safetensors'), '--json');
   assert.is(code, 0, err);
-  assert.equal(JSON.parse(out).tensors.map((t: { name: string }) => t.name), ['a', 'b']);
+  assert.equal(
+    JSON.parse(out).tensors.map((t: { name: string }) => t.name),
+    ['a', 'b'],
+  );
 });
 
 test.run();

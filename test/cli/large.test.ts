@@ -1,5 +1,14 @@
 // Large inputs: memory stays bounded, and Ctrl-C leaves nothing behind. The files are sparse, so they cost no disk.
-import { existsSync, openSync, closeSync, ftruncateSync, readFileSync, readdirSync, rmSync, writeSync } from 'node:fs';
+import {
+  existsSync,
+  openSync,
+  closeSync,
+  ftruncateSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -9,14 +18,17 @@ import { quern } from './run.ts';
 
 const test = suite('large models');
 let folder = '';
-test.before(async () => { folder = await temporaryFolder(); });
+test.before(async () => {
+  folder = await temporaryFolder();
+});
 test.after(() => rmSync(folder, { recursive: true, force: true }));
 
 /** A file of `count` matrices of zeros, [8192, 16384] f32: 512 MiB each. */
 function sparseModel(path: string, count: number): void {
   const size = 8192 * 16384 * 4;
   const entries = Array.from({ length: count }, (_, i) => [
-    `w${i}`, { dtype: 'F32', shape: [8192, 16384], data_offsets: [i * size, (i + 1) * size] },
+    `w${i}`,
+    { dtype: 'F32', shape: [8192, 16384], data_offsets: [i * size, (i + 1) * size] },
   ]);
   const text = JSON.stringify(Object.fromEntries(entries));
   const head = Buffer.alloc(8 + text.length);
@@ -44,8 +56,21 @@ if (existsSync('/proc/self/status'))
     let peak = 0;
     let timer: NodeJS.Timeout | undefined;
     const { code, err } = await quern(
-      ['compress', join(folder, 'big.safetensors'), '-f', 'tq2_0', '-o', join(folder, 'small.safetensors')],
-      { started: (child) => { timer = setInterval(() => { peak = Math.max(peak, peakMemory(child.pid!)); }, 100); } },
+      [
+        'compress',
+        join(folder, 'big.safetensors'),
+        '-f',
+        'tq2_0',
+        '-o',
+        join(folder, 'small.safetensors'),
+      ],
+      {
+        started: (child) => {
+          timer = setInterval(() => {
+            peak = Math.max(peak, peakMemory(child.pid!));
+          }, 100);
+        },
+      },
     );
     clearInterval(timer);
     assert.is(code, 0, err);

@@ -1,4 +1,5 @@
-// Whole functions: regions, symbolic dims and what is refused; formats of the real kind; and the time it takes.
+// Whole functions: regions, symbolic dims and what is refused; formats of the real kind; and the
+// time it takes.
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { solveDims } from '../../compiler/interpreter/solve-dims.ts';

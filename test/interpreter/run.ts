@@ -1,4 +1,5 @@
-// Runs single ops through the interpreter: builds the function around them, and its dims from the inputs.
+// Runs single ops through the interpreter: builds the function around them, and its dims from the
+// inputs.
 import {
   type Concrete,
   type InterpretOptions,
@@ -8,7 +9,7 @@ import { Poly } from '../../compiler/ir/algebra.ts';
 import { Builder } from '../../compiler/ir/builder.ts';
 import { type DType, dtypes, isFloat } from '../../compiler/ir/dtype.ts';
 import type { Func, Value } from '../../compiler/ir/ir.ts';
-import { type OpAttrs, type OpName } from '../../compiler/ir/ops.ts';
+import type { OpAttrs, OpName } from '../../compiler/ir/ops.ts';
 import { parseFunc } from '../../compiler/ir/parser.ts';
 import { verifyOrThrow } from '../../compiler/ir/verifier.ts';
 

@@ -1,4 +1,5 @@
-// Ops that move elements, against nested loops over indices; the position of each element is its value.
+// Ops that move elements, against nested loops over indices; the position of each element is its
+// value.
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';

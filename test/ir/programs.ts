@@ -1,5 +1,6 @@
-// Generated functions for property tests: a list of steps, each of which tries to add one op to what is there.
-// Every program is well formed and runs without an error on inputs of the right shapes.
+// Generated functions for property tests: a list of steps, each of which tries to add one op to
+// what is there. Every program is well formed and runs without an error on inputs of the right
+// shapes.
 import fc from 'fast-check';
 import type { Concrete } from '../../compiler/interpreter/interpret.ts';
 import { RuleError } from '../../compiler/diagnostics/diagnostic.ts';
@@ -83,7 +84,10 @@ export const steps: fc.Arbitrary<Step[]> = fc.array(
   { minLength: 1, maxLength: 25 },
 );
 
-/** A function of tensors of dims N and K (K % 4 == 0) that follows the steps and gives its last values. */
+/**
+ * A function of tensors of dims N and K (K % 4 == 0) that follows the steps and gives its last
+ * values.
+ */
 export function program(list: readonly Step[]): Func {
   const b = new Builder();
   const types: TensorType[] = [

@@ -1,4 +1,5 @@
-// The text form of the tensor IR: what is printed reads back to the same, and faults say where they are.
+// The text form of the tensor IR: what is printed reads back to the same, and faults say where they
+// are.
 import { readFileSync, readdirSync } from 'node:fs';
 import fc from 'fast-check';
 import { suite } from 'uvu';

@@ -1,4 +1,5 @@
-// What the verifier accepts is shown by the other tests; here is what it finds, each fault made by hand.
+// What the verifier accepts is shown by the other tests; here is what it finds, each fault made by
+// hand.
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { noSpan } from '../../compiler/diagnostics/diagnostic.ts';

@@ -60,7 +60,9 @@ async function agree(p: Program, inputs: readonly Uint8Array[], n: number): Prom
   await runWasm(p, { N: n }, got);
   const [g, e] = [got.at(-1)!, expected.at(-1)!];
   for (let i = 0; i < n; i++) {
-    const inOf = inputs.map((x) => `${floatsOf(x)[i]} / ${intsOf(x)[i]}`).join(' and ');
+    const text = (x: Uint8Array): string =>
+      x.length === n ? `${x[i]}` : `${floatsOf(x)[i]} / ${intsOf(x)[i]}`;
+    const inOf = inputs.map(text).join(' and ');
     if (out === 'f32') {
       const [x, y] = [floatsOf(g)[i]!, floatsOf(e)[i]!];
       assert.ok(Object.is(x, y) || (Number.isNaN(x) && Number.isNaN(y)), `${inOf}: ${x}, not ${y}`);

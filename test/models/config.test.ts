@@ -10,7 +10,10 @@ const test = suite('model description');
 
 test('the sample model is read', async () => {
   const c = await readConfig(sampleModel);
-  assert.equal([c.dim, c.layers, c.heads, c.keyValueHeads, c.headDim, c.hiddenDim], [256, 4, 8, 4, 32, 768]);
+  assert.equal(
+    [c.dim, c.layers, c.heads, c.keyValueHeads, c.headDim, c.hiddenDim],
+    [256, 4, 8, 4, 32, 768],
+  );
   assert.is(c.tiedEmbeddings, true);
 });
 
@@ -32,8 +35,13 @@ for (const [what, change, message] of wrong)
     assert.throws(() => parseConfig({ ...tinyConfig, ...change }, 'config.json'), message);
   });
 
-const archive = (change: object) => JSON.stringify({ version: 1, quern: '0', tensors: {}, ...change });
-const entry = { format: { file: 'quern/formats', name: 'q4_0' }, shape: [4, 32], fields: { d: { dtype: 'f16', shape: [4, 1] } } };
+const archive = (change: object) =>
+  JSON.stringify({ version: 1, quern: '0', tensors: {}, ...change });
+const entry = {
+  format: { file: 'quern/formats', name: 'q4_0' },
+  shape: [4, 32],
+  fields: { d: { dtype: 'f16', shape: [4, 1] } },
+};
 
 test('a description of compressed tensors is read', () => {
   const a = parseArchive(archive({ tensors: { w: entry } }), 'x');
@@ -45,8 +53,14 @@ const damaged: [string, string][] = [
   ['another version', archive({ version: 2 })],
   ['no tensors', archive({ tensors: null })],
   ['a shape of strings', archive({ tensors: { w: { ...entry, shape: ['4'] } } })],
-  ['an unknown dtype', archive({ tensors: { w: { ...entry, fields: { d: { dtype: 'f17', shape: [1] } } } } })],
-  ['a format without a name', archive({ tensors: { w: { ...entry, format: { file: 'quern/formats' } } } })],
+  [
+    'an unknown dtype',
+    archive({ tensors: { w: { ...entry, fields: { d: { dtype: 'f17', shape: [1] } } } } }),
+  ],
+  [
+    'a format without a name',
+    archive({ tensors: { w: { ...entry, format: { file: 'quern/formats' } } } }),
+  ],
   ['a negative size', archive({ tensors: { w: { ...entry, shape: [-4, 32] } } })],
 ];
 for (const [what, text] of damaged)
@@ -56,7 +70,10 @@ for (const [what, text] of damaged)
 
 test('a seeded draw is the same every time and covers the unit interval', () => {
   const draws = Array.from({ length: 1000 }, (_, i) => uniformDraw(7, i));
-  assert.equal(draws, Array.from({ length: 1000 }, (_, i) => uniformDraw(7, i)));
+  assert.equal(
+    draws,
+    Array.from({ length: 1000 }, (_, i) => uniformDraw(7, i)),
+  );
   assert.ok(draws.every((u) => u >= 0 && u < 1));
   assert.ok(Math.abs(draws.reduce((a, b) => a + b) / 1000 - 0.5) < 0.05);
   assert.is.not(uniformDraw(8, 0), uniformDraw(7, 0));

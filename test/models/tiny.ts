@@ -5,8 +5,12 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type FileDType, SafetensorsWriter } from '../../runtime/files/safetensors.ts';
 
-export const sampleModel = fileURLToPath(new URL('../../examples/models/verse-4m', import.meta.url));
-export const sharedModel = fileURLToPath(new URL('../../../shared/models/verse-4m', import.meta.url));
+export const sampleModel = fileURLToPath(
+  new URL('../../examples/models/verse-4m', import.meta.url),
+);
+export const sharedModel = fileURLToPath(
+  new URL('../../../shared/models/verse-4m', import.meta.url),
+);
 
 export const temporaryFolder = (): Promise<string> => mkdtemp(join(tmpdir(), 'quern-test-'));
 
@@ -36,9 +40,20 @@ export function randomValues(count: number, seed: number): Float32Array {
 }
 
 export const tinyConfig = {
-  arch: 'llama', dim: 64, n_layers: 2, n_heads: 4, n_kv_heads: 2, hidden_dim: 96, vocab_size: 2048,
-  max_seq_len: 32, norm_eps: 1e-5, rope_theta: 10000, rope: 'interleaved pairs', tied_embeddings: true,
-  bos_id: 0, eos_id: 0,
+  arch: 'llama',
+  dim: 64,
+  n_layers: 2,
+  n_heads: 4,
+  n_kv_heads: 2,
+  hidden_dim: 96,
+  vocab_size: 2048,
+  max_seq_len: 32,
+  norm_eps: 1e-5,
+  rope_theta: 10000,
+  rope: 'interleaved pairs',
+  tied_embeddings: true,
+  bos_id: 0,
+  eos_id: 0,
 };
 
 export function tinyTensors(): TestTensor[] {
@@ -49,14 +64,22 @@ export function tinyTensors(): TestTensor[] {
     seed += 1;
     return { name, shape: [n, k], data: randomValues(n * k, seed).map((x) => x * 0.3) };
   };
-  const ones = (name: string): TestTensor => ({ name, shape: [dim], data: new Float32Array(dim).fill(1) });
+  const ones = (name: string): TestTensor => ({
+    name,
+    shape: [dim],
+    data: new Float32Array(dim).fill(1),
+  });
   const layers = Array.from({ length: n_layers }, (_, i) => {
     const name = (part: string) => `layers.${i}.${part}.weight`;
     return [
-      ones(name('attention_norm')), ones(name('ffn_norm')),
-      matrix(name('attention.wq'), dim, dim), matrix(name('attention.wk'), kv, dim),
-      matrix(name('attention.wv'), kv, dim), matrix(name('attention.wo'), dim, dim),
-      matrix(name('feed_forward.w1'), hidden_dim, dim), matrix(name('feed_forward.w3'), hidden_dim, dim),
+      ones(name('attention_norm')),
+      ones(name('ffn_norm')),
+      matrix(name('attention.wq'), dim, dim),
+      matrix(name('attention.wk'), kv, dim),
+      matrix(name('attention.wv'), kv, dim),
+      matrix(name('attention.wo'), dim, dim),
+      matrix(name('feed_forward.w1'), hidden_dim, dim),
+      matrix(name('feed_forward.w3'), hidden_dim, dim),
       matrix(name('feed_forward.w2'), dim, hidden_dim),
     ];
   });
@@ -64,7 +87,11 @@ export function tinyTensors(): TestTensor[] {
 }
 
 /** A folder with config, tokenizer (the sample model's) and weights. */
-export async function writeTinyModel(folder: string, tensors = tinyTensors(), config: object = tinyConfig): Promise<string> {
+export async function writeTinyModel(
+  folder: string,
+  tensors = tinyTensors(),
+  config: object = tinyConfig,
+): Promise<string> {
   await mkdir(folder, { recursive: true });
   await writeTensors(join(folder, 'model.safetensors'), tensors);
   await writeFile(join(folder, 'config.json'), JSON.stringify(config));

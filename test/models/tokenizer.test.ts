@@ -18,7 +18,8 @@ test('encodes a verse as the model was trained on it', async () => {
 
 test('decode gives back the text, with blanks, newlines, emoji and accents', async () => {
   const t = await readTokenizer(sampleModel);
-  for (const text of ["don't  stop", ' , .', '\n\n x', 'été 😀', 'a\tb', '']) assert.is(t.decode(t.encode(text)), text);
+  for (const text of ["don't  stop", ' , .', '\n\n x', 'été 😀', 'a\tb', ''])
+    assert.is(t.decode(t.encode(text)), text);
 });
 
 test('the end-of-text token is one token and is not printed', async () => {

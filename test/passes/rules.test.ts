@@ -1,5 +1,6 @@
-// Every rewrite rule is checked by evaluation: a function in which it applies, over every dtype, gives equal bits
-// before and after, on inputs with NaN, Inf and -0. A rule without a sample fails the suite.
+// Every rewrite rule is checked by evaluation: a function in which it applies, over every dtype,
+// gives equal bits before and after, on inputs with NaN, Inf and -0. A rule without a sample fails
+// the suite.
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -54,7 +55,10 @@ interface Make {
 const region = (b: Builder, value: () => Value) => b.region([], () => [value()]);
 const scalarBool = (b: Builder, value: boolean): Value => b.const(value ? 1 : 0, 'bool');
 
-/** For each rule by name: functions of x, y : d[N, 3] and c : bool[N, 3] in which it applies, or must not. */
+/**
+ * For each rule by name: functions of x, y : d[N, 3] and c : bool[N, 3] in which it applies, or
+ * must not.
+ */
 const samples: Readonly<Record<string, readonly ((m: Make) => Value)[]>> = {
   'f(constant) -> constant': opNames.filter(isUnary).map(
     (n) =>

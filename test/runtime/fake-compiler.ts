@@ -1,5 +1,6 @@
 // A compiler for the tests of the runtime: a fixed table of kernels, each hand-made WebAssembly beside its
 // meaning in TypeScript. It counts its work, so that tests can tell a cache hit from a compilation.
+import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import type { Artifact, ArgInfo, FieldInfo, Manifest, PolyCode } from '../../compiler/artifact.ts';
@@ -172,8 +173,10 @@ function kernel(request: KernelRequest): Fake {
   }
 }
 
-const bytesOf = (t: { dtype: DType; shape: readonly PolyCode[] }): PolyCode =>
-  t.shape.reduce<PolyCode>((p, s) => [...p, ...s, '*'], [dtypes[t.dtype].bits / 8]);
+const bytesOf = (t: { dtype: DType; shape: readonly PolyCode[] }): PolyCode => [
+  dtypes[t.dtype].bits / 8,
+  ...t.shape.flatMap((s) => [...s, '*']),
+];
 
 function manifestOf(request: KernelRequest, fake: Fake): Manifest {
   const flat = (args: readonly ArgInfo[], role: 'param' | 'result') =>
@@ -243,6 +246,37 @@ const exported: readonly ExportInfo[] = [
   { name: 'uniform', kind: 'other' },
 ];
 
+// The TypeScript loader of the tests takes seconds over binaryen's 15 MB; a child without it takes none.
+const script = `
+  import binaryen from ${JSON.stringify(import.meta.resolve('binaryen'))};
+  process.on('message', (wat) => {
+    const module = binaryen.parseText(wat);
+    module.setFeatures(binaryen.Features.All);
+    const code = module.validate() ? Buffer.from(module.emitBinary()).toString('base64') : '';
+    module.dispose();
+    process.send(code);
+  });`;
+let child: ChildProcess | undefined;
+const waiting: ((code: string) => void)[] = [];
+
+/** WebAssembly text to bytes; answers come in the order of the questions. */
+async function assemble(wat: string): Promise<Uint8Array> {
+  if (!child) {
+    const flags = ['--input-type=module', '-e', script];
+    child = spawn(process.execPath, flags, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+    child.on('message', (code: string) => waiting.shift()!(code));
+    child.unref();
+  }
+  child.channel!.ref();
+  const code = await new Promise<string>((done) => {
+    waiting.push(done);
+    child!.send(wat);
+  });
+  if (waiting.length === 0) child.channel!.unref();
+  if (code === '') throw new Error(`not valid: ${wat}`);
+  return new Uint8Array(Buffer.from(code, 'base64'));
+}
+
 export interface FakeCompiler extends CompilerApi {
   /** Names of what was compiled, described and interpreted, in order. */
   readonly log: string[];
@@ -260,12 +294,7 @@ export function fakeCompiler(): FakeCompiler {
     async compile(request) {
       log.push(`compile ${request.name}`);
       const fake = kernel(request);
-      const { default: binaryen } = await import('binaryen');
-      const module = binaryen.parseText(fake.wat);
-      module.setFeatures(binaryen.Features.All);
-      if (!module.validate()) throw new Error(`the fake ${request.name} is not valid`);
-      const code = module.emitBinary();
-      module.dispose();
+      const code = await assemble(fake.wat);
       const manifest = manifestOf(request, fake);
       const artifact: Artifact = { manifest, code, constants: fake.constants ?? {} };
       return { artifact, dependencies: dependenciesOf(request.file), stages: [] };
@@ -282,6 +311,10 @@ export function fakeCompiler(): FakeCompiler {
         .mean(inputs)
         .map((data): HostArray => ({ dtype: 'f32', shape: [], data }));
       return { manifest: manifestOf(request, fake), results };
+    },
+    signature(request) {
+      log.push(`signature ${request.name}`);
+      return { ...manifestOf(request, kernel(request)), buffers: [], kernels: [] };
     },
     describe(file) {
       log.push(`describe`);

@@ -1,0 +1,64 @@
+// The sample model on compiled kernels against what its authors recorded in F32 with NumPy.
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { evaluateText } from '../../runtime/models/evaluate.ts';
+import { type Llama, loadLlama } from '../../runtime/models/llama.ts';
+import { skip } from '../support/skip.ts';
+import { sampleModel, sharedModel } from './tiny.ts';
+
+const test = suite('sample model');
+let model: Llama;
+test.before(async () => {
+  model = await loadLlama(sampleModel);
+});
+test.after(() => model.dispose());
+
+const text = readFileSync(join(sampleModel, 'kjv.txt'), 'utf8');
+
+test('its loss over all windows is that of the reference', async () => {
+  const { loss, windows, perplexity } = await evaluateText(model, text);
+  assert.is(windows, 60);
+  // 2.74303 in F32; rounding the weights to F16 changes the sixth digit.
+  assert.ok(Math.abs(loss - 2.743) < 0.0005, `${loss}`);
+  assert.ok(Math.abs(perplexity - Math.exp(loss)) < 1e-9);
+});
+
+test('every row of a window has the loss of the reference', async () => {
+  const seen: number[] = [];
+  await evaluateText(model, text, { limit: 10, onProgress: (done, _, loss) => seen.push(loss * done) });
+  const windows = seen.map((sum, i) => sum - (seen[i - 1] ?? 0));
+  const reference = [3.0437, 2.62, 2.9524, 2.891, 3.2578, 3.058, 2.9189, 2.8093, 2.8422, 2.7023];
+  windows.forEach((loss, i) => assert.ok(Math.abs(loss - reference[i]!) < 0.001, `window ${i}: ${loss}`));
+});
+
+test('evaluating leaves no memory behind', async () => {
+  await evaluateText(model, text, { limit: 1 });
+  const before = model.device.used;
+  await evaluateText(model, text, { limit: 2 });
+  assert.is(model.device.used, before);
+});
+
+const continued = async (prompt: string, count: number): Promise<string> => {
+  const ids: number[] = [];
+  for await (const id of model.generate(prompt, { count })) ids.push(id);
+  return prompt + model.tokenizer.decode(ids);
+};
+
+const file = join(sharedModel, 'reference.json');
+if (existsSync(file)) {
+  const { greedy } = JSON.parse(readFileSync(file, 'utf8')) as { greedy: Record<string, string> };
+  for (const [prompt, expected] of Object.entries(greedy))
+    test(`greedy continuation of ${JSON.stringify(prompt)} is that of the reference`, async () => {
+      assert.is(await continued(prompt, 70), expected);
+    });
+} else skip('greedy continuations of the reference', 'the shared models are not here');
+
+test('a stopped generation frees its cache', async () => {
+  const before = model.device.used;
+  for await (const id of model.generate('And', { count: 20 })) if (id >= 0) break;
+  assert.is(model.device.used, before);
+});
+
+test.run();
