@@ -21,7 +21,7 @@ import {
 /** What a call may pass for a tensor or an encoded parameter. */
 export type Argument = number | HostTensor | DeviceTensor | EncodedTensor;
 export type Result = DeviceTensor | EncodedTensor;
-/** One result as it is; several as a record by name, or a list when their names are numbers. */
+/** A lone result as it is; the parts of a record by name, those of a list (named 0, 1, ...) in order. */
 export type Results = Result | { readonly [name: string]: Result } | readonly Result[];
 
 const SCALAR_SHAPE: readonly number[] = [];
@@ -253,8 +253,9 @@ export class Plan {
       }
       return new EncodedTensor(info.format, sizes, parts);
     };
-    if (this.#results.length === 1) return wrap(this.#results[0]!);
     const names = this.#results.map((r) => r.info.name);
+    // The compiler calls a result that is no part of a record or a list `result`.
+    if (names.length === 1 && names[0] === 'result') return wrap(this.#results[0]!);
     const values = this.#results.map(wrap);
     if (names.every((n, i) => n === String(i))) return values;
     return Object.fromEntries(names.map((n, i) => [n, values[i]!]));

@@ -1,6 +1,6 @@
 // Makes examples/models/verse-4m from the project's trained model: weights as F16, the same config and
 // tokenizer, and the held-out King James text of the reference loss. Run once; the output is committed.
-//   node --import tsx scripts/make-sample-model.ts [folder of verse-4m]
+//   node --import ./scripts/typescript.js scripts/make-sample-model.ts [folder of verse-4m]
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { floatToBits, roundToFloat } from '../compiler/ir/dtype.ts';

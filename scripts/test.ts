@@ -58,7 +58,7 @@ function runFile(path: string): Promise<FileResult> {
   const started = performance.now();
   const env = { ...process.env, NO_COLOR: '1' };
   delete (env as NodeJS.ProcessEnv).FORCE_COLOR;
-  const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), path], {
+  const child = spawn(process.execPath, ['--import', new URL('typescript.js', import.meta.url).href, path], {
     env,
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -109,7 +109,7 @@ export class ProgramFiles {
       const other = this.load(target);
       if (!st.exportClause) for (const n of this.exportNames(target)) module.from.set(n, { module: other, name: n });
       else if (api.isNamedExports(st.exportClause))
-        for (const e of st.exportClause.elements) module.from.set(e.name.text, { module: other, name: (e.propertyName ?? e.name).text });
+        for (const e of st.exportClause.elements.filter((x) => !x.isTypeOnly)) module.from.set(e.name.text, { module: other, name: (e.propertyName ?? e.name).text });
       return;
     }
     if (!api.isImportDeclaration(st) || !api.isStringLiteral(st.moduleSpecifier)) return;
@@ -167,7 +167,7 @@ export class ProgramFiles {
       for (const d of st.declarationList.declarations)
         if (api.isIdentifier(d.name)) module.exports.set(d.name.text, d.name.text);
     if (api.isExportDeclaration(st) && !st.moduleSpecifier && st.exportClause && api.isNamedExports(st.exportClause))
-      for (const e of st.exportClause.elements) module.exports.set(e.name.text, (e.propertyName ?? e.name).text);
+      for (const e of st.exportClause.elements.filter((x) => !x.isTypeOnly && !st.isTypeOnly)) module.exports.set(e.name.text, (e.propertyName ?? e.name).text);
   }
 }
 

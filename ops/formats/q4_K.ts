@@ -19,13 +19,12 @@ import {
   sqrt,
   sum,
   tensor,
+  transpose,
   u4,
   u6,
   u8,
 } from 'quern';
 import type { Tensor, f32 } from 'quern';
-
-const keep = { keepdims: true };
 
 /** Levels per unit; a group whose values are all equal has none. */
 function density(levels: number, reach: Tensor<f32>): Tensor<f32> {
@@ -33,37 +32,39 @@ function density(levels: number, reach: Tensor<f32>): Tensor<f32> {
 }
 
 /**
- * For each row of x [8, 32] the scale and the minimum (at most 0) of x ≈ scale * q + low with q in 0 .. 15, by
+ * For each column of x [32, 8] the scale and the minimum (at most 0) of x ≈ scale * q + low with q in 0 .. 15, by
  * weighted least squares: 21 densities of levels around 15 / (max - min) fix q, the fit gives scale and minimum, and
  * the best by weighted squared error is kept. The next density starts from the minimum found so far.
+ * Groups are columns, so that sums run over the elements in order, as in the reference: candidates often differ by
+ * less than f32 rounding.
  */
-function fitGroups(x: Tensor<f32, [8, 32]>, weight: Tensor<f32, [8, 32]>) {
-  const top = amax(x, 1, keep);
-  const sumW = sum(weight, 1, keep);
-  const sumX = sum(weight * x, 1, keep);
-  let low = min(amin(x, 1, keep), 0);
+function fitGroups(x: Tensor<f32, [32, 8]>, weight: Tensor<f32, [32, 8]>) {
+  const top = amax(x, 0);
+  const sumW = sum(weight, 0);
+  const sumX = sum(weight * x, 0);
+  let low = min(amin(x, 0), 0);
   const first = density(15, top - low);
   let scale = first > 0 ? 1 / first : 0;
   const start = scale * clamp(round(first * (x - low)), 0, 15) + low - x;
-  let best = sum(weight * (start * start), 1, keep);
+  let best = sum(weight * (start * start), 0);
   for (const step of range(21)) {
     const q = clamp(round(density(-1 + step * 0.1 + 15, top - low) * (x - low)), 0, 15);
-    const sumQ = sum(weight * q, 1, keep);
-    const sumQQ = sum(weight * q * q, 1, keep);
-    const sumQX = sum(weight * q * x, 1, keep);
+    const sumQ = sum(weight * q, 0);
+    const sumQQ = sum(weight * q * q, 0);
+    const sumQX = sum(weight * q * x, 0);
     const det = sumW * sumQQ - sumQ * sumQ;
     const freeLow = (sumQQ * sumX - sumQ * sumQX) / det;
     const clipped = freeLow > 0;
     const newLow = clipped ? 0 : freeLow;
     const newScale = clipped ? sumQX / sumQQ : (sumW * sumQX - sumX * sumQ) / det;
     const off = newScale * q + newLow - x;
-    const error = sum(weight * (off * off), 1, keep);
+    const error = sum(weight * (off * off), 0);
     const better = det > 0 && error < best;
     best = better ? error : best;
     scale = better ? newScale : scale;
     low = better ? newLow : low;
   }
-  return { scale: reshape(scale, [8]), minimum: reshape(-low, [8]) };
+  return { scale, minimum: -low };
 }
 
 /** Twelve bytes of eight 6-bit scales and eight 6-bit minima. */
@@ -100,8 +101,9 @@ export const q4_K = format({
   block: 256,
   encode(x: Tensor<f32, [256]>) {
     const groups = group(x, 32);
-    const rms = sqrt(sum(groups * groups, 1, keep) / 32);
-    const { scale, minimum } = fitGroups(groups, rms + abs(groups));
+    const columns = transpose(groups);
+    const rms = sqrt(sum(columns * columns, 0) / 32);
+    const { scale, minimum } = fitGroups(columns, rms + abs(columns));
     const topScale = max(amax(scale), 0);
     const topMin = max(amax(minimum), 0);
     const scales = u6(round(scale * (topScale > 0 ? 63 / topScale : 0)));

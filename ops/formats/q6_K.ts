@@ -19,27 +19,27 @@ import {
   slice,
   sum,
   tensor,
+  transpose,
   u8,
 } from 'quern';
 import type { Tensor, f32 } from 'quern';
 
-const keep = { keepdims: true };
 /** Groups and super-blocks whose largest magnitude or scale is below this count as zero. */
 const EPSILON = 1e-15;
 
-/** The value of largest magnitude of each row [16, 16], with its sign; the first one on ties. */
+/** The value of largest magnitude of each column [16, 16], with its sign; the first one on ties. */
 function peaks(x: Tensor<f32, [16, 16]>): Tensor<f32> {
-  const first = reshape(argmax(abs(x), 1), [16, 1]);
-  return sum(iota(16) === first ? x : 0, 1, keep);
+  const first = argmax(abs(x), 0);
+  return sum(reshape(iota(16), [16, 1]) === first ? x : 0, 0);
 }
 
 /**
- * For each row of x [16, 16] the scale of x ≈ scale * q with q in -32 .. 31, by least squares with weights x * x: 19
- * scales around peak / -32 fix q, the fit gives the scale, and the best is kept.
+ * For each column of x [16, 16] the scale of x ≈ scale * q with q in -32 .. 31, by least squares with weights x * x: 19
+ * scales around peak / -32 fix q, the fit gives the scale, and the best is kept. Groups are columns, so that sums run
+ * over the elements in order, as in the reference: candidates often differ by less than f32 rounding.
  */
-function fitGroups(x: Tensor<f32, [16, 16]>): Tensor<f32, [16]> {
+function fitGroups(x: Tensor<f32, [16, 16]>): Tensor<f32> {
   const peak = peaks(x);
-  const active = abs(peak) >= EPSILON;
   const weight = x * x;
   let scale = peak * 0;
   let best = peak * 0;
@@ -47,13 +47,13 @@ function fitGroups(x: Tensor<f32, [16, 16]>): Tensor<f32, [16]> {
     // First the plain scale, then -9 .. 9 tenths of a level around it.
     const inverse = -(32 + 0.1 * (step === 0 ? 0 : step - 10)) / peak;
     const q = clamp(round(inverse * x), -32, 31);
-    const dot = sum(weight * x * q, 1, keep);
-    const norm = sum(weight * q * q, 1, keep);
+    const dot = sum(weight * x * q, 0);
+    const norm = sum(weight * q * q, 0);
     const better = norm > 0 && dot * dot > best * norm;
     scale = better ? dot / norm : scale;
     best = better ? scale * dot : best;
   }
-  return reshape(active ? scale : 0, [16]);
+  return abs(peak) >= EPSILON ? scale : 0;
 }
 
 /** Bit positions: low nibbles lie 64 elements apart, the two high bits 32. */
@@ -76,7 +76,7 @@ export const q6_K = format({
   block: 256,
   encode(x: Tensor<f32, [256]>) {
     const groups = group(x, 16);
-    const fitted = fitGroups(groups);
+    const fitted = fitGroups(transpose(groups));
     const topScale = at(fitted, argmax(abs(fitted)));
     const active = abs(topScale) >= EPSILON;
     const inverse = active ? -128 / topScale : 0;

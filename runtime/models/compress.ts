@@ -87,6 +87,7 @@ export async function compressModel(request: CompressRequest): Promise<CompressR
         `No tensor of ${request.model} is to be encoded`,
         'Matrices with two axes of floats are; look at --only and --skip.',
       );
+    await encoder.warmUp([...layouts.values()][0]!, all.find((t) => layouts.has(t.name))!);
     const tensors: TensorReport[] = [];
     const total = all.reduce((n, t) => n + t.bytes, 0);
     let done = 0;
@@ -179,6 +180,19 @@ class Encoder {
     }
   }
 
+  /** Compiles the kernels, so that the speeds reported are those of running them. */
+  async warmUp(layout: readonly FieldLayout[], { shape }: TensorEntry): Promise<void> {
+    const [n, k] = shape as [number, number];
+    const rows = blockRows(n, layout);
+    await scope(async () => {
+      const x = DeviceTensor.from(this.#device, {
+        data: new Float32Array(rows * k),
+        shape: [rows, k],
+      });
+      await this.#measure.distance(x, await this.#format.encode(x));
+    });
+  }
+
   async encode(
     source: SafetensorsReader,
     t: TensorEntry,
@@ -223,14 +237,14 @@ class Encoder {
   }
 }
 
-/** Rows of a slab: whole blocks of rows, and not so few that every call is small. */
+/** Rows of the matrix that a block covers: its block-level fields have that many times fewer. */
+const blockRows = (n: number, layout: readonly FieldLayout[]): number =>
+  Math.max(1, ...layout.filter((f) => f.level === 'block').map((f) => n / f.shape[0]!));
+
+/** Rows of a slab: whole blocks of rows. */
 function slabRows(n: number, k: number, layout: readonly FieldLayout[]): number {
-  // A field that occurs once a block has n / b rows where the block covers b rows of the matrix.
-  const blockRows = Math.max(
-    1,
-    ...layout.filter((f) => f.level === 'block').map((f) => n / f.shape[0]!),
-  );
-  return blockRows * Math.max(1, Math.floor(slabBytes / (4 * k * blockRows)));
+  const least = blockRows(n, layout);
+  return least * Math.max(1, Math.floor(slabBytes / (4 * k * least)));
 }
 
 function requireFinite(t: TensorEntry, values: Float32Array, firstRow: number): void {

@@ -9,7 +9,10 @@ export interface Evaluation {
   readonly perplexity: number;
   readonly windows: number;
   readonly tokens: number;
+  /** After the first window, which compiles the kernels and lets the engine warm up; of it if it is the only one. */
   readonly tokensPerSecond: number;
+  /** Mean loss of each window. */
+  readonly windowLosses: readonly number[];
 }
 
 export interface EvaluateOptions {
@@ -26,23 +29,31 @@ export async function evaluateText(
 ): Promise<Evaluation> {
   const { bos, context } = model.config;
   const windows = windowsOf(text, model.tokenizer, { bos, length: context, limit: options.limit });
+  const windowLosses: number[] = [];
   let total = 0;
-  let tokens = 0;
-  const start = performance.now();
+  let start = performance.now();
+  let timed = windows.length;
   for (const [i, window] of windows.entries()) {
     await yieldToHost();
     options.signal?.throwIfAborted();
-    for (const x of await model.losses(window)) total += x;
-    tokens += window.inputs.length;
-    options.onProgress?.(i + 1, windows.length, total / tokens);
+    const losses = await model.losses(window);
+    const sum = losses.reduce((a, b) => a + b, 0);
+    windowLosses.push(sum / losses.length);
+    total += sum / losses.length;
+    options.onProgress?.(i + 1, windows.length, total / (i + 1));
+    if (i === 0 && windows.length > 1) {
+      start = performance.now();
+      timed -= 1;
+    }
   }
   const seconds = (performance.now() - start) / 1000;
-  const loss = total / tokens;
+  const loss = total / windows.length;
   return {
     loss,
     perplexity: Math.exp(loss),
     windows: windows.length,
-    tokens,
-    tokensPerSecond: tokens / seconds,
+    tokens: windows.length * context,
+    tokensPerSecond: (timed * context) / seconds,
+    windowLosses,
   };
 }

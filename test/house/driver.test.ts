@@ -20,7 +20,7 @@ function drive(files: { [name: string]: string }, ...args: string[]) {
     for (const [name, text] of Object.entries(files)) writeFileSync(join(root, name), text);
     const { status, stdout } = spawnSync(
       process.execPath,
-      ['--import', 'tsx', 'scripts/test.ts', '--root', root, ...args],
+      ['--import', './scripts/typescript.js', 'scripts/test.ts', '--root', root, ...args],
       { cwd: repo, encoding: 'utf8' },
     );
     assert.ok(stdout.endsWith('\n'));

@@ -1,4 +1,4 @@
-// Node 24 strips types by itself: the sources must load there without tsx. Skipped by name without a Node 24.
+// Node 24 strips types by itself: the sources must load there without hooks. Skipped by name without a Node 24.
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
@@ -26,7 +26,7 @@ const run = (...args: string[]) => spawnSync(node24!, args, { cwd: repo, encodin
 const test = suite('Node 24');
 
 if (node24) {
-  test('the sources load with their types stripped, without tsx', () => {
+  test('the sources load with their types stripped, without hooks', () => {
     const files = ['./compiler/language/index.ts', './compiler/ir/ops.ts', './index.ts'];
     for (const file of files.filter((f) => existsSync(join(repo, f)))) {
       const { status, stderr } = run('--input-type=module', '-e', `await import('${file}')`);

@@ -85,6 +85,24 @@ export function elementwise(
   return program([...inputs, y], kernel(loops));
 }
 
+/** The part of the WebAssembly API that tests use; the ES library does not declare it. */
+export interface WasmModule {
+  readonly wasmModule?: never;
+}
+interface Wasm {
+  readonly Module: new (bytes: Uint8Array) => WasmModule;
+  readonly Memory: new (d: { initial: number }) => { readonly buffer: ArrayBuffer };
+  readonly Instance: new (
+    m: WasmModule, imports: object,
+  ) => { readonly exports: { readonly run: (...args: number[]) => void } };
+}
+const wasm = (globalThis as unknown as { readonly WebAssembly: Wasm }).WebAssembly;
+
+export async function compileWasm(p: Program): Promise<WasmModule> {
+  const { code } = await wasmBackend.emit(p, wasmBackend.limits);
+  return new wasm.Module(code);
+}
+
 const guard = 0xa5;
 const room = 64;
 
@@ -94,18 +112,17 @@ export async function runWasm(
   dims: Record<string, number>,
   buffers: readonly Uint8Array[],
 ): Promise<void> {
-  const { code } = await wasmBackend.emit(p, wasmBackend.limits);
-  runModule(new WebAssembly.Module(code as BufferSource), p, dims, buffers);
+  runModule(await compileWasm(p), p, dims, buffers);
 }
 
 export function runModule(
-  module: WebAssembly.Module,
+  module: WasmModule,
   p: Program,
   dims: Record<string, number>,
   buffers: readonly Uint8Array[],
 ): void {
   const total = buffers.reduce((n, b) => n + b.length + 2 * room, 0);
-  const memory = new WebAssembly.Memory({ initial: Math.ceil(total / 65536) });
+  const memory = new wasm.Memory({ initial: Math.ceil(total / 65536) });
   const bytes = new Uint8Array(memory.buffer).fill(guard);
   let next = 0;
   const at = buffers.map((b) => {
@@ -116,8 +133,8 @@ export function runModule(
     next += b.length;
     return address;
   });
-  const { run } = new WebAssembly.Instance(module, { env: { memory } }).exports;
-  (run as (...args: number[]) => void)(...at, ...p.dims.map((d) => dims[d]!));
+  const { run } = new wasm.Instance(module, { env: { memory } }).exports;
+  run(...at, ...p.dims.map((d) => dims[d]!));
   buffers.forEach((b, i) => {
     b.set(bytes.subarray(at[i]!, at[i]! + b.length));
     bytes.fill(guard, at[i]!, at[i]! + b.length);

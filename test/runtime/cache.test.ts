@@ -189,7 +189,9 @@ test('writers at the same time leave one intact entry and no temporary files', a
     [1, 2].map(
       (n) =>
         new Promise((done) => {
-          const child = fork(script, [cache, String(n)], { execArgv: ['--import', 'tsx'] });
+          const child = fork(script, [cache, String(n)], {
+            execArgv: ['--import', new URL('../../scripts/typescript.js', import.meta.url).href],
+          });
           child.on('exit', done);
         }),
     ),

@@ -39,6 +39,9 @@ const encoded = (name: string, file: string, format: string, args: readonly neve
   };
 };
 
+/** The same, as the result of a kernel that returns it alone. */
+const result = (info: ArgInfo): ArgInfo => ({ ...info, name: 'result' });
+
 const header = '(module (import "env" "memory" (memory 1))';
 /** A loop over $i in 0..$n around a body. */
 const loop = (body: string): string =>
@@ -141,7 +144,7 @@ function kernel(request: KernelRequest): Fake {
         return {
           ...base,
           params: [matrix],
-          results: [w],
+          results: [result(w)],
           wat: `${header} (func (export "run") ${params('x', 'd', 'q', 'n', 'k')} (local $i i32) ${cells}
             ${loop(`(i32.store8 ${at('$q')} (i32.trunc_f32_s (f32.load ${word('$x')})))`)}
             (local.set $n (i32.div_u (local.get $n) (i32.const 32)))
@@ -155,7 +158,7 @@ function kernel(request: KernelRequest): Fake {
         return {
           ...base,
           params: [w],
-          results: [matrix],
+          results: [result(matrix)],
           wat: `${header} (func (export "run") ${params('d', 'q', 'x', 'n', 'k')} (local $i i32) ${cells}
             ${loop(`(f32.store ${word('$x')} (f32.convert_i32_s (i32.load8_s ${at('$q')})))`)}))`,
           mean: ([, q]) => [Float32Array.from(q!.data)],
@@ -164,7 +167,7 @@ function kernel(request: KernelRequest): Fake {
       return {
         ...base,
         params: pack ? [w] : [bytes],
-        results: pack ? [bytes] : [w],
+        results: [result(pack ? bytes : w)],
         wat: `${header} (func (export "run") ${pack ? params('d', 'q', 'b', 'n', 'k') : params('b', 'd', 'q', 'n', 'k')}
           (memory.copy (local.get ${pack ? '$b' : '$q'}) (local.get ${pack ? '$q' : '$b'}) (i32.mul (local.get $n) (local.get $k)))))`,
         mean: () => [],

@@ -1,7 +1,6 @@
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { wasmBackend } from '../../backends/wasm/index.ts';
 import { type DType, dtypes, scalarOf } from '../../compiler/ir/dtype.ts';
 import { evaluate } from '../../compiler/loops/evaluate.ts';
 import {
@@ -16,7 +15,7 @@ import {
   load,
   splat,
 } from '../../compiler/loops/loops.ts';
-import { buffer, bytesFor, kernel, loop, program, runModule, store } from '../loops/programs.ts';
+import { type WasmModule, buffer, bytesFor, compileWasm, kernel, loop, program, runModule, store } from '../loops/programs.ts';
 
 const test = suite('storage of every dtype on wasm');
 const all = Object.keys(dtypes) as DType[];
@@ -56,19 +55,19 @@ function copy(from: DType, to: DType, lanes: number, shift: number, align: numbe
   );
 }
 
-const modules = new Map<string, { p: Program; module: WebAssembly.Module }>();
+const modules = new Map<string, { p: Program; module: WasmModule }>();
 async function compiled(key: string, make: () => Program) {
   let found = modules.get(key);
   if (!found) {
     const p = make();
-    const { code } = await wasmBackend.emit(p, wasmBackend.limits);
-    modules.set(key, (found = { p, module: new WebAssembly.Module(code as BufferSource) }));
+    found = { p, module: await compileWasm(p) };
+    modules.set(key, found);
   }
   return found;
 }
 
 function compareRuns(
-  { p, module }: { p: Program; module: WebAssembly.Module },
+  { p, module }: { p: Program; module: WasmModule },
   n: number,
   buffers: readonly Uint8Array[],
 ): void {

@@ -1,0 +1,302 @@
+// The grammar of loop IR text: tokens and rules that give a raw tree, without names resolved or types known.
+import { EmbeddedActionsParser, type IToken, Lexer, createToken } from 'chevrotain';
+
+export type RawExpr = { readonly line: number } & (
+  | { readonly kind: 'number'; readonly text: string }
+  | { readonly kind: 'name'; readonly name: string }
+  | { readonly kind: 'call'; readonly name: string; readonly args: readonly RawExpr[] }
+  | { readonly kind: 'place'; readonly place: RawPlace }
+  | { readonly kind: 'prefix'; readonly sign: string; readonly a: RawExpr }
+  | { readonly kind: 'chain'; readonly first: RawExpr; readonly rest: readonly (readonly [string, RawExpr])[] }
+);
+export interface RawPlace {
+  readonly name: string;
+  /** Another dtype to read the buffer as. */
+  readonly as?: string;
+  readonly index: RawExpr;
+  readonly lanes: number;
+  readonly align: number;
+}
+export type RawStmt = { readonly line: number } & (
+  | { readonly kind: 'comment'; readonly text: string }
+  | { readonly kind: 'let' | 'local'; readonly name: string; readonly type: string; readonly value: RawExpr }
+  | { readonly kind: 'set'; readonly name: string; readonly value: RawExpr }
+  | { readonly kind: 'store'; readonly place: RawPlace; readonly value: RawExpr }
+  | {
+      readonly kind: 'for'; readonly name: string; readonly start: RawExpr; readonly end: RawExpr;
+      readonly step: number; readonly parallel: boolean; readonly body: readonly RawStmt[];
+    }
+  | { readonly kind: 'while'; readonly header: readonly RawStmt[]; readonly cond: RawExpr; readonly body: readonly RawStmt[] }
+  | { readonly kind: 'if'; readonly cond: RawExpr; readonly then: readonly RawStmt[]; readonly else: readonly RawStmt[] }
+);
+export interface RawBuffer {
+  readonly name: string;
+  readonly dtype: string;
+  readonly size: RawExpr;
+  readonly role: string;
+  readonly data?: readonly string[];
+}
+export interface RawProgram {
+  readonly name: string;
+  readonly dims: readonly string[];
+  readonly buffers: readonly RawBuffer[];
+  readonly kernels: readonly { readonly name: string; readonly schedule: string; readonly body: readonly RawStmt[] }[];
+}
+
+// ---- tokens ----
+
+/** A dot inside of a name needs a letter or digit after it, so that `i..n` is a range. */
+const Name = createToken({ name: 'Name', pattern: /[A-Za-z_$][\w$]*(?:\.[\w$]+)*/ });
+const word = (text: string) =>
+  createToken({ name: `Word ${text}`, pattern: new RegExp(text), longer_alt: Name });
+const sign = (name: string, pattern: string) => createToken({ name, pattern });
+const Space = createToken({ name: 'Space', pattern: /\s+/, group: Lexer.SKIPPED });
+const Comment = createToken({ name: 'Comment', pattern: /\/\/[^\n]*/ });
+const Text = createToken({ name: 'Text', pattern: /"(?:[^"\\]|\\.)*"/ });
+const Num = createToken({ name: 'Num', pattern: /\d+(?:\.\d+)?(?:e[+-]?\d+)?u?/ });
+const [ProgramW, BufferW, KernelW, By, Let, Local, For, In, As, Step, Parallel, While, Test, If, Else, Div] = [
+  'program', 'buffer', 'kernel', 'by', 'let', 'local', 'for', 'in', 'as', 'step', 'parallel', 'while', 'test', 'if', 'else', 'div',
+].map(word) as [ReturnType<typeof word>, ...ReturnType<typeof word>[]];
+const Range = sign('Range', '..');
+const [Open, Close, Left, Right, Begin, End] = [
+  sign('Open', '('), sign('Close', ')'), sign('Left', '['), sign('Right', ']'), sign('Begin', '{'), sign('End', '}'),
+] as const;
+const Comma = sign('Comma', ',');
+const Colon = sign('Colon', ':');
+const At = sign('At', '@');
+const Operator = createToken({ name: 'Operator', pattern: /<<|>>|<=|>=|==|!=|[|^&<>+*/%]/ });
+const Minus = sign('Minus', '-');
+const Assign = sign('Assign', '=');
+const Not = createToken({ name: 'Not', pattern: /[!~]/ });
+const words = [
+  ProgramW, BufferW!, KernelW!, By!, Let!, Local!, For!, In!, As!, Step!, Parallel!, While!, Test!, If!, Else!, Div!,
+];
+const tokens = [
+  Space, Comment, Text, Num, ...words, Name, Range, Open, Close, Left, Right, Begin, End, Comma, Colon, At, Operator,
+  Minus, Not, Assign,
+];
+const lexer = new Lexer(tokens, { positionTracking: 'full' });
+
+// ---- rules ----
+
+class LoopGrammar extends EmbeddedActionsParser {
+  constructor() {
+    super(tokens);
+    this.performSelfAnalysis();
+  }
+
+  #text = (t: IToken): string => (t.image.startsWith('"') ? (JSON.parse(t.image) as string) : t.image);
+
+  program = this.RULE('program', (): RawProgram => {
+    const dims: string[] = [];
+    const buffers: RawBuffer[] = [];
+    const kernels: RawProgram['kernels'][number][] = [];
+    this.CONSUME(ProgramW);
+    const name = this.#text(this.CONSUME(Text));
+    this.CONSUME(Open);
+    this.MANY_SEP({ SEP: Comma, DEF: () => dims.push(this.CONSUME(Name).image) });
+    this.CONSUME(Close);
+    this.CONSUME(Begin);
+    this.MANY(() => buffers.push(this.SUBRULE(this.buffer)));
+    this.MANY1(() => {
+      this.CONSUME(KernelW!);
+      const kernel = this.#text(this.CONSUME1(Text));
+      this.CONSUME(By!);
+      const schedule = this.#text(this.CONSUME2(Text));
+      kernels.push({ name: kernel, schedule, body: this.SUBRULE(this.block) });
+    });
+    this.CONSUME(End);
+    return { name, dims, buffers, kernels };
+  });
+
+  buffer = this.RULE('buffer', (): RawBuffer => {
+    this.CONSUME(BufferW!);
+    const name = this.CONSUME(Name).image;
+    this.CONSUME(Colon);
+    const dtype = this.CONSUME1(Name).image;
+    this.CONSUME(Left);
+    const size = this.SUBRULE(this.expr);
+    this.CONSUME(Right);
+    const role = this.CONSUME2(Name).image;
+    const data = this.OPTION(() => {
+      const list: string[] = [];
+      this.CONSUME(Assign);
+      this.CONSUME(Begin);
+      this.MANY_SEP({ SEP: Comma, DEF: () => list.push(this.SUBRULE(this.datum)) });
+      this.CONSUME(End);
+      return list;
+    });
+    return { name, dtype, size, role, ...(data ? { data } : {}) };
+  });
+
+  datum = this.RULE('datum', (): string => {
+    const minus = this.OPTION(() => this.CONSUME(Minus)) ? '-' : '';
+    return this.OR([
+      { ALT: () => minus + this.CONSUME(Num).image },
+      { ALT: () => minus + this.CONSUME(Name).image },
+    ]);
+  });
+
+  block = this.RULE('block', (): RawStmt[] => {
+    const list: RawStmt[] = [];
+    this.CONSUME(Begin);
+    this.MANY(() => list.push(this.SUBRULE(this.statement)));
+    this.CONSUME(End);
+    return list;
+  });
+
+  statement = this.RULE('statement', (): RawStmt => {
+    const line = this.LA(1).startLine ?? 0;
+    return this.OR<RawStmt>([
+      { ALT: () => ({ kind: 'comment', line, text: this.CONSUME(Comment).image.slice(2).trim() }) },
+      { ALT: () => this.SUBRULE(this.binding) },
+      { ALT: () => this.SUBRULE(this.forLoop) },
+      { ALT: () => this.SUBRULE(this.whileLoop) },
+      { ALT: () => this.SUBRULE(this.choice) },
+      { ALT: () => this.SUBRULE(this.assignment) },
+    ]);
+  });
+
+  binding = this.RULE('binding', (): RawStmt => {
+    const line = this.LA(1).startLine ?? 0;
+    const kind = this.OR<'let' | 'local'>([
+      { ALT: () => (this.CONSUME(Let!), 'let') },
+      { ALT: () => (this.CONSUME(Local!), 'local') },
+    ]);
+    const name = this.CONSUME(Name).image;
+    this.CONSUME(Colon);
+    const type = this.CONSUME1(Name).image;
+    this.CONSUME(Assign);
+    return { kind, line, name, type, value: this.SUBRULE(this.expr) };
+  });
+
+  assignment = this.RULE('assignment', (): RawStmt => {
+    const start = this.CONSUME(Name);
+    const line = start.startLine ?? 0;
+    const place = this.OPTION(() => this.SUBRULE(this.subscript, { ARGS: [start.image] }));
+    this.CONSUME(Assign);
+    const value = this.SUBRULE(this.expr);
+    return place
+      ? { kind: 'store', line, place, value }
+      : { kind: 'set', line, name: start.image, value };
+  });
+
+  subscript = this.RULE('subscript', (name: string): RawPlace => {
+    const as = this.OPTION2(() => (this.CONSUME(As!), this.CONSUME(Name).image));
+    this.CONSUME(Left);
+    const index = this.SUBRULE(this.expr);
+    const lanes = this.OPTION(() => (this.CONSUME(Colon), Number(this.CONSUME(Num).image))) ?? 1;
+    const align = this.OPTION1(() => (this.CONSUME(At), Number(this.CONSUME1(Num).image))) ?? 1;
+    this.CONSUME(Right);
+    return { name, index, lanes, align, ...(as ? { as } : {}) };
+  });
+
+  forLoop = this.RULE('forLoop', (): RawStmt => {
+    const line = this.CONSUME(For!).startLine ?? 0;
+    const name = this.CONSUME(Name).image;
+    this.CONSUME(In!);
+    const start = this.SUBRULE(this.expr);
+    this.CONSUME(Range);
+    const end = this.SUBRULE1(this.expr);
+    this.CONSUME(Step!);
+    const step = Number(this.CONSUME(Num).image);
+    const parallel = this.OPTION(() => this.CONSUME(Parallel!)) !== undefined;
+    return { kind: 'for', line, name, start, end, step, parallel, body: this.SUBRULE(this.block) };
+  });
+
+  whileLoop = this.RULE('whileLoop', (): RawStmt => {
+    const line = this.CONSUME(While!).startLine ?? 0;
+    const header = this.SUBRULE(this.block);
+    this.CONSUME(Test!);
+    const cond = this.SUBRULE(this.expr);
+    return { kind: 'while', line, header, cond, body: this.SUBRULE1(this.block) };
+  });
+
+  choice = this.RULE('choice', (): RawStmt => {
+    const line = this.CONSUME(If!).startLine ?? 0;
+    const cond = this.SUBRULE(this.expr);
+    const yes = this.SUBRULE(this.block);
+    const no = this.OPTION(() => (this.CONSUME(Else!), this.SUBRULE1(this.block))) ?? [];
+    return { kind: 'if', line, cond, then: yes, else: no };
+  });
+
+  /** Operators in a row; the parser sorts out which binds tighter. `div` occurs in sizes. */
+  expr = this.RULE('expr', (): RawExpr => {
+    const line = this.LA(1).startLine ?? 0;
+    const first = this.SUBRULE(this.operand);
+    const rest: (readonly [string, RawExpr])[] = [];
+    this.MANY(() => {
+      const op = this.OR([
+        { ALT: () => this.CONSUME(Operator) },
+        { ALT: () => this.CONSUME(Minus) },
+        { ALT: () => this.CONSUME(Div!) },
+      ]);
+      rest.push([op.image, this.SUBRULE1(this.operand)]);
+    });
+    return rest.length ? { kind: 'chain', line, first, rest } : first;
+  });
+
+  operand = this.RULE('operand', (): RawExpr => {
+    const line = this.LA(1).startLine ?? 0;
+    return this.OR<RawExpr>([
+      {
+        ALT: () => {
+          const t = this.OR1([{ ALT: () => this.CONSUME(Minus) }, { ALT: () => this.CONSUME(Not) }]);
+          return { kind: 'prefix', line, sign: t.image, a: this.SUBRULE(this.operand) };
+        },
+      },
+      { ALT: () => ({ kind: 'number', line, text: this.CONSUME(Num).image }) },
+      {
+        ALT: () => {
+          this.CONSUME(Open);
+          const inner = this.SUBRULE(this.expr);
+          this.CONSUME(Close);
+          // A chain of its own, also around a single operand: `-(3)` is not the literal -3.
+          return { kind: 'chain', line, first: inner, rest: [] };
+        },
+      },
+      { ALT: () => this.SUBRULE(this.named) },
+    ]);
+  });
+
+  named = this.RULE('named', (): RawExpr => {
+    const t = this.CONSUME(Name);
+    const line = t.startLine ?? 0;
+    return this.OR<RawExpr>([
+      {
+        ALT: () => {
+          const args: RawExpr[] = [];
+          this.CONSUME(Open);
+          this.MANY_SEP({ SEP: Comma, DEF: () => args.push(this.SUBRULE(this.expr)) });
+          this.CONSUME(Close);
+          return { kind: 'call', line, name: t.image, args };
+        },
+      },
+      {
+        ALT: () => {
+          const place = this.SUBRULE(this.subscript, { ARGS: [t.image] });
+          return { kind: 'place', line, place };
+        },
+      },
+      { ALT: () => ({ kind: 'name', line, name: t.image }) },
+    ]);
+  });
+}
+
+let grammar: LoopGrammar | undefined;
+
+/** Throws SyntaxError with line and column. */
+export function parseRaw(text: string): RawProgram {
+  const { tokens: list, errors } = lexer.tokenize(text);
+  const [bad] = errors;
+  if (bad) throw new SyntaxError(`loop IR ${bad.line}:${bad.column}: ${bad.message}`);
+  grammar ??= new LoopGrammar();
+  grammar.input = list;
+  const out = grammar.program();
+  const [wrong] = grammar.errors;
+  if (wrong) {
+    const { startLine, startColumn } = wrong.token;
+    throw new SyntaxError(`loop IR ${startLine}:${startColumn}: ${wrong.message}`);
+  }
+  return out;
+}
