@@ -6,7 +6,7 @@ import { type Staged, type StageRequest, formatParams, stage } from './frontend/
 import { readAnnotation } from './frontend/annotations.ts';
 import { type Dependency, type SourceHost, SourceFiles, nodeHost, resolveEntry } from './frontend/modules.ts';
 import { ProgramFiles } from './frontend/program.ts';
-import { is } from './frontend/values.ts';
+import { type FormatVal, is } from './frontend/values.ts';
 import { interpret as run } from './interpreter/interpret.ts';
 import { type Poly, shapeText } from './ir/algebra.ts';
 import type { Dim } from './ir/algebra.ts';
@@ -143,6 +143,16 @@ export interface ModuleInfo {
   readonly dependencies: readonly Dependency[];
 }
 
+/** The fields of a format, or every problem met while staging its functions. */
+function fieldsOrThrow(program: ProgramFiles, format: FormatVal): readonly Field[] {
+  try {
+    return fieldsOf(program.stager, format);
+  } catch (e) {
+    program.ctx.record(e);
+    throw new CompileError(program.ctx.diagnostics);
+  }
+}
+
 /** What a kernel file exports. Throws CompileError when it cannot be evaluated. */
 export function describe(file: string, host: SourceHost = nodeHost): ModuleInfo {
   const files = new SourceFiles(host);
@@ -153,7 +163,7 @@ export function describe(file: string, host: SourceHost = nodeHost): ModuleInfo 
   const exports = program.exportNames(path).map((name): ExportInfo => {
     const v = program.export(path, name);
     if (is(v, 'format')) {
-      const fields = fieldsOf(program.stager, v).map((f) => ({ ...tensorInfo(f.name, f.dtype, f.shape), level: f.level }));
+      const fields = fieldsOrThrow(program, v).map((f) => ({ ...tensorInfo(f.name, f.dtype, f.shape), level: f.level }));
       return { name, kind: 'format', block: v.block, hasLayout: v.pack !== undefined, fields };
     }
     if (!is(v, 'closure')) return { name, kind: 'other' };

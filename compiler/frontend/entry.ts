@@ -70,8 +70,8 @@ export function stage(files: SourceFiles, request: StageRequest): Staged {
       throw new CompileError([diagnostic('Q1013', place, { what: `The export \`${base}\` (${describeVal(v)})` })]);
     return maker.finish(request.name, () => kernel(maker, v, request));
   } catch (e) {
-    if (e instanceof CompileError) program.ctx.record(e);
-    else throw e;
+    // What follows from a recorded problem carries none of its own; record() passes on what is no diagnostic.
+    program.ctx.record(e);
     throw new CompileError(program.ctx.diagnostics);
   }
 }

@@ -1,7 +1,15 @@
 // Runs loop IR in plain TypeScript over bytes: the oracle of the backends. Slow, simple and strict: any access
 // outside of a buffer throws, and so does a misaligned vector access.
 import {
-  type DType, bitsOfF32, dtypes, f32OfBits, floatOfBits, floatToBits, roundToFloat, scalarOf, wrapInt,
+  type DType,
+  bitsOfF32,
+  dtypes,
+  f32OfBits,
+  floatOfBits,
+  floatToBits,
+  roundToFloat,
+  scalarOf,
+  wrapInt,
 } from '../ir/dtype.ts';
 import { compareMeaning } from '../ir/ops.ts';
 import type { Buffer, Expr, Program, Stmt, Var } from './loops.ts';
@@ -25,8 +33,11 @@ class Machine {
 
   #stmt(s: Stmt): void {
     switch (s.kind) {
-      case 'comment': return;
-      case 'let': case 'local': case 'set':
+      case 'comment':
+        return;
+      case 'let':
+      case 'local':
+      case 'set':
         this.#vars.set(s.var.id, this.#eval(s.value));
         return;
       case 'for': {
@@ -63,11 +74,16 @@ class Machine {
     const n = e.type.lanes;
     const scalar = e.type.scalar;
     switch (e.kind) {
-      case 'const': return new Array<number>(n).fill(wrap(e.value, scalar));
-      case 'lanes': return Array.from({ length: n }, (_, i) => i);
-      case 'var': return this.#value(e.var);
-      case 'dim': return [this.#dims[e.name]!];
-      case 'unary': return this.#eval(e.a).map((x) => unaryLane(e.op, x, e.a.type.scalar, scalar));
+      case 'const':
+        return new Array<number>(n).fill(wrap(e.value, scalar));
+      case 'lanes':
+        return Array.from({ length: n }, (_, i) => i);
+      case 'var':
+        return this.#value(e.var);
+      case 'dim':
+        return [this.#dims[e.name]!];
+      case 'unary':
+        return this.#eval(e.a).map((x) => unaryLane(e.op, x, e.a.type.scalar, scalar));
       case 'binary': {
         const b = this.#eval(e.b);
         return this.#eval(e.a).map((x, i) => binaryLane(e.op, x, b[i]!, scalar));
@@ -80,21 +96,31 @@ class Machine {
         const [a, b] = [this.#eval(e.a), this.#eval(e.b)];
         return this.#eval(e.c).map((c, i) => (c ? a[i]! : b[i]!));
       }
-      case 'convert': return this.#eval(e.a).map((x) => convertLane(x, e.a.type.scalar, scalar));
-      case 'bits': return this.#eval(e.a).map((x) => bitsLane(x, e.a.type.scalar, scalar));
-      case 'round': return this.#eval(e.a).map((x) => roundToFloat(e.dtype, x));
-      case 'encode': return this.#eval(e.a).map((x) => floatToBits(e.dtype, x) | 0);
-      case 'decode': return this.#eval(e.a).map((x) => floatOfBits(e.dtype, x));
-      case 'splat': return new Array<number>(n).fill(this.#scalar(e.a));
-      case 'extract': return [this.#eval(e.a)[e.lane]!];
-      case 'build': return e.parts.map((p) => this.#scalar(p));
-      case 'reduce': return [reduceLanes(e.op, this.#eval(e.a), scalar)];
+      case 'convert':
+        return this.#eval(e.a).map((x) => convertLane(x, e.a.type.scalar, scalar));
+      case 'bits':
+        return this.#eval(e.a).map((x) => bitsLane(x, e.a.type.scalar, scalar));
+      case 'round':
+        return this.#eval(e.a).map((x) => roundToFloat(e.dtype, x));
+      case 'encode':
+        return this.#eval(e.a).map((x) => floatToBits(e.dtype, x) | 0);
+      case 'decode':
+        return this.#eval(e.a).map((x) => floatOfBits(e.dtype, x));
+      case 'splat':
+        return new Array<number>(n).fill(this.#scalar(e.a));
+      case 'extract':
+        return [this.#eval(e.a)[e.lane]!];
+      case 'build':
+        return e.parts.map((p) => this.#scalar(p));
+      case 'reduce':
+        return [reduceLanes(e.op, this.#eval(e.a), scalar)];
       case 'load': {
         const index = this.#scalar(e.index);
         checkAlign(e.buffer, index, n, e.align);
         return Array.from({ length: n }, (_, i) => this.#read(e.buffer, index + i));
       }
-      case 'gather': return this.#eval(e.index).map((i) => this.#read(e.buffer, i));
+      case 'gather':
+        return this.#eval(e.index).map((i) => this.#read(e.buffer, i));
     }
   }
 
@@ -122,7 +148,8 @@ class Machine {
 }
 
 function checkAlign(b: Buffer, index: number, lanes: number, align: number): void {
-  if (index % align !== 0) throw new RangeError(`loop IR: ${b.name}[${index}] is not aligned to ${align}`);
+  if (index % align !== 0)
+    throw new RangeError(`loop IR: ${b.name}[${index}] is not aligned to ${align}`);
   if (lanes > 1 && (align * dtypes[b.dtype].bits) % 8 !== 0)
     throw new RangeError(`loop IR: vector access to ${b.name} that may start inside of a byte`);
 }
@@ -168,7 +195,9 @@ export function storedBits(d: DType, value: number): number {
 
 /** `buffers`: the storage of program.buffers, in order. Results are written in place. */
 export function evaluate(
-  program: Program, dims: Readonly<Record<string, number>>, buffers: readonly Uint8Array[],
+  program: Program,
+  dims: Readonly<Record<string, number>>,
+  buffers: readonly Uint8Array[],
 ): void {
   const memory = new Map(program.buffers.map((b, i) => [b.id, buffers[i]!]));
   for (const kernel of program.kernels) new Machine(dims, memory).run(kernel.body);

@@ -6,20 +6,44 @@ import type { DType } from '../ir/dtype.ts';
 import { scalarOf } from '../ir/dtype.ts';
 import { type Expansion, type Native, type OpKey, expansions, storageRules } from './expansions.ts';
 import {
-  type Buffer, type Expr, type Kernel, type Program, type Stmt, type Var, binary, bits, compare, convert, decodeBits,
-  encodeBits, gather, load, reduce, roundTo, select, splat, unary, variable,
+  type Buffer,
+  type Expr,
+  type Kernel,
+  type Program,
+  type Stmt,
+  type Var,
+  binary,
+  bits,
+  compare,
+  convert,
+  decodeBits,
+  encodeBits,
+  gather,
+  load,
+  reduce,
+  roundTo,
+  select,
+  splat,
+  unary,
+  variable,
 } from './loops.ts';
 import { isPowerOfTwo, remPowerOfTwo } from './math/rounding.ts';
 
 /** The table key of an expression, for those kinds that a table may rewrite. */
 function keyOf(e: Expr): OpKey | undefined {
   switch (e.kind) {
-    case 'unary': return `${e.op}.${e.a.type.scalar}`;
-    case 'binary': return `${e.op}.${e.type.scalar}`;
-    case 'round': return `grid.${e.dtype}`;
-    case 'encode': return `encode.${e.dtype}`;
-    case 'decode': return `decode.${e.dtype}`;
-    default: return undefined;
+    case 'unary':
+      return `${e.op}.${e.a.type.scalar}`;
+    case 'binary':
+      return `${e.op}.${e.type.scalar}`;
+    case 'round':
+      return `grid.${e.dtype}`;
+    case 'encode':
+      return `encode.${e.dtype}`;
+    case 'decode':
+      return `decode.${e.dtype}`;
+    default:
+      return undefined;
   }
 }
 
@@ -66,9 +90,14 @@ class Expander {
 
   #stmt(s: Stmt): Stmt[] {
     switch (s.kind) {
-      case 'comment': return [s];
-      case 'let': case 'local': case 'set': return [{ ...s, value: this.#expr(s.value) }];
-      case 'store': return [this.#store(s)];
+      case 'comment':
+        return [s];
+      case 'let':
+      case 'local':
+      case 'set':
+        return [{ ...s, value: this.#expr(s.value) }];
+      case 'store':
+        return [this.#store(s)];
       case 'for': {
         const start = this.#expr(s.start);
         const end = this.#expr(s.end);
@@ -113,26 +142,41 @@ class Expander {
   #rewrite(e: Expr): Expr {
     const x = (a: Expr): Expr => this.#expr(a);
     switch (e.kind) {
-      case 'const': case 'lanes': case 'var': case 'dim': return e;
-      case 'unary': return this.#apply(keep(e, [e.a], [x(e.a)], (a) => unary(e.op, a!)));
+      case 'const':
+      case 'lanes':
+      case 'var':
+      case 'dim':
+        return e;
+      case 'unary':
+        return this.#apply(keep(e, [e.a], [x(e.a)], (a) => unary(e.op, a!)));
       case 'binary':
         return this.#apply(keep(e, [e.a, e.b], [x(e.a), x(e.b)], (a, b) => binary(e.op, a!, b!)));
-      case 'round': return this.#apply(keep(e, [e.a], [x(e.a)], (a) => roundTo(e.dtype, a!)));
-      case 'encode': return this.#apply(keep(e, [e.a], [x(e.a)], (a) => encodeBits(e.dtype, a!)));
-      case 'decode': return this.#apply(keep(e, [e.a], [x(e.a)], (a) => decodeBits(e.dtype, a!)));
+      case 'round':
+        return this.#apply(keep(e, [e.a], [x(e.a)], (a) => roundTo(e.dtype, a!)));
+      case 'encode':
+        return this.#apply(keep(e, [e.a], [x(e.a)], (a) => encodeBits(e.dtype, a!)));
+      case 'decode':
+        return this.#apply(keep(e, [e.a], [x(e.a)], (a) => decodeBits(e.dtype, a!)));
       case 'compare':
         return keep(e, [e.a, e.b], [x(e.a), x(e.b)], (a, b) => compare(e.op, a!, b!));
       case 'select':
         return keep(e, [e.c, e.a, e.b], [x(e.c), x(e.a), x(e.b)], (c, a, b) => select(c!, a!, b!));
-      case 'convert': return keep(e, [e.a], [x(e.a)], (a) => convert(a!, e.type.scalar));
-      case 'bits': return keep(e, [e.a], [x(e.a)], (a) => bits(a!, e.type.scalar));
-      case 'splat': return keep(e, [e.a], [x(e.a)], (a) => splat(a!, e.type.lanes));
-      case 'extract': return keep(e, [e.a], [x(e.a)], (a) => ({ ...e, a: a! }));
-      case 'build': return { ...e, parts: e.parts.map(x) };
-      case 'reduce': return keep(e, [e.a], [x(e.a)], (a) => reduce(e.op, a!));
+      case 'convert':
+        return keep(e, [e.a], [x(e.a)], (a) => convert(a!, e.type.scalar));
+      case 'bits':
+        return keep(e, [e.a], [x(e.a)], (a) => bits(a!, e.type.scalar));
+      case 'splat':
+        return keep(e, [e.a], [x(e.a)], (a) => splat(a!, e.type.lanes));
+      case 'extract':
+        return keep(e, [e.a], [x(e.a)], (a) => ({ ...e, a: a! }));
+      case 'build':
+        return { ...e, parts: e.parts.map(x) };
+      case 'reduce':
+        return keep(e, [e.a], [x(e.a)], (a) => reduce(e.op, a!));
       case 'load':
         return this.#load(e.buffer, (b) => load(b, x(e.index), e.type.lanes, e.align));
-      case 'gather': return this.#load(e.buffer, (b) => gather(b, x(e.index)));
+      case 'gather':
+        return this.#load(e.buffer, (b) => gather(b, x(e.index)));
     }
   }
 
@@ -148,12 +192,17 @@ class Expander {
     if (this.#native.has(key)) return e;
     const rule: Expansion | undefined = expansions.get(key);
     if (!rule) return e;
-    return this.#expr(e.kind === 'binary' ? rule(this, e.a, e.b) : rule(this, (e as { a: Expr }).a));
+    return this.#expr(
+      e.kind === 'binary' ? rule(this, e.a, e.b) : rule(this, (e as { a: Expr }).a),
+    );
   }
 }
 
 function keep(
-  e: Expr, old: readonly Expr[], now: readonly Expr[], make: (...now: Expr[]) => Expr,
+  e: Expr,
+  old: readonly Expr[],
+  now: readonly Expr[],
+  make: (...now: Expr[]) => Expr,
 ): Expr {
   return old.every((o, i) => o === now[i]) ? e : make(...now);
 }
@@ -174,10 +223,14 @@ function lastId(list: readonly Stmt[]): number {
 /** The statement lists inside a statement. */
 export function nested(s: Stmt): readonly (readonly Stmt[])[] {
   switch (s.kind) {
-    case 'for': return [s.body];
-    case 'while': return [s.header, s.body];
-    case 'if': return [s.then, s.else];
-    default: return [];
+    case 'for':
+      return [s.body];
+    case 'while':
+      return [s.header, s.body];
+    case 'if':
+      return [s.then, s.else];
+    default:
+      return [];
   }
 }
 

@@ -7,8 +7,20 @@ import { exp, exp2, log, log2, tanh } from './math/exponential.ts';
 import { decode, decodeBool, encode, encodeBool, roundTo, store } from './math/minifloat.ts';
 import { pow } from './math/power.ts';
 import {
-  absInt, exponentFloat, exponentInt, isNaN, never, popcount, remFloat, roundHalfAway, roundHalfEven, roundHalfUp,
-  same, signFloat, signInt, signUint,
+  absInt,
+  exponentFloat,
+  exponentInt,
+  isNan,
+  never,
+  popcount,
+  remFloat,
+  roundHalfAway,
+  roundHalfEven,
+  roundHalfUp,
+  same,
+  signFloat,
+  signInt,
+  signUint,
 } from './math/rounding.ts';
 import { cos, sin } from './math/trigonometry.ts';
 import type { Expr } from './loops.ts';
@@ -22,22 +34,48 @@ export type Native = ReadonlySet<OpKey>;
 export type Expansion = (scope: Scope, ...operands: readonly Expr[]) => Expr;
 
 const floats = {
-  'exp.f32': exp, 'exp2.f32': exp2, 'log.f32': log, 'log2.f32': log2, 'tanh.f32': tanh,
-  'sin.f32': sin, 'cos.f32': cos, 'pow.f32': pow, 'rem.f32': remFloat,
-  'round.f32': roundHalfEven, 'roundHalfAway.f32': roundHalfAway, 'roundHalfUp.f32': roundHalfUp,
-  'sign.f32': signFloat, 'exponent.f32': exponentFloat, 'isnan.f32': isNaN,
+  'exp.f32': exp,
+  'exp2.f32': exp2,
+  'log.f32': log,
+  'log2.f32': log2,
+  'tanh.f32': tanh,
+  'sin.f32': sin,
+  'cos.f32': cos,
+  'pow.f32': pow,
+  'rem.f32': remFloat,
+  'round.f32': roundHalfEven,
+  'roundHalfAway.f32': roundHalfAway,
+  'roundHalfUp.f32': roundHalfUp,
+  'sign.f32': signFloat,
+  'exponent.f32': exponentFloat,
+  'isnan.f32': isNan,
 } as const satisfies Partial<Record<OpKey, Expansion>>;
 
 /** Integers are whole already, and never NaN. */
 const integers = {
-  'floor.i32': same, 'ceil.i32': same, 'trunc.i32': same, 'round.i32': same,
-  'roundHalfAway.i32': same, 'roundHalfUp.i32': same,
-  'floor.u32': same, 'ceil.u32': same, 'trunc.u32': same, 'round.u32': same,
-  'roundHalfAway.u32': same, 'roundHalfUp.u32': same,
-  'abs.i32': absInt, 'abs.u32': same, 'sign.i32': signInt, 'sign.u32': signUint,
-  'exponent.i32': exponentInt, 'exponent.u32': exponentInt,
-  'isnan.i32': never, 'isnan.u32': never, 'isnan.bool': never,
-  'popcount.i32': popcount, 'popcount.u32': popcount,
+  'floor.i32': same,
+  'ceil.i32': same,
+  'trunc.i32': same,
+  'round.i32': same,
+  'roundHalfAway.i32': same,
+  'roundHalfUp.i32': same,
+  'floor.u32': same,
+  'ceil.u32': same,
+  'trunc.u32': same,
+  'round.u32': same,
+  'roundHalfAway.u32': same,
+  'roundHalfUp.u32': same,
+  'abs.i32': absInt,
+  'abs.u32': same,
+  'sign.i32': signInt,
+  'sign.u32': signUint,
+  'exponent.i32': exponentInt,
+  'exponent.u32': exponentInt,
+  'isnan.i32': never,
+  'isnan.u32': never,
+  'isnan.bool': never,
+  'popcount.i32': popcount,
+  'popcount.u32': popcount,
 } as const satisfies Partial<Record<OpKey, Expansion>>;
 
 /** What every target has to have, or be given, for programs of the language. */

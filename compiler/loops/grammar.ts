@@ -1,47 +1,6 @@
-// The grammar of loop IR text: tokens and rules that give a raw tree, without names resolved or types known.
-import { EmbeddedActionsParser, type IToken, Lexer, createToken } from 'chevrotain';
-
-export type RawExpr = { readonly line: number } & (
-  | { readonly kind: 'number'; readonly text: string }
-  | { readonly kind: 'name'; readonly name: string }
-  | { readonly kind: 'call'; readonly name: string; readonly args: readonly RawExpr[] }
-  | { readonly kind: 'place'; readonly place: RawPlace }
-  | { readonly kind: 'prefix'; readonly sign: string; readonly a: RawExpr }
-  | { readonly kind: 'chain'; readonly first: RawExpr; readonly rest: readonly (readonly [string, RawExpr])[] }
-);
-export interface RawPlace {
-  readonly name: string;
-  /** Another dtype to read the buffer as. */
-  readonly as?: string;
-  readonly index: RawExpr;
-  readonly lanes: number;
-  readonly align: number;
-}
-export type RawStmt = { readonly line: number } & (
-  | { readonly kind: 'comment'; readonly text: string }
-  | { readonly kind: 'let' | 'local'; readonly name: string; readonly type: string; readonly value: RawExpr }
-  | { readonly kind: 'set'; readonly name: string; readonly value: RawExpr }
-  | { readonly kind: 'store'; readonly place: RawPlace; readonly value: RawExpr }
-  | {
-      readonly kind: 'for'; readonly name: string; readonly start: RawExpr; readonly end: RawExpr;
-      readonly step: number; readonly parallel: boolean; readonly body: readonly RawStmt[];
-    }
-  | { readonly kind: 'while'; readonly header: readonly RawStmt[]; readonly cond: RawExpr; readonly body: readonly RawStmt[] }
-  | { readonly kind: 'if'; readonly cond: RawExpr; readonly then: readonly RawStmt[]; readonly else: readonly RawStmt[] }
-);
-export interface RawBuffer {
-  readonly name: string;
-  readonly dtype: string;
-  readonly size: RawExpr;
-  readonly role: string;
-  readonly data?: readonly string[];
-}
-export interface RawProgram {
-  readonly name: string;
-  readonly dims: readonly string[];
-  readonly buffers: readonly RawBuffer[];
-  readonly kernels: readonly { readonly name: string; readonly schedule: string; readonly body: readonly RawStmt[] }[];
-}
+// The grammar of loop IR text: tokens, and rules that give a raw tree (raw.ts).
+import { EmbeddedActionsParser, createToken, type IToken, Lexer } from 'chevrotain';
+import type { RawBuffer, RawExpr, RawPlace, RawProgram, RawStmt } from './raw.ts';
 
 // ---- tokens ----
 
@@ -54,12 +13,49 @@ const Space = createToken({ name: 'Space', pattern: /\s+/, group: Lexer.SKIPPED 
 const Comment = createToken({ name: 'Comment', pattern: /\/\/[^\n]*/ });
 const Text = createToken({ name: 'Text', pattern: /"(?:[^"\\]|\\.)*"/ });
 const Num = createToken({ name: 'Num', pattern: /\d+(?:\.\d+)?(?:e[+-]?\d+)?u?/ });
-const [ProgramW, BufferW, KernelW, By, Let, Local, For, In, As, Step, Parallel, While, Test, If, Else, Div] = [
-  'program', 'buffer', 'kernel', 'by', 'let', 'local', 'for', 'in', 'as', 'step', 'parallel', 'while', 'test', 'if', 'else', 'div',
+const [
+  ProgramW,
+  BufferW,
+  KernelW,
+  By,
+  Let,
+  Local,
+  For,
+  In,
+  As,
+  Step,
+  Parallel,
+  While,
+  Test,
+  If,
+  Else,
+  Div,
+] = [
+  'program',
+  'buffer',
+  'kernel',
+  'by',
+  'let',
+  'local',
+  'for',
+  'in',
+  'as',
+  'step',
+  'parallel',
+  'while',
+  'test',
+  'if',
+  'else',
+  'div',
 ].map(word) as [ReturnType<typeof word>, ...ReturnType<typeof word>[]];
 const Range = sign('Range', '..');
 const [Open, Close, Left, Right, Begin, End] = [
-  sign('Open', '('), sign('Close', ')'), sign('Left', '['), sign('Right', ']'), sign('Begin', '{'), sign('End', '}'),
+  sign('Open', '('),
+  sign('Close', ')'),
+  sign('Left', '['),
+  sign('Right', ']'),
+  sign('Begin', '{'),
+  sign('End', '}'),
 ] as const;
 const Comma = sign('Comma', ',');
 const Colon = sign('Colon', ':');
@@ -69,11 +65,44 @@ const Minus = sign('Minus', '-');
 const Assign = sign('Assign', '=');
 const Not = createToken({ name: 'Not', pattern: /[!~]/ });
 const words = [
-  ProgramW, BufferW!, KernelW!, By!, Let!, Local!, For!, In!, As!, Step!, Parallel!, While!, Test!, If!, Else!, Div!,
+  ProgramW,
+  BufferW!,
+  KernelW!,
+  By!,
+  Let!,
+  Local!,
+  For!,
+  In!,
+  As!,
+  Step!,
+  Parallel!,
+  While!,
+  Test!,
+  If!,
+  Else!,
+  Div!,
 ];
 const tokens = [
-  Space, Comment, Text, Num, ...words, Name, Range, Open, Close, Left, Right, Begin, End, Comma, Colon, At, Operator,
-  Minus, Not, Assign,
+  Space,
+  Comment,
+  Text,
+  Num,
+  ...words,
+  Name,
+  Range,
+  Open,
+  Close,
+  Left,
+  Right,
+  Begin,
+  End,
+  Comma,
+  Colon,
+  At,
+  Operator,
+  Minus,
+  Not,
+  Assign,
 ];
 const lexer = new Lexer(tokens, { positionTracking: 'full' });
 
@@ -85,7 +114,8 @@ class LoopGrammar extends EmbeddedActionsParser {
     this.performSelfAnalysis();
   }
 
-  #text = (t: IToken): string => (t.image.startsWith('"') ? (JSON.parse(t.image) as string) : t.image);
+  #text = (t: IToken): string =>
+    t.image.startsWith('"') ? (JSON.parse(t.image) as string) : t.image;
 
   program = this.RULE('program', (): RawProgram => {
     const dims: string[] = [];
@@ -159,10 +189,8 @@ class LoopGrammar extends EmbeddedActionsParser {
 
   binding = this.RULE('binding', (): RawStmt => {
     const line = this.LA(1).startLine ?? 0;
-    const kind = this.OR<'let' | 'local'>([
-      { ALT: () => (this.CONSUME(Let!), 'let') },
-      { ALT: () => (this.CONSUME(Local!), 'local') },
-    ]);
+    const word = this.OR([{ ALT: () => this.CONSUME(Let!) }, { ALT: () => this.CONSUME(Local!) }]);
+    const kind = word.image === 'let' ? 'let' : 'local';
     const name = this.CONSUME(Name).image;
     this.CONSUME(Colon);
     const type = this.CONSUME1(Name).image;
@@ -182,13 +210,23 @@ class LoopGrammar extends EmbeddedActionsParser {
   });
 
   subscript = this.RULE('subscript', (name: string): RawPlace => {
-    const as = this.OPTION2(() => (this.CONSUME(As!), this.CONSUME(Name).image));
+    const as = this.OPTION2(() => {
+      this.CONSUME(As!);
+      return this.CONSUME(Name).image;
+    });
     this.CONSUME(Left);
     const index = this.SUBRULE(this.expr);
-    const lanes = this.OPTION(() => (this.CONSUME(Colon), Number(this.CONSUME(Num).image))) ?? 1;
-    const align = this.OPTION1(() => (this.CONSUME(At), Number(this.CONSUME1(Num).image))) ?? 1;
+    const lanes = this.OPTION(() => {
+      this.CONSUME(Colon);
+      return this.CONSUME(Num).image;
+    });
+    const align = this.OPTION1(() => {
+      this.CONSUME(At);
+      return this.CONSUME1(Num).image;
+    });
     this.CONSUME(Right);
-    return { name, index, lanes, align, ...(as ? { as } : {}) };
+    const counts = { lanes: Number(lanes ?? 1), align: Number(align ?? 1) };
+    return { name, index, ...counts, ...(as ? { as } : {}) };
   });
 
   forLoop = this.RULE('forLoop', (): RawStmt => {
@@ -216,8 +254,11 @@ class LoopGrammar extends EmbeddedActionsParser {
     const line = this.CONSUME(If!).startLine ?? 0;
     const cond = this.SUBRULE(this.expr);
     const yes = this.SUBRULE(this.block);
-    const no = this.OPTION(() => (this.CONSUME(Else!), this.SUBRULE1(this.block))) ?? [];
-    return { kind: 'if', line, cond, then: yes, else: no };
+    const no = this.OPTION(() => {
+      this.CONSUME(Else!);
+      return this.SUBRULE1(this.block);
+    });
+    return { kind: 'if', line, cond, then: yes, else: no ?? [] };
   });
 
   /** Operators in a row; the parser sorts out which binds tighter. `div` occurs in sizes. */
@@ -241,7 +282,10 @@ class LoopGrammar extends EmbeddedActionsParser {
     return this.OR<RawExpr>([
       {
         ALT: () => {
-          const t = this.OR1([{ ALT: () => this.CONSUME(Minus) }, { ALT: () => this.CONSUME(Not) }]);
+          const t = this.OR1([
+            { ALT: () => this.CONSUME(Minus) },
+            { ALT: () => this.CONSUME(Not) },
+          ]);
           return { kind: 'prefix', line, sign: t.image, a: this.SUBRULE(this.operand) };
         },
       },

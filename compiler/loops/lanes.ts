@@ -8,10 +8,14 @@ import type { ReduceOp } from './loops.ts';
 /** The representative of a number in a scalar type. */
 export function wrap(x: number, scalar: Scalar): number {
   switch (scalar) {
-    case 'f32': return Math.fround(x);
-    case 'i32': return x | 0;
-    case 'u32': return x >>> 0;
-    case 'bool': return x ? 1 : 0;
+    case 'f32':
+      return Math.fround(x);
+    case 'i32':
+      return x | 0;
+    case 'u32':
+      return x >>> 0;
+    case 'bool':
+      return x ? 1 : 0;
   }
 }
 
@@ -25,7 +29,8 @@ export function binaryLane(op: BinaryName, a: number, b: number, scalar: Scalar)
 }
 
 export function convertLane(x: number, from: Scalar, to: Scalar): number {
-  if (from !== 'f32' || to === 'f32' || to === 'bool') return to === 'bool' ? (x !== 0 ? 1 : 0) : wrap(x, to);
+  if (from !== 'f32' || to === 'f32' || to === 'bool')
+    return to === 'bool' ? (x !== 0 ? 1 : 0) : wrap(x, to);
   if (Number.isNaN(x)) return 0;
   const [low, high] = to === 'i32' ? [-0x80000000, 0x7fffffff] : [0, 0xffffffff];
   return Math.min(Math.max(Math.trunc(x), low), high) + 0;

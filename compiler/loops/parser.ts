@@ -2,12 +2,44 @@
 // the constructors of loops.ts, which derive the types.
 import { type Dim, Poly } from '../ir/algebra.ts';
 import { type DType, type Scalar, isDType } from '../ir/dtype.ts';
-import { type BinaryName, type CompareName, type UnaryName, binaryMeaning, compareMeaning, unaryMeaning } from '../ir/ops.ts';
-import { type RawExpr, type RawPlace, type RawStmt, parseRaw } from './grammar.ts';
 import {
-  type Buffer, type Expr, type Program, type ReduceOp, type Stmt, type VType, type Var, binary, bits, build, compare,
-  constant, convert, decodeBits, dimExpr, encodeBits, extract, gather, laneIds, load, reduce, roundTo, select, splat,
-  unary, variable, vtype,
+  type BinaryName,
+  type CompareName,
+  type UnaryName,
+  binaryMeaning,
+  compareMeaning,
+  unaryMeaning,
+} from '../ir/ops.ts';
+import { parseRaw } from './grammar.ts';
+import type { RawExpr, RawPlace, RawStmt } from './raw.ts';
+import {
+  type Buffer,
+  type Expr,
+  type Program,
+  type ReduceOp,
+  type Stmt,
+  type VType,
+  type Var,
+  binary,
+  bits,
+  build,
+  compare,
+  constant,
+  convert,
+  decodeBits,
+  dimExpr,
+  encodeBits,
+  extract,
+  gather,
+  laneIds,
+  load,
+  reduce,
+  roundTo,
+  select,
+  splat,
+  unary,
+  variable,
+  vtype,
 } from './loops.ts';
 import { infix } from './printer.ts';
 
@@ -35,11 +67,16 @@ const numberOf = (text: string): number => {
 /** A size: a polynomial in the dims. */
 function polyOf(e: RawExpr): Dim {
   switch (e.kind) {
-    case 'number': return Poly.of(Number(e.text));
-    case 'name': return Poly.dim(e.name);
-    case 'prefix': return polyOf(e.a).neg();
-    case 'chain': return polyChain(e.first, e.rest);
-    default: throw wrong(e.line, 'a size is a polynomial in the dims');
+    case 'number':
+      return Poly.of(Number(e.text));
+    case 'name':
+      return Poly.dim(e.name);
+    case 'prefix':
+      return polyOf(e.a).neg();
+    case 'chain':
+      return polyChain(e.first, e.rest);
+    default:
+      throw wrong(e.line, 'a size is a polynomial in the dims');
   }
 }
 
@@ -98,8 +135,10 @@ class Resolver {
   #stmt(s: RawStmt): Stmt {
     const e = (x: RawExpr): Expr => this.#expr(x);
     switch (s.kind) {
-      case 'comment': return s;
-      case 'let': case 'local': {
+      case 'comment':
+        return s;
+      case 'let':
+      case 'local': {
         const value = e(s.value);
         return { kind: s.kind, var: this.#declare(s.name, typeOf(s.type, s.line)), value };
       }
@@ -119,7 +158,13 @@ class Resolver {
         const [start, end] = [e(s.start), e(s.end)];
         const v = this.#declare(s.name, vtype('i32'));
         return {
-          kind: 'for', var: v, start, end, step: s.step, parallel: s.parallel, body: this.#list(s.body),
+          kind: 'for',
+          var: v,
+          start,
+          end,
+          step: s.step,
+          parallel: s.parallel,
+          body: this.#list(s.body),
         };
       }
       case 'while': {
@@ -145,15 +190,20 @@ class Resolver {
 
   #expr(e: RawExpr): Expr {
     switch (e.kind) {
-      case 'number': return number(e.text);
-      case 'name': return this.#name(e.name, e.line);
-      case 'prefix': return this.#prefix(e.sign, e.a);
-      case 'chain': return this.#chain(e.first, e.rest);
+      case 'number':
+        return number(e.text);
+      case 'name':
+        return this.#name(e.name, e.line);
+      case 'prefix':
+        return this.#prefix(e.sign, e.a);
+      case 'chain':
+        return this.#chain(e.first, e.rest);
       case 'place': {
         const { buffer, index } = this.#place(e.place, e.line);
         return load(buffer, index, e.place.lanes, e.place.align);
       }
-      case 'call': return this.#call(e.name, e.args, e.line);
+      case 'call':
+        return this.#call(e.name, e.args, e.line);
     }
   }
 
@@ -230,7 +280,8 @@ class Resolver {
     }
     if (head === 'reduce') return reduce(tail as ReduceOp, a);
     if (head === 'bits' && isScalar(tail)) return bits(a, tail);
-    if (isDType(tail) && head in storedForms) return storedForms[head as keyof typeof storedForms](tail, a);
+    if (isDType(tail) && head in storedForms)
+      return storedForms[head as keyof typeof storedForms](tail, a);
     throw wrong(line, `no function ${name}`);
   }
 }

@@ -2,20 +2,65 @@
 // inner nodes follow from the constructors. parser.ts reads the text back to the same program.
 import type { DType, Scalar } from '../ir/dtype.ts';
 import type { BinaryName, CompareName } from '../ir/ops.ts';
-import { type Buffer, type Expr, type Kernel, type Program, type Stmt, type Var, typeName } from './loops.ts';
+import {
+  type Buffer,
+  type Expr,
+  type Kernel,
+  type Program,
+  type Stmt,
+  type Var,
+  typeName,
+} from './loops.ts';
 
 /** Infix operators; a higher number binds tighter. All associate to the left. */
 export const infix: { readonly [O in BinaryName | CompareName]?: readonly [string, number] } = {
-  or: ['|', 1], xor: ['^', 2], and: ['&', 3],
-  eq: ['==', 4], ne: ['!=', 4], lt: ['<', 5], le: ['<=', 5], gt: ['>', 5], ge: ['>=', 5],
-  shl: ['<<', 6], shr: ['>>', 6], add: ['+', 7], sub: ['-', 7], mul: ['*', 8], div: ['/', 8], rem: ['%', 8],
+  or: ['|', 1],
+  xor: ['^', 2],
+  and: ['&', 3],
+  eq: ['==', 4],
+  ne: ['!=', 4],
+  lt: ['<', 5],
+  le: ['<=', 5],
+  gt: ['>', 5],
+  ge: ['>=', 5],
+  shl: ['<<', 6],
+  shr: ['>>', 6],
+  add: ['+', 7],
+  sub: ['-', 7],
+  mul: ['*', 8],
+  div: ['/', 8],
+  rem: ['%', 8],
 };
 const prefixLevel = 9;
 
 /** Words that no variable may be called. */
 const reserved = new Set([
-  'program', 'buffer', 'kernel', 'by', 'let', 'local', 'for', 'in', 'as', 'step', 'parallel', 'while', 'test', 'if', 'else',
-  'true', 'false', 'inf', 'nan', 'div', 'lanes', 'select', 'splat', 'extract', 'build', 'gather',
+  'program',
+  'buffer',
+  'kernel',
+  'by',
+  'let',
+  'local',
+  'for',
+  'in',
+  'as',
+  'step',
+  'parallel',
+  'while',
+  'test',
+  'if',
+  'else',
+  'true',
+  'false',
+  'inf',
+  'nan',
+  'div',
+  'lanes',
+  'select',
+  'splat',
+  'extract',
+  'build',
+  'gather',
 ]);
 
 /** Gives each thing a name of its own, close to the one it has. */
@@ -99,10 +144,13 @@ class KernelPrinter {
     const inner = (list: readonly Stmt[]): string[] => this.#list(list, `${at}  `);
     const e = (x: Expr): string => this.#expr(x, 0);
     switch (s.kind) {
-      case 'comment': return [`${at}// ${s.text.replace(/\s+/g, ' ').trim()}`];
-      case 'let': case 'local':
+      case 'comment':
+        return [`${at}// ${s.text.replace(/\s+/g, ' ').trim()}`];
+      case 'let':
+      case 'local':
         return [`${at}${s.kind} ${this.#declare(s.var)} = ${e(s.value)}`];
-      case 'set': return [`${at}${this.#vars.of(s.var)} = ${e(s.value)}`];
+      case 'set':
+        return [`${at}${this.#vars.of(s.var)} = ${e(s.value)}`];
       case 'store': {
         const place = this.#place(s.buffer, s.index, s.value.type.lanes, s.align);
         return [`${at}${place} = ${e(s.value)}`];
@@ -150,9 +198,12 @@ class KernelPrinter {
         const text = literal(e.value, e.type.scalar);
         return e.type.lanes === 1 ? text : `${typeName(e.type)}(${text})`;
       }
-      case 'lanes': return `lanes(${e.type.lanes})`;
-      case 'var': return this.#vars.of(e.var);
-      case 'dim': return e.name;
+      case 'lanes':
+        return `lanes(${e.type.lanes})`;
+      case 'var':
+        return this.#vars.of(e.var);
+      case 'dim':
+        return e.name;
       case 'unary': {
         if (e.op !== 'neg' && e.op !== 'not') return call(e.op, e.a);
         const sign = e.op === 'neg' ? '-' : e.type.scalar === 'bool' ? '!' : '~';
@@ -160,22 +211,34 @@ class KernelPrinter {
         const bare = e.a.kind === 'const' && e.a.type.lanes === 1;
         return `${sign}${bare ? `(${arg(e.a)})` : this.#expr(e.a, prefixLevel)}`;
       }
-      case 'binary': case 'compare': {
+      case 'binary':
+      case 'compare': {
         const row = infix[e.op];
         if (!row) return call(e.op, e.a, e.b);
         const [sign, mine] = row;
         const text = `${this.#expr(e.a, mine)} ${sign} ${this.#expr(e.b, mine + 1)}`;
         return mine < level ? `(${text})` : text;
       }
-      case 'select': return call('select', e.c, e.a, e.b);
-      case 'convert': return call(e.type.scalar, e.a);
-      case 'bits': return call(`bits_${e.type.scalar}`, e.a);
-      case 'round': case 'encode': case 'decode': return call(`${e.kind}_${e.dtype}`, e.a);
-      case 'splat': return `splat(${arg(e.a)}, ${e.type.lanes})`;
-      case 'extract': return `extract(${arg(e.a)}, ${e.lane})`;
-      case 'build': return call('build', ...e.parts);
-      case 'reduce': return call(`reduce_${e.op}`, e.a);
-      case 'load': return this.#place(e.buffer, e.index, e.type.lanes, e.align);
+      case 'select':
+        return call('select', e.c, e.a, e.b);
+      case 'convert':
+        return call(e.type.scalar, e.a);
+      case 'bits':
+        return call(`bits_${e.type.scalar}`, e.a);
+      case 'round':
+      case 'encode':
+      case 'decode':
+        return call(`${e.kind}_${e.dtype}`, e.a);
+      case 'splat':
+        return `splat(${arg(e.a)}, ${e.type.lanes})`;
+      case 'extract':
+        return `extract(${arg(e.a)}, ${e.lane})`;
+      case 'build':
+        return call('build', ...e.parts);
+      case 'reduce':
+        return call(`reduce_${e.op}`, e.a);
+      case 'load':
+        return this.#place(e.buffer, e.index, e.type.lanes, e.align);
       case 'gather': {
         const as = this.#isAlias(e.buffer) ? `_${e.buffer.dtype}` : '';
         return `gather${as}(${this.#buffers.of(e.buffer)}, ${arg(e.index)})`;

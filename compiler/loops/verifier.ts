@@ -1,11 +1,20 @@
 // Checks a program: types at every node, variables defined before use, `set` only on locals, lane counts, the rules
 // of loads and stores. Returns the problems as sentences; a program from the schedule has none.
 import { type DType, dtypes, scalarOf } from '../ir/dtype.ts';
-import { type Expr, type Program, type Stmt, type VType, type Var, operands, typeName } from './loops.ts';
+import {
+  type Expr,
+  type Program,
+  type Stmt,
+  type VType,
+  type Var,
+  operands,
+  typeName,
+} from './loops.ts';
 
 type Declared = Map<number, { readonly var: Var; readonly mutable: boolean }>;
 
-const isLaneCount = (n: number): boolean => Number.isInteger(n) && n >= 1 && Number.isInteger(Math.log2(n));
+const isLaneCount = (n: number): boolean =>
+  Number.isInteger(n) && n >= 1 && Number.isInteger(Math.log2(n));
 const same = (a: VType, b: VType): boolean => a.scalar === b.scalar && a.lanes === b.lanes;
 const isInt = (t: VType): boolean => t.scalar === 'i32' || t.scalar === 'u32';
 
@@ -38,8 +47,10 @@ class Verifier {
 
   #stmt(s: Stmt, scope: Declared): void {
     switch (s.kind) {
-      case 'comment': return;
-      case 'let': case 'local':
+      case 'comment':
+        return;
+      case 'let':
+      case 'local':
         this.#expr(s.value, scope);
         this.#assigned(s.var, s.value);
         this.#check(!scope.has(s.var.id), () => `${s.var.name} is declared twice`);
@@ -55,7 +66,10 @@ class Verifier {
       case 'for': {
         for (const e of [s.start, s.end]) this.#scalar(e, 'i32', `a bound of ${s.var.name}`, scope);
         this.#check(Number.isInteger(s.step) && s.step >= 1, () => `step ${s.step}`);
-        this.#check(same(s.var.type, { scalar: 'i32', lanes: 1 }), () => `${s.var.name} must be i32`);
+        this.#check(
+          same(s.var.type, { scalar: 'i32', lanes: 1 }),
+          () => `${s.var.name} must be i32`,
+        );
         this.#list(s.body, new Map(scope).set(s.var.id, { var: s.var, mutable: false }));
         return;
       }
@@ -75,8 +89,12 @@ class Verifier {
         this.#expr(s.value, scope);
         this.#access(s.buffer, s.index, lanes, s.align, scope);
         const wanted = scalarOf(s.buffer.dtype);
-        const fits = scalar === wanted || (isInt(s.value.type) && (wanted === 'i32' || wanted === 'u32'));
-        this.#check(fits, () => `${scalar} stored into ${s.buffer.name}, which holds ${s.buffer.dtype}`);
+        const fits =
+          scalar === wanted || (isInt(s.value.type) && (wanted === 'i32' || wanted === 'u32'));
+        this.#check(
+          fits,
+          () => `${scalar} stored into ${s.buffer.name}, which holds ${s.buffer.dtype}`,
+        );
       }
     }
   }
@@ -90,12 +108,18 @@ class Verifier {
 
   #scalar(e: Expr, scalar: VType['scalar'], what: string, scope: Declared): void {
     this.#expr(e, scope);
-    this.#check(same(e.type, { scalar, lanes: 1 }), () => `${what} is ${typeName(e.type)}, not ${scalar}`);
+    this.#check(
+      same(e.type, { scalar, lanes: 1 }),
+      () => `${what} is ${typeName(e.type)}, not ${scalar}`,
+    );
   }
 
   #access(
     b: { readonly id: number; readonly name: string; readonly dtype: DType },
-    index: Expr, lanes: number, align: number, scope: Declared,
+    index: Expr,
+    lanes: number,
+    align: number,
+    scope: Declared,
   ): void {
     this.#scalar(index, 'i32', `the index of ${b.name}`, scope);
     this.#check(this.#buffers.has(b.id), () => `${b.name} is no buffer of the program`);
@@ -119,8 +143,10 @@ class Verifier {
         () => `${'op' in e ? e.op : e.kind} of ${typeName(x.type)}`,
       );
     switch (e.kind) {
-      case 'const': return;
-      case 'lanes': return is({ scalar: 'i32', lanes }, 'lanes');
+      case 'const':
+        return;
+      case 'lanes':
+        return is({ scalar: 'i32', lanes }, 'lanes');
       case 'var': {
         this.#check(scope.has(e.var.id), () => `${e.var.name} is used before it is defined`);
         return is(e.var.type, e.var.name);
@@ -145,13 +171,20 @@ class Verifier {
         is(e.b.type, e.op);
         return is(e.a.type, e.op);
       case 'compare':
-        this.#check(same(e.a.type, e.b.type), () => `${e.op} of ${typeName(e.a.type)} and ${typeName(e.b.type)}`);
+        this.#check(
+          same(e.a.type, e.b.type),
+          () => `${e.op} of ${typeName(e.a.type)} and ${typeName(e.b.type)}`,
+        );
         return is({ scalar: 'bool', lanes: e.a.type.lanes }, e.op);
       case 'select':
-        this.#check(same(e.c.type, { scalar: 'bool', lanes }), () => `select by ${typeName(e.c.type)}`);
+        this.#check(
+          same(e.c.type, { scalar: 'bool', lanes }),
+          () => `select by ${typeName(e.c.type)}`,
+        );
         is(e.b.type, 'select');
         return is(e.a.type, 'select');
-      case 'convert': return is({ scalar, lanes: e.a.type.lanes }, 'convert');
+      case 'convert':
+        return is({ scalar, lanes: e.a.type.lanes }, 'convert');
       case 'bits':
         needs(e.a, 'f32', 'i32', 'u32');
         return is({ scalar, lanes: e.a.type.lanes }, 'bits');
@@ -168,13 +201,17 @@ class Verifier {
         this.#check(e.a.type.lanes === 1, () => 'splat of a vector');
         return is({ scalar: e.a.type.scalar, lanes }, 'splat');
       case 'extract':
-        this.#check(e.lane >= 0 && e.lane < e.a.type.lanes, () => `lane ${e.lane} of ${typeName(e.a.type)}`);
+        this.#check(
+          e.lane >= 0 && e.lane < e.a.type.lanes,
+          () => `lane ${e.lane} of ${typeName(e.a.type)}`,
+        );
         return is({ scalar: e.a.type.scalar, lanes: 1 }, 'extract');
       case 'build':
         for (const p of e.parts)
           this.#check(same(p.type, { scalar, lanes: 1 }), () => `build of ${typeName(p.type)}`);
         return is({ scalar, lanes: e.parts.length }, 'build');
-      case 'reduce': return is({ scalar: e.a.type.scalar, lanes: 1 }, 'reduce');
+      case 'reduce':
+        return is({ scalar: e.a.type.scalar, lanes: 1 }, 'reduce');
       case 'load':
         this.#access(e.buffer, e.index, lanes, e.align, scope);
         return is({ scalar: scalarOf(e.buffer.dtype), lanes }, e.buffer.name);

@@ -10,6 +10,7 @@ import type { Expr } from '../loops/loops.ts';
 import type { Lowering } from './lowering.ts';
 import { argReduceElement, matmulElement, reduceElement } from './reductions.ts';
 
+/** `lanes` is the width of the result: 1 unless the index (or a map around) moves with the lanes. */
 export type ElementRule<K extends OpName> = (
   lo: Lowering, op: Op<K>, index: readonly Poly[], lanes: number,
 ) => Expr;
@@ -29,10 +30,6 @@ function operand(lo: Lowering, v: Value, index: readonly Poly[], lanes: number, 
 
 const convertScalar = (e: Expr, to: Scalar): Expr =>
   (e.type.scalar === 'i32' && to === 'u32') || (e.type.scalar === 'u32' && to === 'i32') ? L.bits(e, to) : L.convert(e, to);
-
-/** Lanes of the result of an elementwise op: a vector as soon as one index moves with the lanes. */
-const widthOf = (lo: Lowering, index: readonly Poly[], lanes: number): number =>
-  index.every((p) => lo.isUniform(p)) ? 1 : lanes;
 
 const unary = (name: UnaryName): ElementRule<UnaryName> => (lo, op, index, lanes) => {
   const x = op.operands[0]!;
@@ -113,7 +110,7 @@ const bitcast: ElementRule<'bitcast'> = (lo, op, index, lanes) => {
   const from = dtypes[x.type.dtype].bits;
   const { dtype } = op.attrs;
   const to = dtypes[dtype].bits;
-  const n = widthOf(lo, index, lanes);
+  const n = lanes;
   if (from === to) return fromRawBits(dtype, rawBits(x.type.dtype, L.splat(lo.emit(x, index, lanes), n)));
   if (from > to) {
     const last = index.at(-1)!;
@@ -191,7 +188,7 @@ const concat: ElementRule<'concat'> = (lo, op, index, lanes) => {
   const { axis } = op.attrs;
   const p = index[axis]!;
   const dtype = op.results[0]!.type.dtype;
-  const n = widthOf(lo, index, lanes);
+  const n = lanes;
   const [low, high] = p.bounds();
   let start = Poly.of(0);
   const parts = op.operands.map((v) => {
@@ -231,7 +228,7 @@ const pad: ElementRule<'pad'> = (lo, op, index, lanes) => {
   const { axis, low } = op.attrs;
   const p = index[axis]!.sub(low);
   const size = x.type.shape[axis]!;
-  const n = widthOf(lo, index, lanes);
+  const n = lanes;
   const [a, b] = p.bounds();
   const top = size.constant;
   const value = (at: Poly): Expr => L.splat(lo.emit(x, index.map((q, i) => (i === axis ? at : q)), lanes), n);
@@ -278,14 +275,14 @@ export const elements: { readonly [K in OpName]: ElementRule<K> } = {
 
   select: (lo, op, index, lanes) => {
     const scalar = scalarOf(op.results[0]!.type.dtype);
-    const n = widthOf(lo, index, lanes);
+    const n = lanes;
     const [c, a, b] = op.operands as [Value, Value, Value];
     return L.select(operand(lo, c, index, n), operand(lo, a, index, n, scalar), operand(lo, b, index, n, scalar));
   },
   cast: (lo, op, index, lanes) => castExpr(op.operands[0]!.type.dtype, op.attrs.dtype, lo.emit(op.operands[0]!, index, lanes)),
   bitcast,
 
-  broadcast: (lo, op, index, lanes) => operand(lo, op.operands[0]!, index, widthOf(lo, index, lanes)),
+  broadcast: (lo, op, index, lanes) => operand(lo, op.operands[0]!, index, lanes),
   reshape: (lo, op, index, lanes) => {
     const x = op.operands[0]!;
     return lo.emit(x, reshapeIndex(x.type.shape, op.attrs.shape, index), lanes);
@@ -325,7 +322,6 @@ export const elements: { readonly [K in OpName]: ElementRule<K> } = {
   map: (lo, op, index, lanes) => {
     const n = op.attrs.dims.length;
     const indices = index.slice(0, n);
-    if (!indices.every((p) => lo.isUniform(p))) return lo.perLane(lanes, (at) => elements.map(lo, op, index.map(at), 1));
     return lo.inside(op, indices, () => lo.emit(op.regions[0]!.yields[0]!, index.slice(n), lanes));
   },
   for: never('for'), while: never('while'), if: never('if'), kernel: never('kernel'),

@@ -24,6 +24,8 @@ export type Storage =
 interface Frame {
   readonly key: string;
   readonly indices: readonly Poly[];
+  /** No index of this map or of the maps around it moves with the lanes. */
+  readonly uniform: boolean;
 }
 
 export class Lowering {
@@ -73,9 +75,10 @@ export class Lowering {
     const stored = this.storage.get(v);
     if (stored?.kind === 'index') return this.polyValue(stored.poly, lanes);
     if (stored?.kind === 'local') return L.variable(stored.var);
-    const width = index.every((p) => this.isUniform(p)) ? 1 : lanes;
     const owner = this.owner.get(v);
-    const frame = owner ? (this.frames.get(owner)?.key ?? '') : '';
+    const here = owner && this.frames.get(owner);
+    const width = (here?.uniform ?? true) && index.every((p) => this.isUniform(p)) ? 1 : lanes;
+    const frame = here?.key ?? '';
     const key = `${v.id}@${frame}[${index.join(';')}]${width}`;
     const known = this.em.recall(key);
     if (known) return known;
@@ -121,8 +124,12 @@ export class Lowering {
     const params = map.regions[0]!.params;
     const old = params.map((p) => this.storage.get(p));
     const parent = this.owner.get(map.results[0]!);
-    const outer = parent ? (this.frames.get(parent)?.key ?? '') : '';
-    this.frames.set(map, { key: `${outer}${map.results[0]!.id}(${indices.join(';')})`, indices });
+    const outer = parent ? this.frames.get(parent) : undefined;
+    this.frames.set(map, {
+      key: `${outer?.key ?? ''}${map.results[0]!.id}(${indices.join(';')})`,
+      indices,
+      uniform: (outer?.uniform ?? true) && indices.every((p) => this.isUniform(p)),
+    });
     params.forEach((p, i) => {
       this.storage.set(p, { kind: 'index', poly: indices[i]! });
     });
@@ -183,7 +190,12 @@ export class Lowering {
 
   /** A vector put together from its elements: always possible, never fast. */
   perLane(lanes: number, element: (lane: (p: Poly) => Poly) => Expr): Expr {
-    return L.build(Array.from({ length: lanes }, (_, j) => element((p) => this.atLane(p, j))));
+    const moving = [...this.frames].filter(([, f]) => f.indices.some((p) => !this.isUniform(p)));
+    return L.build(Array.from({ length: lanes }, (_, j) => {
+      const at = (p: Poly): Poly => this.atLane(p, j);
+      // Maps whose indices move with the lanes are entered again, one lane at a time.
+      return moving.reduce<() => Expr>((inner, [map, f]) => () => this.inside(map, f.indices.map(at), inner), () => element(at))();
+    }));
   }
 
   /** Loads from storage, contiguous along the lanes where the layout allows it. */

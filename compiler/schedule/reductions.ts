@@ -186,9 +186,6 @@ export function depthFor(lo: Lowering, v: Value, index: readonly Poly[]): number
   return Math.min(d, lo.em.depth);
 }
 
-const widthOf = (lo: Lowering, index: readonly Poly[], lanes: number): number =>
-  index.every((p) => lo.isUniform(p)) ? 1 : lanes;
-
 /** Index into the operand: the result's index with the reduced axes put back. */
 function operandIndex(op: Op<'sum' | 'argmax'>, index: readonly Poly[], ids: readonly Poly[]): Poly[] {
   const { axes, keepdims } = op.attrs;
@@ -207,7 +204,7 @@ export function reduceElement(lo: Lowering, op: Op, index: readonly Poly[], lane
   const r = op as Op<'sum'>;
   const x = r.operands[0]!;
   const scalar = scalarOf(r.results[0]!.type.dtype);
-  const n = widthOf(lo, index, lanes);
+  const n = lanes;
   const extents = r.attrs.axes.map((a) => x.type.shape[a]!);
   const element = (ids: readonly Poly[], width: number): Expr => {
     const e = lo.emit(x, operandIndex(r, index, ids), width);
@@ -221,7 +218,7 @@ export function argReduceElement(lo: Lowering, op: Op, index: readonly Poly[], l
   const r = op as Op<'argmax'>;
   const x = r.operands[0]!;
   const scalar = scalarOf(x.type.dtype) === 'bool' ? 'i32' : scalarOf(x.type.dtype);
-  const n = widthOf(lo, index, lanes);
+  const n = lanes;
   const extents = r.attrs.axes.map((a) => x.type.shape[a]!);
   const depth = depthFor(lo, r.results[0]!, index);
   const value = (ids: readonly Poly[], width: number): Expr => {
@@ -252,7 +249,7 @@ export function contractionIndex(op: Op<'matmul'>, index: readonly Poly[], k: Po
 export function matmulElement(lo: Lowering, op: Op<'matmul'>, index: readonly Poly[], lanes: number): Expr {
   const [a, b] = op.operands as [Value, Value];
   const scalar = scalarOf(promote(a.type.dtype, b.type.dtype));
-  const n = widthOf(lo, index, lanes);
+  const n = lanes;
   const element = (ids: readonly Poly[], width: number): Expr => {
     const at = contractionIndex(op, index, ids[0]!);
     const x = lo.emit(a, at.a, width);

@@ -2,8 +2,28 @@
 // functions named beside them; reductions are exact, so each result is within 2 ulp (tanh 4).
 import type { Expr } from '../loops.ts';
 import {
-  type Scope, abs, add, and, div, eq, gt, horner, like, lt, max, min, mul, nearest, pick, scale, signOf,
-  splitConstant, splitExponent, sub, upper, withSign,
+  type Scope,
+  abs,
+  add,
+  and,
+  div,
+  eq,
+  gt,
+  horner,
+  like,
+  lt,
+  max,
+  min,
+  mul,
+  nearest,
+  pick,
+  scale,
+  signOf,
+  splitConstant,
+  splitExponent,
+  sub,
+  upper,
+  withSign,
 } from './arith.ts';
 
 /** ln 2 in two parts: the first has 9 bits, so that its product with an exponent is exact. */
@@ -13,7 +33,8 @@ const ln2 = [0.693359375, -2.12194440055e-4] as const;
 const expTail = [0.49999994, 0.166665211, 0.041668389, 0.00836871006, 0.00138146128];
 /** (2^r - 1) / r for |r| <= 1/2. */
 const exp2Tail = [
-  0.693147182, 0.240226507, 0.0555041023, 0.00961803738, 0.00133339048, 0.000154669309, 0.0000152026632,
+  0.693147182, 0.240226507, 0.0555041023, 0.00961803738, 0.00133339048, 0.000154669309,
+  0.0000152026632,
 ];
 /** (log(1 + f) - f + f^2/2) / f^3 for 1 + f in [sqrt(1/2), sqrt(2)). */
 const logTail = [

@@ -5,8 +5,29 @@
 import { type DType, type Minifloat, dtypes } from '../../ir/dtype.ts';
 import { type Expr, bits, convert } from '../loops.ts';
 import {
-  type Scope, abs, add, and, asFloat, asInt, eq, ge, gt, lt, max, min, mul, ne, or, pick, shl, shr, signBit, signOf,
-  sub, toInt, withSign,
+  type Scope,
+  abs,
+  add,
+  and,
+  asFloat,
+  asInt,
+  eq,
+  ge,
+  gt,
+  lt,
+  max,
+  min,
+  mul,
+  ne,
+  or,
+  pick,
+  shl,
+  shr,
+  signBit,
+  signOf,
+  sub,
+  toInt,
+  withSign,
 } from './arith.ts';
 
 const info = (d: DType): Minifloat => dtypes[d].minifloat!;
@@ -32,8 +53,7 @@ function magnitude(s: Scope, f: Minifloat, m: Expr): Expr {
 const roundUpper = (u: Expr): Expr => add(add(u, 0x7fff), and(logical(u, 16), 1));
 
 /** Bits of the power of two at or below x, between 2^-127 and 2^127; zero and negatives give 2^-127. */
-const powerBits = (u: Expr): Expr =>
-  min(max(and(max(u, 0), 0x7f800000), 0x00400000), 0x7f000000);
+const powerBits = (u: Expr): Expr => min(max(and(max(u, 0), 0x7f800000), 0x00400000), 0x7f000000);
 
 export const roundTo =
   (d: DType) =>

@@ -2,8 +2,33 @@
 // Special cases are those of JavaScript's `**`: x ** 0 is 1, 1 ** Infinity is NaN.
 import type { Expr } from '../loops.ts';
 import {
-  type Scope, abs, add, and, asFloat, asInt, div, eq, horner, like, lt, max, min, mul, ne, nearest, not, or, pick,
-  scale, shl, splitConstant, splitExponent, sub, toInt, trunc, upper,
+  type Scope,
+  abs,
+  add,
+  and,
+  asFloat,
+  asInt,
+  div,
+  eq,
+  horner,
+  like,
+  lt,
+  max,
+  min,
+  mul,
+  ne,
+  nearest,
+  not,
+  or,
+  pick,
+  scale,
+  shl,
+  splitConstant,
+  splitExponent,
+  sub,
+  toInt,
+  trunc,
+  upper,
 } from './arith.ts';
 import { exp2Fraction } from './exponential.ts';
 
@@ -75,6 +100,6 @@ export function pow(s: Scope, base: Expr, exponent: Expr): Expr {
 
   const noReal = and(and(lt(x, 0), not(whole)), ne(x, -Infinity));
   const oneToInf = and(eq(a, 1), eq(abs(y), Infinity));
-  const isNaN = or(or(ne(x, x), ne(y, y)), or(noReal, oneToInf));
-  return pick(eq(y, 0), 1, pick(isNaN, NaN, signed));
+  const undefinedAt = or(or(ne(x, x), ne(y, y)), or(noReal, oneToInf));
+  return pick(eq(y, 0), 1, pick(undefinedAt, NaN, signed));
 }

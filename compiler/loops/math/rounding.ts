@@ -1,12 +1,39 @@
 // Rounding modes, signs, exponents, remainders and bit counts in basic operations; all exact.
 import { type Expr, constant, convert } from '../loops.ts';
 import {
-  type Scope, abs, add, and, asFloat, asInt, asUint, div, eq, floor, ge, gt, like, lt, max, min, mul, ne, not, or,
-  pick, shr, signOf, sub, toFloat, toInt, trunc, upper, withSign,
+  type Scope,
+  abs,
+  add,
+  and,
+  asFloat,
+  asInt,
+  asUint,
+  div,
+  eq,
+  floor,
+  ge,
+  gt,
+  like,
+  lt,
+  max,
+  min,
+  mul,
+  ne,
+  not,
+  or,
+  pick,
+  shr,
+  signOf,
+  sub,
+  toFloat,
+  toInt,
+  trunc,
+  upper,
+  withSign,
 } from './arith.ts';
 
 export const same = (_: Scope, a: Expr): Expr => a;
-export const isNaN = (s: Scope, a: Expr): Expr => {
+export const isNan = (s: Scope, a: Expr): Expr => {
   const x = s.bind(a);
   return ne(x, x);
 };

@@ -3,8 +3,25 @@
 // within [-1, 1]; Inf and NaN give NaN.
 import type { Expr } from '../loops.ts';
 import {
-  type Scope, abs, add, and, asFloat, asInt, horner, max, min, mul, ne, nearest, pick, shl, signBit, signOf, sub,
-  toInt, xor,
+  type Scope,
+  abs,
+  add,
+  and,
+  asFloat,
+  asInt,
+  horner,
+  max,
+  min,
+  mul,
+  ne,
+  nearest,
+  pick,
+  shl,
+  signBit,
+  signOf,
+  sub,
+  toInt,
+  xor,
 } from './arith.ts';
 
 /** pi/2 cut into numbers of 11 bits, and the rest. */
