@@ -101,6 +101,11 @@ export function program(): Command {
 /** Runs one command line and gives the exit code. */
 export async function main(argv: readonly string[] = process.argv.slice(2)): Promise<number> {
   const quern = program();
+  // A reader that has seen enough, as in `quern explain ... | head`, is no error.
+  process.stdout.on('error', (e: NodeJS.ErrnoException) => {
+    if (e.code === 'EPIPE') process.exit(exit.done);
+    throw e;
+  });
   const override = (c: Command): void => {
     c.exitOverride();
     c.commands.forEach(override);

@@ -1,6 +1,7 @@
 // The compiler's entry: what the runtime loads when a kernel is in no cache, and what the command line calls.
 import type { Backend } from '../backends/backend.ts';
 import type { ArgInfo, Artifact, FieldInfo, FormatRef, Manifest, TensorInfo } from './artifact.ts';
+import { CompileError } from './diagnostics/diagnostic.ts';
 import { type Field, fieldsOf } from './frontend/formats.ts';
 import { type Staged, type StageRequest, formatParams, stage } from './frontend/entry.ts';
 import { readAnnotation } from './frontend/annotations.ts';

@@ -31,7 +31,8 @@ export function place(f: Frame, emit: EmitScalar, buffer: Buffer, index: Expr): 
     return f.m.i32.add(f.base(buffer), scaled);
   };
   const text = indexText(rest);
-  if (text === undefined) return { ptr: f.once(index, buffer.id * 64 + bits, f.types.i32, make), offset };
+  if (text === undefined)
+    return { ptr: f.once(index, buffer.id * 64 + bits, f.types.i32, make), offset };
   return { ptr: f.address(`b${buffer.id}:${bits}:${text}`, make), offset };
 }
 
@@ -46,7 +47,9 @@ function scaleIndex(f: Frame, index: Ref, elements: number, bytes: number): Ref 
 }
 
 function splitIndex(
-  f: Frame, index: Expr, multiple: number,
+  f: Frame,
+  index: Expr,
+  multiple: number,
 ): { readonly rest: Expr | undefined; readonly constant: number } {
   const terms: Expr[] = [];
   let constant = 0;
@@ -74,31 +77,41 @@ function splitIndex(
 /** Whether an i32 scalar is >= 0 for certain, overflow aside: indices fit in 31 bits. */
 export function isNonNegative(f: Frame, e: Expr): boolean {
   switch (e.kind) {
-    case 'const': return e.value >= 0;
-    case 'dim': return true;
-    case 'var': return f.isNonNegative(e.var);
-    case 'convert': return e.a.type.scalar === 'bool';
-    case 'select': return isNonNegative(f, e.a) && isNonNegative(f, e.b);
+    case 'const':
+      return e.value >= 0;
+    case 'dim':
+      return true;
+    case 'var':
+      return f.isNonNegative(e.var);
+    case 'convert':
+      return e.a.type.scalar === 'bool';
+    case 'select':
+      return isNonNegative(f, e.a) && isNonNegative(f, e.b);
     case 'binary': {
       const [a, b] = [isNonNegative(f, e.a), isNonNegative(f, e.b)];
       if (e.op === 'and' || e.op === 'max') return a || b;
       if (e.op === 'shr' || e.op === 'rem') return a;
       return (e.op === 'add' || e.op === 'mul' || e.op === 'min' || e.op === 'div') && a && b;
     }
-    default: return false;
+    default:
+      return false;
   }
 }
 
 /** A text that says what the value is while no variable in it is set; undefined if it reads memory. */
 export function indexText(e: Expr): string | undefined {
   switch (e.kind) {
-    case 'const': return `${e.value}`;
-    case 'dim': return `d:${e.name};`;
-    case 'var': return `v${e.var.id};`;
+    case 'const':
+      return `${e.value}`;
+    case 'dim':
+      return `d:${e.name};`;
+    case 'var':
+      return `v${e.var.id};`;
     case 'binary': {
       const [a, b] = [indexText(e.a), indexText(e.b)];
       return a === undefined || b === undefined ? undefined : `${e.op}(${a},${b})`;
     }
-    default: return undefined;
+    default:
+      return undefined;
   }
 }

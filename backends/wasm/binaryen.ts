@@ -1,5 +1,5 @@
-// The one door to binaryen: loaded on first use (it takes half a second), and typed. What its wrappers lack
-// is reached through the raw functions named here.
+// The one door to binaryen: loaded on first use (it takes half a second), and typed. What its
+// wrappers lack (relaxed SIMD) is to be reached through its raw functions from here only.
 import type binaryen from 'binaryen';
 
 export type Binaryen = typeof binaryen;
@@ -16,4 +16,7 @@ export function loadBinaryen(): Promise<Binaryen> {
 
 /** What every engine of today has: SIMD, bulk memory, saturating conversions, mutable globals. */
 export const baseFeatures = (b: Binaryen): number =>
-  b.Features.SIMD128 | b.Features.BulkMemory | b.Features.NontrappingFPToInt | b.Features.MutableGlobals;
+  b.Features.SIMD128 |
+  b.Features.BulkMemory |
+  b.Features.NontrappingFPToInt |
+  b.Features.MutableGlobals;

@@ -6,7 +6,7 @@ import type { Expr, ExprOf } from '../../compiler/loops/loops.ts';
 import { place } from './addresses.ts';
 import type { Ref } from './binaryen.ts';
 import { type Frame, chunksOf } from './frame.ts';
-import { binaryRows, compareRef, unaryRows, uniformShifts } from './instructions.ts';
+import { binaryRows, compareRef, knownDivisor, unaryRows, uniformShifts } from './instructions.ts';
 import { gatherLanes, loadChunk, loadScalar } from './loads.ts';
 
 function row<T>(table: Readonly<Record<string, T>>, key: string): T {
@@ -23,14 +23,22 @@ export function scalar(f: Frame, e: Expr): Ref {
   const { m } = f;
   const sub = (x: Expr): Ref => scalar(f, x);
   switch (e.kind) {
-    case 'const': return scalarConst(f, e.value, e.type.scalar);
-    case 'lanes': return m.i32.const(0);
-    case 'var': return f.getVar(e.var, 0);
-    case 'dim': return f.dim(e.name);
-    case 'unary': return row(unaryRows, `${e.op}.${e.a.type.scalar}`).scalar(f, sub(e.a));
+    case 'const':
+      return scalarConst(f, e.value, e.type.scalar);
+    case 'lanes':
+      return m.i32.const(0);
+    case 'var':
+      return f.getVar(e.var, 0);
+    case 'dim':
+      return f.dim(e.name);
+    case 'unary':
+      return row(unaryRows, `${e.op}.${e.a.type.scalar}`).scalar(f, sub(e.a));
     case 'binary': {
       const [a, b] = [sub(e.a), sub(e.b)];
-      return row(binaryRows, `${e.op}.${e.type.scalar}`).scalar(f, a, b);
+      const key = `${e.op}.${e.type.scalar}`;
+      if (key in knownDivisor && e.b.kind === 'const' && e.b.value > 0)
+        return knownDivisor[key as keyof typeof knownDivisor](m, a, b);
+      return row(binaryRows, key).scalar(f, a, b);
     }
     case 'compare': {
       const [a, b] = [sub(e.a), sub(e.b)];
@@ -40,17 +48,26 @@ export function scalar(f: Frame, e: Expr): Ref {
       const [a, b, c] = [sub(e.a), sub(e.b), sub(e.c)];
       return m.select(c, a, b);
     }
-    case 'convert': return convertScalar(f, sub(e.a), e.a.type.scalar, e.type.scalar);
+    case 'convert':
+      return convertScalar(f, sub(e.a), e.a.type.scalar, e.type.scalar);
     case 'bits': {
       const [from, to] = [e.a.type.scalar, e.type.scalar];
       if (from === 'f32') return m.i32.reinterpret(sub(e.a));
       return to === 'f32' ? m.f32.reinterpret(sub(e.a)) : sub(e.a);
     }
-    case 'splat': return sub(e.a);
-    case 'extract': return extractLane(f, e.type.scalar, chunk(f, e.a, e.lane >> 2), e.lane % 4);
-    case 'reduce': return reduceVector(f, e);
-    case 'load': return loadScalar(f, sub, e);
-    case 'gather': case 'build': case 'round': case 'encode': case 'decode':
+    case 'splat':
+      return sub(e.a);
+    case 'extract':
+      return extractLane(f, e.type.scalar, chunk(f, e.a, e.lane >> 2), e.lane % 4);
+    case 'reduce':
+      return reduceVector(f, e);
+    case 'load':
+      return loadScalar(f, sub, e);
+    case 'gather':
+    case 'build':
+    case 'round':
+    case 'encode':
+    case 'decode':
       throw fault(`scalar ${e.kind} reached the wasm backend`);
   }
 }
@@ -82,29 +99,44 @@ function extractLane({ m }: Frame, type: Scalar, v: Ref, lane: number): Ref {
 export function chunk(f: Frame, e: Expr, c: number): Ref {
   const sub = (x: Expr): Ref => chunk(f, x, c);
   switch (e.kind) {
-    case 'const': return vectorConst(f, new Array<number>(4).fill(e.value), e.type.scalar);
-    case 'lanes': return f.vectorI32([0, 1, 2, 3].map((i) => 4 * c + i));
-    case 'var': return f.getVar(e.var, c);
-    case 'unary': return row(unaryRows, `${e.op}.${e.a.type.scalar}`).vector(f, sub(e.a));
-    case 'binary': return binaryChunk(f, e, c);
+    case 'const':
+      return vectorConst(f, new Array<number>(4).fill(e.value), e.type.scalar);
+    case 'lanes':
+      return f.vectorI32([0, 1, 2, 3].map((i) => 4 * c + i));
+    case 'var':
+      return f.getVar(e.var, c);
+    case 'unary':
+      return row(unaryRows, `${e.op}.${e.a.type.scalar}`).vector(f, sub(e.a));
+    case 'binary':
+      return binaryChunk(f, e, c);
     case 'compare': {
       const [a, b] = [sub(e.a), sub(e.b)];
       return compareRef(f, e.op, e.a.type.scalar, 4, a, b);
     }
-    case 'select': return selectChunk(f, e, c);
-    case 'convert': return convertChunk(f, sub(e.a), e.a.type.scalar, e.type.scalar);
-    case 'bits': return sub(e.a);
+    case 'select':
+      return selectChunk(f, e, c);
+    case 'convert':
+      return convertChunk(f, sub(e.a), e.a.type.scalar, e.type.scalar);
+    case 'bits':
+      return sub(e.a);
     case 'splat': {
       if (chunksOf(e.type.lanes) === 1) return splatRef(f, e);
       return f.once(e, 0, f.types.v128, () => splatRef(f, e));
     }
-    case 'build': return buildChunk(f, e, c);
-    case 'load': return loadChunk(f, (x) => scalar(f, x), e, c);
+    case 'build':
+      return buildChunk(f, e, c);
+    case 'load':
+      return loadChunk(f, (x) => scalar(f, x), e, c);
     case 'gather': {
       const count = Math.min(4, e.type.lanes - 4 * c);
       return gatherLanes(f, e.buffer, chunk(f, e.index, c), count);
     }
-    case 'dim': case 'extract': case 'reduce': case 'round': case 'encode': case 'decode':
+    case 'dim':
+    case 'extract':
+    case 'reduce':
+    case 'round':
+    case 'encode':
+    case 'decode':
       throw fault(`vector ${e.kind} reached the wasm backend`);
   }
 }
@@ -117,7 +149,7 @@ function vectorConst(f: Frame, lanes: readonly number[], type: Scalar): Ref {
 function splatRef(f: Frame, e: ExprOf<'splat'>): Ref {
   const { m } = f;
   const type = e.type.scalar;
-  if (e.a.kind === 'load' && (e.a.buffer.dtype === type)) {
+  if (e.a.kind === 'load' && e.a.buffer.dtype === type) {
     const { ptr, offset } = place(f, (x) => scalar(f, x), e.a.buffer, e.a.index);
     return m.v128.load32_splat(offset, 4, ptr);
   }
@@ -190,7 +222,11 @@ function buildChunk(f: Frame, e: ExprOf<'build'>, c: number): Ref {
   // Constants go in first, all at once.
   const known = values.some((v) => v !== undefined);
   let out = known
-    ? vectorConst(f, [0, 1, 2, 3].map((i) => values[i] ?? 0), type)
+    ? vectorConst(
+        f,
+        [0, 1, 2, 3].map((i) => values[i] ?? 0),
+        type,
+      )
     : shape.splat(lane(parts[0]!));
   parts.forEach((p, i) => {
     if (values[i] === undefined && (known || i > 0)) out = shape.replace_lane(out, i, lane(p));
@@ -221,7 +257,11 @@ function reduceVector(f: Frame, e: ExprOf<'reduce'>): Ref {
     const x = lane(all, 0);
     return combine.scalar(f, x, lane(again(), 1));
   }
-  const swapped = m.i8x16.shuffle(all, again(), [8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7]);
+  const swapped = m.i8x16.shuffle(
+    all,
+    again(),
+    [8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7],
+  );
   const [pair, pairAgain] = f.twice(combine.vector(f, swapped, again()), types.v128);
   const x = lane(pair, 0);
   return combine.scalar(f, x, lane(pairAgain(), 1));

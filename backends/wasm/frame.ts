@@ -14,7 +14,12 @@ interface Region {
 
 export class Frame {
   readonly m: Module;
-  readonly types: { readonly i32: WasmType; readonly i64: WasmType; readonly f32: WasmType; readonly v128: WasmType };
+  readonly types: {
+    readonly i32: WasmType;
+    readonly i64: WasmType;
+    readonly f32: WasmType;
+    readonly v128: WasmType;
+  };
   /** Loops around the code that is being emitted. */
   loopDepth = 0;
   readonly #params: ReadonlyMap<string, number>;
@@ -94,7 +99,10 @@ export class Frame {
   /** Part `part` of what `e` computes, made at its first use in a statement and kept in a local. */
   once(e: Expr, part: number, type: WasmType, make: () => Ref): Ref {
     let parts = this.#shared.get(e);
-    if (!parts) this.#shared.set(e, (parts = new Map()));
+    if (!parts) {
+      parts = new Map();
+      this.#shared.set(e, parts);
+    }
     const at = parts.get(part);
     if (at !== undefined) return this.m.local.get(at, type);
     const value = make();
@@ -140,7 +148,10 @@ export class Frame {
     if (trivial || this.loopDepth === 0) return this.m.v128.const(bytes);
     const key = bytes.join();
     let known = this.#constants.get(key);
-    if (!known) this.#constants.set(key, (known = { local: this.local(this.types.v128), bytes }));
+    if (!known) {
+      known = { local: this.local(this.types.v128), bytes };
+      this.#constants.set(key, known);
+    }
     return this.m.local.get(known.local, this.types.v128);
   }
   vectorI32(lanes: readonly number[]): Ref {

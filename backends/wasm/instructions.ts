@@ -69,7 +69,10 @@ const popcount: UnaryRow = {
 
 type Choice = 'min_s' | 'min_u' | 'max_s' | 'max_u';
 const keepFirst = {
-  min_s: 'lt_s', min_u: 'lt_u', max_s: 'gt_s', max_u: 'gt_u',
+  min_s: 'lt_s',
+  min_u: 'lt_u',
+  max_s: 'gt_s',
+  max_u: 'gt_u',
 } as const satisfies Record<Choice, string>;
 const minMax = (name: Choice): BinaryRow => ({
   scalar: (f, a, b) => {
@@ -153,27 +156,57 @@ const shrSigned: BinaryRow = {
 // ---- the tables ----
 
 export const unaryRows = {
-  'neg.f32': floatUnary('neg'), 'abs.f32': floatUnary('abs'), 'floor.f32': floatUnary('floor'),
-  'ceil.f32': floatUnary('ceil'), 'trunc.f32': floatUnary('trunc'), 'round.f32': floatUnary('nearest'),
+  'neg.f32': floatUnary('neg'),
+  'abs.f32': floatUnary('abs'),
+  'floor.f32': floatUnary('floor'),
+  'ceil.f32': floatUnary('ceil'),
+  'trunc.f32': floatUnary('trunc'),
+  'round.f32': floatUnary('nearest'),
   'sqrt.f32': floatUnary('sqrt'),
-  'neg.i32': negInt, 'neg.u32': negInt, 'abs.i32': absInt,
-  'not.i32': notInt, 'not.u32': notInt, 'not.bool': notBool,
-  'popcount.i32': popcount, 'popcount.u32': popcount,
+  'neg.i32': negInt,
+  'neg.u32': negInt,
+  'abs.i32': absInt,
+  'not.i32': notInt,
+  'not.u32': notInt,
+  'not.bool': notBool,
+  'popcount.i32': popcount,
+  'popcount.u32': popcount,
 } as const satisfies Partial<Record<OpKey, UnaryRow>>;
 
 export const binaryRows = {
-  'add.f32': floatBinary('add'), 'sub.f32': floatBinary('sub'), 'mul.f32': floatBinary('mul'),
-  'div.f32': floatBinary('div'), 'min.f32': floatBinary('min'), 'max.f32': floatBinary('max'),
-  'add.i32': intBinary('add'), 'sub.i32': intBinary('sub'), 'mul.i32': intBinary('mul'),
-  'add.u32': intBinary('add'), 'sub.u32': intBinary('sub'), 'mul.u32': intBinary('mul'),
-  'min.i32': minMax('min_s'), 'max.i32': minMax('max_s'),
-  'min.u32': minMax('min_u'), 'max.u32': minMax('max_u'),
-  'rem.i32': rem('rem_s'), 'rem.u32': rem('rem_u'),
-  'div.i32': wholeDiv(true), 'div.u32': wholeDiv(false),
-  'and.i32': bitwise('and'), 'or.i32': bitwise('or'), 'xor.i32': bitwise('xor'),
-  'and.u32': bitwise('and'), 'or.u32': bitwise('or'), 'xor.u32': bitwise('xor'),
-  'and.bool': bitwise('and'), 'or.bool': bitwise('or'), 'xor.bool': bitwise('xor'),
-  'shl.i32': shl, 'shl.u32': shl, 'shr.i32': shrSigned, 'shr.u32': shrUnsigned,
+  'add.f32': floatBinary('add'),
+  'sub.f32': floatBinary('sub'),
+  'mul.f32': floatBinary('mul'),
+  'div.f32': floatBinary('div'),
+  'min.f32': floatBinary('min'),
+  'max.f32': floatBinary('max'),
+  'add.i32': intBinary('add'),
+  'sub.i32': intBinary('sub'),
+  'mul.i32': intBinary('mul'),
+  'add.u32': intBinary('add'),
+  'sub.u32': intBinary('sub'),
+  'mul.u32': intBinary('mul'),
+  'min.i32': minMax('min_s'),
+  'max.i32': minMax('max_s'),
+  'min.u32': minMax('min_u'),
+  'max.u32': minMax('max_u'),
+  'rem.i32': rem('rem_s'),
+  'rem.u32': rem('rem_u'),
+  'div.i32': wholeDiv(true),
+  'div.u32': wholeDiv(false),
+  'and.i32': bitwise('and'),
+  'or.i32': bitwise('or'),
+  'xor.i32': bitwise('xor'),
+  'and.u32': bitwise('and'),
+  'or.u32': bitwise('or'),
+  'xor.u32': bitwise('xor'),
+  'and.bool': bitwise('and'),
+  'or.bool': bitwise('or'),
+  'xor.bool': bitwise('xor'),
+  'shl.i32': shl,
+  'shl.u32': shl,
+  'shr.i32': shrSigned,
+  'shr.u32': shrUnsigned,
 } as const satisfies Partial<Record<OpKey, BinaryRow>>;
 
 /** Shifts of all lanes by one count. */
@@ -184,9 +217,24 @@ export const uniformShifts = {
   'shr.u32': (m: Module, a: Ref, n: Ref) => m.i32x4.shr_u(a, n),
 } as const;
 
+/** Whole division by a positive literal, as in indices: it cannot trap. */
+export const knownDivisor = {
+  'div.i32': (m: Module, a: Ref, b: Ref) => m.i32.div_s(a, b),
+  'div.u32': (m: Module, a: Ref, b: Ref) => m.i32.div_u(a, b),
+  'rem.i32': (m: Module, a: Ref, b: Ref) => m.i32.rem_s(a, b),
+  'rem.u32': (m: Module, a: Ref, b: Ref) => m.i32.rem_u(a, b),
+} as const;
+
 /** Bools compare as unsigned: masks and 0/1 alike. */
 const orders = { f32: '', i32: '_s', u32: '_u', bool: '_u' } as const;
-export function compareRef(f: Frame, op: CompareName, s: Scalar, lanes: number, a: Ref, b: Ref): Ref {
+export function compareRef(
+  f: Frame,
+  op: CompareName,
+  s: Scalar,
+  lanes: number,
+  a: Ref,
+  b: Ref,
+): Ref {
   const { m } = f;
   const type = s === 'f32' ? 'f32' : 'i32';
   const name = op === 'eq' || op === 'ne' ? op : `${op}${orders[s]}`;
@@ -202,7 +250,16 @@ export const wasmNative: Native = new Set<OpKey>([
 ]);
 
 // Every operation that the type rules allow must be native or have an expansion: this fails to compile otherwise.
-type IntUnary = 'neg' | 'abs' | 'sign' | 'floor' | 'ceil' | 'trunc' | 'round' | 'roundHalfAway' | 'roundHalfUp';
+type IntUnary =
+  | 'neg'
+  | 'abs'
+  | 'sign'
+  | 'floor'
+  | 'ceil'
+  | 'trunc'
+  | 'round'
+  | 'roundHalfAway'
+  | 'roundHalfUp';
 type IntOnly = 'and' | 'or' | 'xor' | 'shl' | 'shr';
 type Needed =
   | `${Exclude<UnaryName, 'not' | 'popcount'>}.f32`

@@ -160,7 +160,7 @@ function loadNibbles(f: Frame, e: ExprOf<'load'>, at: At, chunk: number, signed:
 function loadField(f: Frame, at: At, start: number, bits: number, signed: boolean): Ref {
   const { m } = f;
   const { ptr, offset } = at(Math.floor(start / 8));
-  const lift = [0, 1, 2, 3].map((i) => 2 ** (32 - bits - (start % 8) - i * bits) | 0);
+  const lift = [0, 1, 2, 3].map((i) => (2 ** (32 - bits - (start % 8) - i * bits)) | 0);
   const top = m.i32x4.mul(m.v128.load32_splat(offset, 1, ptr), f.vectorI32(lift));
   const down = m.i32.const(32 - bits);
   return signed ? m.i32x4.shr_s(top, down) : m.i32x4.shr_u(top, down);

@@ -27,7 +27,12 @@ export function buildModule(b: Binaryen, program: Program): Module {
 }
 
 function addKernel(
-  b: Binaryen, m: Module, program: Program, kernel: Kernel, name: string, params: number,
+  b: Binaryen,
+  m: Module,
+  program: Program,
+  kernel: Kernel,
+  name: string,
+  params: number,
 ): void {
   const frame = new Frame(b, m, program);
   const code = body(frame, kernel.body);

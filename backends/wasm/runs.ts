@@ -12,7 +12,11 @@ export const isSimple = (s: Stmt): s is Simple =>
 /** What a statement reads across lanes (or as scalars), and the memory that it reads. */
 interface Reads {
   readonly crossed: Set<number>;
-  readonly memory: { readonly buffer: number; readonly place: string | undefined; readonly lanes: number }[];
+  readonly memory: {
+    readonly buffer: number;
+    readonly place: string | undefined;
+    readonly lanes: number;
+  }[];
 }
 
 function readsOf(s: Simple): Reads {
@@ -73,11 +77,12 @@ export function runAt(list: readonly Stmt[], from: number): Run {
     const s = list[i]!;
     if (!isSimple(s) || s.value.type.lanes === 1 || chunksOf(s.value.type.lanes) !== chunks) break;
     const reads = readsOf(s);
+    // A store waits until its unit is complete, so that nothing of the run may read after it.
     const free =
       isLaneWise(s, reads) &&
       [...reads.crossed].every((id) => !written.has(id)) &&
       (s.kind === 'store' || !crossed.has(s.var.id)) &&
-      reads.memory.every((r) => stores.every((t) => t.buffer.id !== r.buffer || samePlace(r, t))) &&
+      reads.memory.every((r) => stores.every((t) => t.buffer.id !== r.buffer)) &&
       (s.kind !== 'store' ||
         (stores.every((t) => t.buffer.id !== s.buffer.id) &&
           read.every((r) => r.buffer !== s.buffer.id || samePlace(r, s))));

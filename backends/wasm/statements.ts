@@ -9,7 +9,10 @@ import { chunksPerUnit, storeScalar, storeUnit } from './stores.ts';
 
 /** A statement list as one block: the addresses found in it hold until its end. */
 export function body(f: Frame, list: readonly Stmt[]): Ref {
-  return f.m.block(null, f.inRegion(() => statements(f, list)));
+  return f.m.block(
+    null,
+    f.inRegion(() => statements(f, list)),
+  );
 }
 
 function statements(f: Frame, list: readonly Stmt[]): Ref[] {
@@ -46,8 +49,7 @@ function chunkByChunk(f: Frame, run: Run): Ref[] {
 function part(f: Frame, s: Simple, c: number): Ref | undefined {
   const lanes = s.value.type.lanes;
   const value = (i: number): Ref => chunk(f, s.value, i);
-  if (s.kind !== 'store')
-    return f.setVar(s.var, c, lanes === 1 ? scalar(f, s.value) : value(c));
+  if (s.kind !== 'store') return f.setVar(s.var, c, lanes === 1 ? scalar(f, s.value) : value(c));
   const emit = (e: Expr): Ref => scalar(f, e);
   if (lanes === 1) return storeScalar(f, emit, s, s.value);
   const unit = chunksPerUnit(s.buffer, lanes);
@@ -74,8 +76,7 @@ function overlapping(f: Frame, { list: [s], chunks }: Run): Ref[] {
     return out;
   }
   const unit = chunksPerUnit(s!.buffer, lanes);
-  for (let c = 0; c < chunks; c += unit)
-    out.push(storeUnit(f, (e) => scalar(f, e), s!, c, kept));
+  for (let c = 0; c < chunks; c += unit) out.push(storeUnit(f, (e) => scalar(f, e), s!, c, kept));
   return out;
 }
 
@@ -86,8 +87,10 @@ type Control = Exclude<Stmt, Simple | { readonly kind: 'comment' }>;
 function control(f: Frame, s: Control): Ref {
   f.startStatement();
   switch (s.kind) {
-    case 'for': return forLoop(f, s);
-    case 'while': return whileLoop(f, s);
+    case 'for':
+      return forLoop(f, s);
+    case 'while':
+      return whileLoop(f, s);
     case 'if': {
       const cond = f.inRegion(() => scalar(f, s.cond));
       const yes = body(f, s.then);

@@ -88,7 +88,14 @@ export function storeUnit(f: Frame, emit: EmitScalar, s: Store, first: number, c
   if (bits === 16) return writeBytes(f, at, 2, ptr, words(0), count * 2);
   if (bits === 8) {
     const a = words(0);
-    return writeBytes(f, at, 1, ptr, m.i8x16.narrow_i16x8_u(a, count > 8 ? words(2) : none()), count);
+    return writeBytes(
+      f,
+      at,
+      1,
+      ptr,
+      m.i8x16.narrow_i16x8_u(a, count > 8 ? words(2) : none()),
+      count,
+    );
   }
   return packFields(f, at, ptr, words(0), bits, (count * bits) / 8);
 }
@@ -97,10 +104,14 @@ export function storeUnit(f: Frame, emit: EmitScalar, s: Store, first: number, c
 function writeBytes(f: Frame, at: number, align: number, ptr: Ref, v: Ref, size: number): Ref {
   const { v128 } = f.m;
   switch (size) {
-    case 16: return v128.store(at, align, ptr, v);
-    case 8: return v128.store64_lane(at, align, 0, ptr, v);
-    case 4: return v128.store32_lane(at, align, 0, ptr, v);
-    default: return v128.store16_lane(at, align, 0, ptr, v);
+    case 16:
+      return v128.store(at, align, ptr, v);
+    case 8:
+      return v128.store64_lane(at, align, 0, ptr, v);
+    case 4:
+      return v128.store32_lane(at, align, 0, ptr, v);
+    default:
+      return v128.store16_lane(at, align, 0, ptr, v);
   }
 }
 
@@ -110,7 +121,7 @@ function writeBytes(f: Frame, at: number, align: number, ptr: Ref, v: Ref, size:
  */
 function packFields(f: Frame, at: number, ptr: Ref, words: Ref, bits: number, size: number): Ref {
   const { m, types } = f;
-  const weight = 1 | (2 ** bits << 16);
+  const weight = 1 | ((2 ** bits) << 16);
   const weights = f.vectorI32([weight, weight, weight, weight]);
   const pointer = f.local(types.i32);
   const keepPointer = m.local.set(pointer, ptr);

@@ -1,4 +1,5 @@
 // quern demo (npm start): the sample model in a dozen formats, each compressed, loaded and evaluated for real.
+import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,6 +9,7 @@ import packageJson from '../../package.json' with { type: 'json' };
 import { compressModel } from '../../runtime/models/compress.ts';
 import { type Evaluation, evaluateText } from '../../runtime/models/evaluate.ts';
 import { loadLlama } from '../../runtime/models/llama.ts';
+import { UsageError } from '../exit.ts';
 import { formatOf } from '../format-name.ts';
 import { interruptible } from '../interrupt.ts';
 import { megabytes, table } from '../table.ts';
@@ -46,6 +48,8 @@ interface Row extends Evaluation {
 
 export async function demo(options: DemoOptions): Promise<void> {
   const sample = fileURLToPath(new URL('../../examples/models/verse-4m', import.meta.url));
+  if (!existsSync(sample))
+    throw new UsageError('The sample model is part of the repository, not of the package');
   const text = await readFile(join(sample, 'kjv.txt'), 'utf8');
   const names = options.formats ? options.formats.split(';').map((s) => s.trim()) : defaults;
   const refs = names.map(formatOf);

@@ -5,8 +5,8 @@ import { UsageError } from '../exit.ts';
 import type { Json } from '../../compiler/artifact.ts';
 import { type KernelName, kernelOf } from '../format-name.ts';
 
-export async function explain(text: string, options: { readonly stage?: string }): Promise<void> {
-  const kernel = kernelOf(text);
+export async function explain(name: string, options: { readonly stage?: string }): Promise<void> {
+  const kernel = kernelOf(name);
   // A format's functions take the arguments of its factory; a kernel takes its compile-time constants.
   const constants = kernel.name.includes('.')
     ? { formatArgs: kernel.statics.length ? kernel.statics : undefined }
@@ -24,9 +24,11 @@ export async function explain(text: string, options: { readonly stage?: string }
     throw new UsageError(
       `No stage ${options.stage}; there are ${stages.map((s) => s.name).join(', ')}`,
     );
-  for (const stage of wanted) {
-    console.log(pc.bold(`== ${stage.name}`));
-    console.log(`${stage.text.trimEnd()}\n`);
+  let before = '';
+  for (const { name, text } of wanted) {
+    console.log(pc.bold(`== ${name}`));
+    console.log(text === before ? '(unchanged)\n' : `${text.trimEnd()}\n`);
+    before = text;
   }
 }
 

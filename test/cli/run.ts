@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-const bootstrap = fileURLToPath(new URL('./bootstrap.ts', import.meta.url));
+const launcher = fileURLToPath(new URL('../../cli/quern.js', import.meta.url));
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
 export interface Outcome {
@@ -21,7 +21,7 @@ export function quern(args: readonly string[], options: RunOptions = {}): Promis
   return new Promise((resolve, reject) => {
     // The loader is named by path: the child may run in another folder.
     const loader = new URL('../../scripts/typescript.js', import.meta.url).href;
-    const child = spawn(process.execPath, ['--import', loader, bootstrap, ...args], {
+    const child = spawn(process.execPath, [launcher, ...args], {
       cwd: options.cwd ?? root,
       env: { ...process.env, NO_COLOR: '1' },
       stdio: ['ignore', 'pipe', 'pipe'],

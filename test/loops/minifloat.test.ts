@@ -40,9 +40,9 @@ for (const d of small) {
     const p = elementwise(['i32'], 'f32', 8, (x) => decodeBits(d, x!));
     const out = [bytesOf(codes), new Uint8Array(codes.length * 4)];
     await runWasm(p, { N: codes.length }, out);
-    floatsOf(out[1]!).forEach((x, c) =>
-      assert.ok(same(x, floatOfBits(d, c)), `code ${c}: ${x}, not ${floatOfBits(d, c)}`),
-    );
+    floatsOf(out[1]!).forEach((x, c) => {
+      assert.ok(same(x, floatOfBits(d, c)), `code ${c}: ${x}, not ${floatOfBits(d, c)}`);
+    });
   });
 
   test(`${d}: rounds values, midpoints and their neighbours as roundToFloat`, async () => {
@@ -50,9 +50,9 @@ for (const d of small) {
     const p = elementwise(['f32'], 'f32', 8, (x) => roundTo(d, x!));
     const out = [bytesOf(xs), new Uint8Array(xs.length * 4)];
     await runWasm(p, { N: xs.length }, out);
-    floatsOf(out[1]!).forEach((y, i) =>
-      assert.ok(same(y, roundToFloat(d, xs[i]!)), `${xs[i]}: ${y}, not ${roundToFloat(d, xs[i]!)}`),
-    );
+    floatsOf(out[1]!).forEach((y, i) => {
+      assert.ok(same(y, roundToFloat(d, xs[i]!)), `${xs[i]}: ${y}, not ${roundToFloat(d, xs[i]!)}`);
+    });
   });
 
   test(`${d}: encodes what is on the grid as floatToBits`, async () => {
@@ -60,9 +60,9 @@ for (const d of small) {
     const p = elementwise(['f32'], 'i32', 4, (x) => encodeBits(d, x!));
     const out = [bytesOf(xs), new Uint8Array(xs.length * 4)];
     await runWasm(p, { N: xs.length }, out);
-    intsOf(out[1]!).forEach((c, i) =>
-      assert.is(c, floatToBits(d, xs[i]!), `${xs[i]}: ${c}, not ${floatToBits(d, xs[i]!)}`),
-    );
+    intsOf(out[1]!).forEach((c, i) => {
+      assert.is(c, floatToBits(d, xs[i]!), `${xs[i]}: ${c}, not ${floatToBits(d, xs[i]!)}`);
+    });
   });
 
   test(`${d}: storing rounds and encodes, loading decodes`, async () => {
@@ -74,9 +74,9 @@ for (const d of small) {
     const read = elementwise([d], 'f32', 16, (x) => x!);
     const back = [bits[1]!, new Uint8Array(xs.length * 4)];
     await runWasm(read, { N: xs.length }, back);
-    floatsOf(back[1]!).forEach((y, i) =>
-      assert.ok(same(y, roundToFloat(d, xs[i]!)), `${xs[i]}: ${y}, not ${roundToFloat(d, xs[i]!)}`),
-    );
+    floatsOf(back[1]!).forEach((y, i) => {
+      assert.ok(same(y, roundToFloat(d, xs[i]!)), `${xs[i]}: ${y}, not ${roundToFloat(d, xs[i]!)}`);
+    });
   });
 }
 

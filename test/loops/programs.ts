@@ -93,7 +93,8 @@ interface Wasm {
   readonly Module: new (bytes: Uint8Array) => WasmModule;
   readonly Memory: new (d: { initial: number }) => { readonly buffer: ArrayBuffer };
   readonly Instance: new (
-    m: WasmModule, imports: object,
+    m: WasmModule,
+    imports: object,
   ) => { readonly exports: { readonly run: (...args: number[]) => void } };
 }
 const wasm = (globalThis as unknown as { readonly WebAssembly: Wasm }).WebAssembly;

@@ -34,7 +34,17 @@ import {
 import { parseProgram } from '../../compiler/loops/parser.ts';
 import { printProgram } from '../../compiler/loops/printer.ts';
 import { verifyProgram } from '../../compiler/loops/verifier.ts';
-import { buffer, bytesOf, elementwise, floatsOf, kernel, loop, newVar, program, store } from './programs.ts';
+import {
+  buffer,
+  bytesOf,
+  elementwise,
+  floatsOf,
+  kernel,
+  loop,
+  newVar,
+  program,
+  store,
+} from './programs.ts';
 
 const test = suite('loop IR text and verifier');
 
@@ -98,22 +108,40 @@ test('every kind of expression and statement survives the text', () => {
     { kind: 'let', var: w, value: gather(x, binary('and', i, splat(i32(7), 8))) },
     { kind: 'let', var: u, value: binary('shr', constant(4000000000, 'u32'), constant(3, 'u32')) },
     { kind: 'let', var: b, value: unary('not', compare('ne', variable(u), constant(0, 'u32'))) },
-    { kind: 'set', var: v, value: select(compare('lt', f, variable(w)), unary('neg', f), constant(-0, 'f32', 8)) },
-    { kind: 'set', var: v, value: binary('sub', f, binary('sub', f, binary('mul', binary('add', f, f), f))) },
-    { kind: 'set', var: v, value: decodeBits('f8e4m3', encodeBits('f8e4m3', roundTo('f8e4m3', f))) },
+    {
+      kind: 'set',
+      var: v,
+      value: select(compare('lt', f, variable(w)), unary('neg', f), constant(-0, 'f32', 8)),
+    },
+    {
+      kind: 'set',
+      var: v,
+      value: binary('sub', f, binary('sub', f, binary('mul', binary('add', f, f), f))),
+    },
+    {
+      kind: 'set',
+      var: v,
+      value: decodeBits('f8e4m3', encodeBits('f8e4m3', roundTo('f8e4m3', f))),
+    },
     { kind: 'set', var: v, value: binary('max', binary('pow', f, f), unary('roundHalfUp', f)) },
     { kind: 'set', var: v, value: bits(binary('xor', bits(f, 'i32'), laneIds(8)), 'f32') },
     { kind: 'set', var: v, value: splat(extract(convert(i, 'f32'), 3), 8) },
     {
-      kind: 'if', cond: binary('or', variable(b), constant(1, 'bool')),
+      kind: 'if',
+      cond: binary('or', variable(b), constant(1, 'bool')),
       then: [store(y, i32(0), build([constant(Infinity, 'f32'), constant(-Infinity, 'f32')]))],
       else: [store(y, i32(1), unary('neg', constant(3, 'f32')))],
     },
     {
-      kind: 'while', header: [], cond: compare('ge', unary('neg', i32(-2147483648)), dimExpr('N')),
+      kind: 'while',
+      header: [],
+      cond: compare('ge', unary('neg', i32(-2147483648)), dimExpr('N')),
       body: [store(y, i32(2), reduce('max', f))],
     },
-    loop('i', i32(0), dimExpr('N'), 8, (k) => [store(y, k, constant(NaN, 'f32')), store(y, k, constant(1e-45, 'f32'))]),
+    loop('i', i32(0), dimExpr('N'), 8, (k) => [
+      store(y, k, constant(NaN, 'f32')),
+      store(y, k, constant(1e-45, 'f32')),
+    ]),
     loop('i', i32(0), dimExpr('N'), 8, () => []),
   ];
   const text = roundTrip(program([x, q, y], kernel(body, 'odd "name"')));
@@ -121,21 +149,44 @@ test('every kind of expression and statement survives the text', () => {
 });
 
 test('expanded kernels survive the text', () => {
-  for (const op of ['exp', 'log2', 'sin', 'tanh', 'roundHalfAway', 'exponent'] satisfies UnaryName[]) {
+  for (const op of [
+    'exp',
+    'log2',
+    'sin',
+    'tanh',
+    'roundHalfAway',
+    'exponent',
+  ] satisfies UnaryName[]) {
     const out = op === 'exponent' ? 'i32' : 'f32';
-    roundTrip(expand(elementwise(['f16'], out, 8, (a) => unary(op, a!)), wasmNative));
+    roundTrip(
+      expand(
+        elementwise(['f16'], out, 8, (a) => unary(op, a!)),
+        wasmNative,
+      ),
+    );
   }
   const table = elementwise(['f16'], 'f32', 8, (a) => a!);
   const codes = newVar('c', 'f32', 4);
-  const gathered = kernel([{ kind: 'let', var: codes, value: gather(table.buffers[0]!, laneIds(4)) }]);
+  const gathered = kernel([
+    { kind: 'let', var: codes, value: gather(table.buffers[0]!, laneIds(4)) },
+  ]);
   roundTrip(expand({ ...table, kernels: [gathered] }, wasmNative));
-  roundTrip(expand(elementwise(['f32', 'f32'], 'f8e5m2', 8, (a, c) => binary('pow', a!, c!)), wasmNative));
+  roundTrip(
+    expand(
+      elementwise(['f32', 'f32'], 'f8e5m2', 8, (a, c) => binary('pow', a!, c!)),
+      wasmNative,
+    ),
+  );
 });
 
 test('sizes are polynomials', () => {
   const [k, n] = [dim('K'), dim('N')];
   for (const size of [
-    k.mul(n).mul(3).over(32)!, Poly.of(0), k.sub(n).add(5), floorDiv(k.add(7), 8).mul(8), k.neg(),
+    k.mul(n).mul(3).over(32)!,
+    Poly.of(0),
+    k.sub(n).add(5),
+    floorDiv(k.add(7), 8).mul(8),
+    k.neg(),
     floorDiv(k, n.add(1)).mul(k).add(2),
   ]) {
     const x = { ...buffer('x', 'f32'), size };
@@ -164,16 +215,34 @@ test('the verifier names what is wrong', () => {
     assert.match(found, message);
   };
   bad([store(y, i32(0), variable(a))], /a is used before it is defined/);
-  bad([{ kind: 'let', var: a, value: one }, { kind: 'set', var: a, value: one }], /a is set but is no local/);
+  bad(
+    [
+      { kind: 'let', var: a, value: one },
+      { kind: 'set', var: a, value: one },
+    ],
+    /a is set but is no local/,
+  );
   bad([{ kind: 'let', var: a, value: i32(1) }], /a is f32 but gets i32/);
   bad([store(y, i32(0), i32(1))], /i32 stored into y/);
   bad([store(y, one, one)], /the index of y is f32/);
-  bad([{ kind: 'let', var: newVar('v', 'i32', 8), value: load(q, i32(0), 8, 1) }], /may start inside of a byte/);
+  bad(
+    [{ kind: 'let', var: newVar('v', 'i32', 8), value: load(q, i32(0), 8, 1) }],
+    /may start inside of a byte/,
+  );
   bad([store(y, i32(0), load(y, i32(0), 3, 1))], /3 lanes/);
   bad([store(buffer('z', 'f32'), i32(0), one)], /z is no buffer/);
   bad([store(y, i32(0), convert(dimExpr('Q'), 'f32'))], /no dim Q/);
-  bad([store(y, i32(0), { ...binary('add', one, one), type: vtype('i32') } as Expr)], /add is i32, not f32/);
-  bad([loop('i', i32(0), i32(3), 1, () => [{ kind: 'let', var: c, value: one }]), store(y, i32(0), variable(c))], /c is used before/);
+  bad(
+    [store(y, i32(0), { ...binary('add', one, one), type: vtype('i32') } as Expr)],
+    /add is i32, not f32/,
+  );
+  bad(
+    [
+      loop('i', i32(0), i32(3), 1, () => [{ kind: 'let', var: c, value: one }]),
+      store(y, i32(0), variable(c)),
+    ],
+    /c is used before/,
+  );
   bad([store(y, i32(0), binary('and', one, one))], /and of f32/);
 });
 

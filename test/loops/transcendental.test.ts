@@ -11,9 +11,42 @@ import { bytesOf, elementwise, floatsOf, runWasm } from './programs.ts';
 const test = suite('expanded transcendental functions');
 
 const edges = [
-  0, -0, 1, -1, Infinity, -Infinity, NaN, 1e-45, -1e-45, 1.1754942e-38, 1.17549435e-38, 3.4028235e38,
-  -3.4028235e38, 0.5, 2, -2, 0.99999994, 1.0000001, 127.99999, 128, -126, -149, -150, -100, -103.5, 88.72284,
-  88.72283, 89, 100, 1e4, -1e4, 1.5, 2.5, -0.5, 3, 10,
+  0,
+  -0,
+  1,
+  -1,
+  Infinity,
+  -Infinity,
+  NaN,
+  1e-45,
+  -1e-45,
+  1.1754942e-38,
+  1.17549435e-38,
+  3.4028235e38,
+  -3.4028235e38,
+  0.5,
+  2,
+  -2,
+  0.99999994,
+  1.0000001,
+  127.99999,
+  128,
+  -126,
+  -149,
+  -150,
+  -100,
+  -103.5,
+  88.72284,
+  88.72283,
+  89,
+  100,
+  1e4,
+  -1e4,
+  1.5,
+  2.5,
+  -0.5,
+  3,
+  10,
 ];
 
 /** A stream of f32 covering all magnitudes, and denser where functions bend. */
@@ -39,7 +72,9 @@ function ulps(got: number, exact: number): number {
     const limit = 3.4028234663852886e38;
     const a = Number.isFinite(got) ? got : Math.sign(got) * limit;
     const b = Number.isFinite(near) ? near : Math.sign(near) * limit;
-    return Number.isNaN(got - near) && (Number.isNaN(got) || Number.isNaN(near)) ? Infinity : Math.abs(a - b) / 2 ** 104 + 1;
+    return Number.isNaN(got - near) && (Number.isNaN(got) || Number.isNaN(near))
+      ? Infinity
+      : Math.abs(a - b) / 2 ** 104 + 1;
   }
   if (got === 0 && near === 0) return 1;
   const e = Math.max(Math.floor(Math.log2(Math.abs(exact))), -126);
@@ -105,18 +140,24 @@ test('signs of zero are kept by sin and tanh', async () => {
 test('log2 of every power of two is whole', async () => {
   const xs = Float32Array.from({ length: 277 }, (_, i) => 2 ** (i - 149));
   const got = await run('log2', xs);
-  got.forEach((y, i) => assert.is(y, i - 149));
+  got.forEach((y, i) => {
+    assert.is(y, i - 149);
+  });
 });
 
 test('floor(log2(x)) is right just below powers of two where f32 can say it', async () => {
   const xs = Float32Array.from({ length: 250 }, (_, i) => f32OfBits(bitsOfF32(2 ** (i - 125)) - 1));
   const got = await run('log2', xs);
-  got.forEach((y, i) => assert.is(y, Math.fround(Math.log2(xs[i]!)), `log2(${xs[i]})`));
+  got.forEach((y, i) => {
+    assert.is(y, Math.fround(Math.log2(xs[i]!)), `log2(${xs[i]})`);
+  });
 });
 
 test('exp2 of whole numbers is exact', async () => {
   const xs = Float32Array.from({ length: 277 }, (_, i) => i - 149);
-  (await run('exp2', xs)).forEach((y, i) => assert.is(y, 2 ** (i - 149)));
+  (await run('exp2', xs)).forEach((y, i) => {
+    assert.is(y, 2 ** (i - 149));
+  });
 });
 
 test('pow is within 16 ulp, with the special cases of JavaScript', async () => {

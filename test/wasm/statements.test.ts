@@ -23,7 +23,17 @@ import {
   unary,
   variable,
 } from '../../compiler/loops/loops.ts';
-import { buffer, bytesOf, intsOf, kernel, loop, newVar, program, runWasm, store } from '../loops/programs.ts';
+import {
+  buffer,
+  bytesOf,
+  intsOf,
+  kernel,
+  loop,
+  newVar,
+  program,
+  runWasm,
+  store,
+} from '../loops/programs.ts';
 
 const test = suite('statements and vectors on wasm');
 
@@ -34,11 +44,17 @@ const add = (a: Expr, b: Expr): Expr => binary('add', a, b);
 const mul = (a: Expr, b: Expr): Expr => binary('mul', a, b);
 
 /** Runs on both over x: i32[64] and y: i32[64]; they must agree, and y is returned. */
-async function both(make: (x: ReturnType<typeof buffer>, y: ReturnType<typeof buffer>) => Stmt[], n = 40): Promise<number[]> {
+async function both(
+  make: (x: ReturnType<typeof buffer>, y: ReturnType<typeof buffer>) => Stmt[],
+  n = 40,
+): Promise<number[]> {
   const [x, y] = [buffer('x', 'i32'), buffer('y', 'i32', 'result')];
   const p: Program = program([x, y], kernel(make(x, y)));
   const input = bytesOf(Int32Array.from({ length: 64 }, (_, i) => i * i - 20 * i + 3));
-  const [a, b] = [[input.slice(), input.slice()], [input.slice(), input.slice()]];
+  const [a, b] = [
+    [input.slice(), input.slice()],
+    [input.slice(), input.slice()],
+  ];
   evaluate(p, { N: n }, a);
   await runWasm(p, { N: n }, b);
   assert.equal([...intsOf(b[1]!)], [...intsOf(a[1]!)]);
@@ -132,11 +148,36 @@ test('runs of vector statements keep the order where lanes cross', async () => {
   });
 });
 
+test('a load after a store to the same bytes sees them, whatever the width', async () => {
+  for (const d of ['i32', 'u16', 'u8', 'u4', 'f16'] as const) {
+    const [x, y] = [buffer('x', d), buffer('y', 'f32', 'result')];
+    const [a, b] = [newVar('a', 'f32', 16), newVar('b', 'f32', 16)];
+    const again = load(x, i32(0), 16, 16);
+    const grown = convert(add(convert(again, 'i32'), constant(1, 'i32', 16)), again.type.scalar);
+    const p = program(
+      [x, y],
+      kernel([
+        let_(a, convert(again, 'f32')),
+        store(x, i32(0), grown, 16),
+        let_(b, convert(again, 'f32')),
+        store(y, i32(0), add(mul(variable(a), constant(100, 'f32', 16)), variable(b)), 16),
+      ]),
+    );
+    const buffers = (): Uint8Array[] => [new Uint8Array(64).fill(0x35), new Uint8Array(64)];
+    const [expected, got] = [buffers(), buffers()];
+    evaluate(p, { N: 0 }, expected);
+    await runWasm(p, { N: 0 }, got);
+    assert.equal(got, expected, d);
+  }
+});
+
 test('vectors of 2, 4, 8 and 32 are built, taken apart and reduced alike', async () => {
   for (const lanes of [2, 4, 8, 32])
     await both((x, y) => {
       const v = load(x, i32(3), lanes, 1);
-      const mixed = build(Array.from({ length: lanes }, (_, i) => (i % 3 ? load(x, i32(i), 1, 1) : i32(i))));
+      const mixed = build(
+        Array.from({ length: lanes }, (_, i) => (i % 3 ? load(x, i32(i), 1, 1) : i32(i))),
+      );
       const constants = build(Array.from({ length: lanes }, (_, i) => i32(i * 7)));
       const positive = compare('gt', v, constant(0, 'i32', lanes));
       return [
@@ -150,7 +191,11 @@ test('vectors of 2, 4, 8 and 32 are built, taken apart and reduced alike', async
         store(y, i32(38), extract(v, lanes - 1)),
         store(y, i32(39), convert(reduce('add', convert(v, 'f32')), 'i32')),
         store(y, i32(40), convert(extract(positive, 1), 'i32')),
-        store(y, i32(41), convert(extract(unary('sqrt', convert(unary('abs', v), 'f32')), 1), 'i32')),
+        store(
+          y,
+          i32(41),
+          convert(extract(unary('sqrt', convert(unary('abs', v), 'f32')), 1), 'i32'),
+        ),
       ];
     });
 });
@@ -163,7 +208,11 @@ test('select of scalars and vectors with bool operands', async () => {
     return [
       store(y, i32(0), convert(select(p, q, unary('not', q)), 'i32')),
       store(y, i32(8), convert(splat(compare('lt', load(x, i32(9), 1, 1), i32(0)), 8), 'i32')),
-      store(y, i32(16), convert(build([constant(1, 'bool'), compare('lt', load(x, i32(9), 1, 1), i32(0))]), 'i32')),
+      store(
+        y,
+        i32(16),
+        convert(build([constant(1, 'bool'), compare('lt', load(x, i32(9), 1, 1), i32(0))]), 'i32'),
+      ),
     ];
   });
 });
@@ -174,7 +223,9 @@ test('negative parts of an index do not wrap an address', async () => {
     return [
       let_(k, load(x, i32(10), 1, 1)),
       store(y, i32(0), load(x, add(add(variable(k), i32(97)), i32(9)), 4, 1)),
-      loop('i', i32(-4), i32(4), 1, (i) => [store(y, add(i, i32(8)), load(x, add(i, i32(4)), 1, 1))]),
+      loop('i', i32(-4), i32(4), 1, (i) => [
+        store(y, add(i, i32(8)), load(x, add(i, i32(4)), 1, 1)),
+      ]),
     ];
   });
 });
