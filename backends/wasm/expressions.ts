@@ -7,7 +7,7 @@ import { place } from './addresses.ts';
 import type { Ref } from './binaryen.ts';
 import { type Frame, chunksOf } from './frame.ts';
 import { binaryRows, compareRef, knownDivisor, unaryRows, uniformShifts } from './instructions.ts';
-import { gatherLanes, loadChunk, loadScalar } from './loads.ts';
+import { gatherLanes, isNibbleLookup, loadChunk, loadScalar, lookupChunk } from './loads.ts';
 
 function row<T>(table: Readonly<Record<string, T>>, key: string): T {
   const found = table[key];
@@ -128,6 +128,7 @@ export function chunk(f: Frame, e: Expr, c: number): Ref {
     case 'load':
       return loadChunk(f, (x) => scalar(f, x), e, c);
     case 'gather': {
+      if (isNibbleLookup(e)) return lookupChunk(f, (x) => scalar(f, x), e, c);
       const count = Math.min(4, e.type.lanes - 4 * c);
       return gatherLanes(f, e.buffer, chunk(f, e.index, c), count);
     }

@@ -120,7 +120,20 @@ const bytes = (f: Frame, x: number): Ref => f.vector(new Array<number>(16).fill(
  */
 function loadNibbles(f: Frame, e: ExprOf<'load'>, at: At, chunk: number, signed: boolean): Ref {
   const { m, types } = f;
-  const group = Math.floor(chunk / 8);
+  const within = chunk % 8;
+  const eight = f.once(e, Math.floor(chunk / 8) * 16 + 5 + (within >> 1), types.v128, () => {
+    const sixteen = nibbleBytes(f, e, at, chunk >> 2, signed);
+    const wide = widen8(f, (within >> 1) % 2 === 1, signed, sixteen);
+    return signed ? m.i16x8.shr_s(wide, m.i32.const(4)) : wide;
+  });
+  return widen16(f, within % 2 === 1, signed, eight);
+}
+
+/** Elements 16s .. 16s+15 of a vector of nibbles, a byte each. */
+function nibbleBytes(f: Frame, e: ExprOf<'load'>, at: At, sixteen: number, signed: boolean): Ref {
+  const { m, types } = f;
+  const group = sixteen >> 1;
+  const half = sixteen % 2;
   const part = (i: number): number => group * 16 + i;
   const raw = (): Ref =>
     f.once(e, part(0), types.v128, () => {
@@ -139,18 +152,10 @@ function loadNibbles(f: Frame, e: ExprOf<'load'>, at: At, chunk: number, signed:
         ? m.v128.and(raw(), bytes(f, 0xf0))
         : m.v128.and(m.i16x8.shr_u(raw(), m.i32.const(4)), bytes(f, 0x0f)),
     );
-  const within = chunk % 8;
-  const half = within >> 2;
-  const sixteen = (): Ref =>
-    f.once(e, part(3 + half), types.v128, () => {
-      const a = low();
-      return m.i8x16.shuffle(a, high(), half ? interleaveHigh : interleaveLow);
-    });
-  const eight = f.once(e, part(5 + (within >> 1)), types.v128, () => {
-    const wide = widen8(f, (within >> 1) % 2 === 1, signed, sixteen());
-    return signed ? m.i16x8.shr_s(wide, m.i32.const(4)) : wide;
+  return f.once(e, part(3 + half), types.v128, () => {
+    const a = low();
+    return m.i8x16.shuffle(a, high(), half ? interleaveHigh : interleaveLow);
   });
-  return widen16(f, within % 2 === 1, signed, eight);
 }
 
 /**
@@ -165,6 +170,58 @@ function loadField(f: Frame, at: At, start: number, bits: number, signed: boolea
   const down = m.i32.const(32 - bits);
   return signed ? m.i32x4.shr_s(top, down) : m.i32x4.shr_u(top, down);
 }
+
+// ---- look-up in small constant tables ----
+
+/** Whether a gather reads a table of up to 16 entries by 4-bit codes: then a byte swizzle finds 16 at once. */
+export function isNibbleLookup(e: ExprOf<'gather'>): e is ExprOf<'gather'> & { index: ExprOf<'load'> } {
+  const { buffer, index } = e;
+  if (buffer.role !== 'const' || !buffer.data || buffer.data.length > 16) return false;
+  if (buffer.dtype !== 'f32' && buffer.dtype !== 'i8' && buffer.dtype !== 'u8') return false;
+  return index.kind === 'load' && index.buffer.dtype === 'u4' && index.type.lanes >= 16;
+}
+
+/** Lanes 4c .. 4c+3 of such a look-up. f32 entries are found a byte plane at a time and interleaved. */
+export function lookupChunk(
+  f: Frame, emit: EmitScalar, e: ExprOf<'gather'> & { index: ExprOf<'load'> }, chunk: number,
+): Ref {
+  const { m, types } = f;
+  const { buffer, index } = e;
+  const sixteen = chunk >> 2;
+  const within = chunk % 4;
+  const at: At = (byte) => {
+    const p = place(f, emit, index.buffer, index.index);
+    return { ptr: p.ptr, offset: p.offset + byte };
+  };
+  const codes = (): Ref => nibbleBytes(f, index, at, sixteen, false);
+  const part = (i: number): number => 100 + sixteen * 16 + i;
+  const padded = Array.from({ length: 16 }, (_, i) => buffer.data![i] ?? 0);
+  const find = (plane: number, table: readonly number[]): Ref =>
+    f.once(e, part(plane), types.v128, () => {
+      const t = f.vector(table);
+      return m.i8x16.swizzle(t, codes());
+    });
+  if (buffer.dtype !== 'f32') {
+    const signed = buffer.dtype === 'i8';
+    const entries = padded.map((x) => x & 255);
+    const eight = f.once(e, part(8 + (within >> 1)), types.v128, () =>
+      widen8(f, within >> 1 === 1, signed, find(0, entries)),
+    );
+    return widen16(f, within % 2 === 1, signed, eight);
+  }
+  const raw = new Uint8Array(Float32Array.from(padded).buffer);
+  const plane = (p: number): Ref => find(p, padded.map((_, i) => raw[i * 4 + p]!));
+  // Bytes 0,1 and 2,3 of eight entries, then their halves.
+  const pairs = (first: number): Ref =>
+    f.once(e, part(8 + (first >> 1) + 2 * (within >> 1)), types.v128, () => {
+      const a = plane(first);
+      return m.i8x16.shuffle(a, plane(first + 1), within >> 1 ? interleaveHigh : interleaveLow);
+    });
+  const low = pairs(0);
+  return m.i8x16.shuffle(low, pairs(2), within % 2 ? wideHigh : wideLow);
+}
+const wideLow = [0, 1, 16, 17, 2, 3, 18, 19, 4, 5, 20, 21, 6, 7, 22, 23];
+const wideHigh = wideLow.map((i) => i + 8);
 
 // ---- gathers ----
 

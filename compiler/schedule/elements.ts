@@ -241,6 +241,19 @@ const pad: ElementRule<'pad'> = (lo, op, index, lanes) => {
   return L.select(inside, value(clampIndex(lo, p, size)), outside());
 };
 
+/**
+ * How a constant table is stored. Entries that are small integers take a byte whatever their dtype: a target can
+ * then look up sixteen at once. Tables of sub-byte types take whole bytes, which spares the unpacking.
+ */
+function tableType({ dtype, data }: Op<'table'>['attrs']): DType {
+  const { bits, kind } = dtypes[dtype];
+  if (kind === 'float') {
+    const isByte = data.every((x) => Number.isInteger(x) && !Object.is(x, -0) && x >= -128 && x <= 127);
+    return isByte ? 'i8' : bits >= 8 ? dtype : 'f32';
+  }
+  return bits >= 8 ? dtype : 'i8';
+}
+
 const never = (name: string) => (): never => {
   throw new Error(`${name} is lowered as a statement`);
 };
@@ -251,13 +264,12 @@ export const elements: { readonly [K in OpName]: ElementRule<K> } = {
     const key = `table ${op.results[0]!.id}`;
     let buffer = lo.tables.get(key);
     if (!buffer || !lo.em.buffers.includes(buffer)) {
-      // Tables of sub-byte types are small: whole bytes spare the unpacking.
-      const { bits, kind } = dtypes[op.attrs.dtype];
-      const dtype = bits >= 8 ? op.attrs.dtype : kind === 'float' ? 'f32' : 'i8';
-      buffer = lo.em.newBuffer(op.results[0]!.name ?? 'table', dtype, 'const', product(op.attrs.shape), op.attrs.data);
+      buffer = lo.em.newBuffer(op.results[0]!.name ?? 'table', tableType(op.attrs), 'const', product(op.attrs.shape), op.attrs.data);
       lo.tables.set(key, buffer);
     }
-    return lo.load(buffer, op.attrs.shape, index, lanes);
+    const e = lo.load(buffer, op.attrs.shape, index, lanes);
+    const scalar = scalarOf(op.attrs.dtype);
+    return e.type.scalar === scalar ? e : L.convert(e, scalar);
   },
   iota: (lo, _op, index, lanes) => lo.polyValue(index[0]!, lanes),
   dim: (lo, op) => lo.em.index(op.attrs.dim),

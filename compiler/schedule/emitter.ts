@@ -27,6 +27,7 @@ export class Emitter {
   readonly varDepth = new Map<number, number>();
   readonly bufferDepth = new Map<number, number>();
   readonly #atoms = new Map<string, Var>();
+  readonly #exprs = new Map<string, Expr>();
   readonly #steps = new Map<string, { readonly var: Var; readonly step: number }>();
   readonly #quotients: QuotientDims;
   #nextId = 0;
@@ -69,10 +70,27 @@ export class Emitter {
     return a;
   }
   varOf(a: Atom): Var | undefined {
-    return this.#atoms.get(a.key);
+    const e = this.#exprs.get(a.key);
+    if (!e || this.#atoms.has(a.key)) return this.#atoms.get(a.key);
+    const v = (this.bind(e, 'ids') as L.ExprOf<'var'>).var;
+    this.#atoms.set(a.key, v);
+    return v;
   }
   isVector(a: Atom): boolean {
-    return (this.#atoms.get(a.key)?.type.lanes ?? 1) > 1;
+    return this.#exprs.has(a.key) || (this.#atoms.get(a.key)?.type.lanes ?? 1) > 1;
+  }
+
+  /**
+   * An index atom for a vector of indices that is left where it is used, so that a target sees what the indices
+   * of a gather are made of. It gets a name only when one lane of it is wanted.
+   */
+  vectorAtom(e: Expr, extent: Dim): Atom {
+    const a: Atom = { key: `ids#${this.#nextId++}`, kind: 'var', extent };
+    this.#exprs.set(a.key, e);
+    return a;
+  }
+  vectorOf(a: Atom): Expr {
+    return this.#exprs.get(a.key) ?? L.variable(this.varOf(a)!);
   }
 
   /** Runs `body` in a new scope and returns its statements. */
@@ -130,7 +148,8 @@ export class Emitter {
     let d = 0;
     for (const a of p.leaves()) {
       const v = this.#atoms.get(a.key) ?? this.#steps.get(a.key)?.var;
-      if (v) d = Math.max(d, this.varDepth.get(v.id) ?? 0);
+      const e = this.#exprs.get(a.key);
+      d = Math.max(d, v ? (this.varDepth.get(v.id) ?? 0) : 0, e ? this.depthOf(e) : 0);
     }
     return d;
   }

@@ -168,7 +168,7 @@ export class Lowering {
       if (step && this.isUniform(step)) {
         const rest = p.sub(step.mul(Poly.atom(v)));
         if (this.isUniform(rest)) {
-          const x = L.variable(this.em.varOf(v)!);
+          const x = this.em.vectorOf(v);
           const scaled = step.constant === 1 ? x : L.binary('mul', L.splat(this.em.index(step), lanes), x);
           return rest.constant === 0 ? scaled : L.binary('add', L.splat(this.em.index(rest), lanes), scaled);
         }
@@ -228,6 +228,14 @@ export class Lowering {
     }
     let e = this.emit(v, at, lanes);
     if (e.type.scalar !== 'i32') e = e.type.scalar === 'u32' ? L.bits(e, 'i32') : L.convert(e, 'i32');
+    const bound = size.constant;
+    const inside = bound !== undefined && intBounds(v)[0] >= 0 && intBounds(v)[1] < bound;
+    if (inside && e.type.lanes > 1) return Poly.atom(this.em.vectorAtom(e, size));
+    if (inside) {
+      const x = this.em.bind(e, nameOf(v));
+      if (x.kind === 'const') return Poly.of(x.value);
+      if (x.kind === 'var') return Poly.atom(this.em.atom(x.var, size));
+    }
     const zero = L.constant(0, 'i32', e.type.lanes);
     const top = L.splat(this.em.index(size.sub(1)), e.type.lanes);
     e = this.em.bind(L.binary('max', zero, L.binary('min', e, top)), `${v.name ?? 'i'}`);
@@ -260,6 +268,26 @@ export class Lowering {
     }
   }
 }
+
+/** Bounds of an integer value, as far as its type and the op that made it tell. */
+function intBounds(v: Value): readonly [number, number] {
+  const { kind, bits, min, max } = dtypes[v.type.dtype];
+  if (kind !== 'float' && bits < 32) return [min!, max!];
+  const op = v.def?.op;
+  if (op?.name === 'and')
+    for (const o of op.operands) {
+      const c = constantOf(o);
+      if (c !== undefined && c >= 0) return [0, c];
+    }
+  if (op?.name === 'cast' || op?.name === 'reshape' || op?.name === 'broadcast' || op?.name === 'at') {
+    const source = op.operands[0]!;
+    if (dtypes[source.type.dtype].kind !== 'float') return intBounds(source);
+  }
+  return [-Infinity, Infinity];
+}
+
+const constantOf = (v: Value): number | undefined =>
+  v.def?.op.name === 'const' ? (v.def.op as Op<'const'>).attrs.value : undefined;
 
 /** Largest power of two (up to the lanes wanted, at least) that divides a base index for certain. */
 export function alignment(base: Poly, lanes: number): number {
