@@ -7,7 +7,7 @@ import { place } from './addresses.ts';
 import type { Ref } from './binaryen.ts';
 import { type Frame, chunksOf } from './frame.ts';
 import { binaryRows, compareRef, knownDivisor, unaryRows, uniformShifts } from './instructions.ts';
-import { gatherLanes, isNibbleLookup, loadChunk, loadScalar, lookupChunk } from './loads.ts';
+import { gatherLanes, isNibbleLookup, loadChunk, loadEight, loadScalar, lookupChunk, lookupEight } from './loads.ts';
 
 function row<T>(table: Readonly<Record<string, T>>, key: string): T {
   const found = table[key];
@@ -65,6 +65,8 @@ export function scalar(f: Frame, e: Expr): Ref {
       return loadScalar(f, sub, e);
     case 'gather':
     case 'build':
+    case 'fold':
+    case 'dot':
     case 'round':
     case 'encode':
     case 'decode':
@@ -132,6 +134,10 @@ export function chunk(f: Frame, e: Expr, c: number): Ref {
       const count = Math.min(4, e.type.lanes - 4 * c);
       return gatherLanes(f, e.buffer, chunk(f, e.index, c), count);
     }
+    case 'fold':
+      return foldVector(f, e);
+    case 'dot':
+      return dotVector(f, e);
     case 'dim':
     case 'extract':
     case 'reduce':
@@ -236,6 +242,53 @@ function buildChunk(f: Frame, e: ExprOf<'build'>, c: number): Ref {
 }
 
 // ---- reductions ----
+
+function foldVector(f: Frame, e: ExprOf<'fold'>): Ref {
+  const add = row(binaryRows, `add.${e.type.scalar}`);
+  let sum = chunk(f, e.a, 0);
+  for (let c = 1; c < chunksOf(e.a.type.lanes); c += 1) sum = add.vector(f, sum, chunk(f, e.a, c));
+  return sum;
+}
+
+/** Eight 16-bit products at a time, neighbours summed. */
+function dotVector(f: Frame, e: ExprOf<'dot'>): Ref {
+  const { m } = f;
+  let sum: Ref | undefined;
+  for (let g = 0; g < e.a.type.lanes / 8; g += 1) {
+    const a = narrow(f, e.a, g);
+    const part = m.i32x4.dot_i16x8_s(a, narrow(f, e.b, g));
+    sum = sum === undefined ? part : m.i32x4.add(sum, part);
+  }
+  return sum!;
+}
+
+const narrowBinary: Readonly<Record<string, (m: Frame['m'], a: Ref, b: Ref) => Ref>> = {
+  add: (m, a, b) => m.i16x8.add(a, b),
+  sub: (m, a, b) => m.i16x8.sub(a, b),
+  mul: (m, a, b) => m.i16x8.mul(a, b),
+  and: (m, a, b) => m.v128.and(a, b),
+  or: (m, a, b) => m.v128.or(a, b),
+  xor: (m, a, b) => m.v128.xor(a, b),
+};
+
+/** Lanes 8g .. 8g+7 of a vector of small integers, 16 bits each. */
+function narrow(f: Frame, e: Expr, g: number): Ref {
+  const { m } = f;
+  if (e.kind === 'const') return f.vectorI16(new Array<number>(8).fill(e.value));
+  if (e.kind === 'splat') return f.once(e, 50, f.types.v128, () => m.i16x8.splat(scalar(f, e.a)));
+  if (e.kind === 'load') {
+    const eight = loadEight(f, (x) => scalar(f, x), e, g);
+    if (eight !== undefined) return eight;
+  }
+  if (e.kind === 'gather' && isNibbleLookup(e) && e.buffer.dtype !== 'f32')
+    return lookupEight(f, (x) => scalar(f, x), e, g);
+  if (e.kind === 'binary' && e.op in narrowBinary) {
+    const a = narrow(f, e.a, g);
+    return narrowBinary[e.op]!(m, a, narrow(f, e.b, g));
+  }
+  const low = chunk(f, e, 2 * g);
+  return m.i16x8.narrow_i32x4_s(low, chunk(f, e, 2 * g + 1));
+}
 
 /** In halves, as reduceLanes of the evaluator: chunk i meets chunk i + n/2, then lanes likewise. */
 function reduceVector(f: Frame, e: ExprOf<'reduce'>): Ref {

@@ -157,6 +157,9 @@ export class Frame {
   vectorI32(lanes: readonly number[]): Ref {
     return this.vector([...new Uint8Array(Int32Array.from(lanes).buffer)]);
   }
+  vectorI16(lanes: readonly number[]): Ref {
+    return this.vector([...new Uint8Array(Int16Array.from(lanes).buffer)]);
+  }
   vectorF32(lanes: readonly number[]): Ref {
     return this.vector([...new Uint8Array(Float32Array.from(lanes).buffer)]);
   }

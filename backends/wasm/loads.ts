@@ -129,6 +129,29 @@ function loadNibbles(f: Frame, e: ExprOf<'load'>, at: At, chunk: number, signed:
   return widen16(f, within % 2 === 1, signed, eight);
 }
 
+/** Elements 8g .. 8g+7 as 16-bit integers, where the storage gives them so cheaply. */
+export function loadEight(f: Frame, emit: EmitScalar, e: ExprOf<'load'>, g: number): Ref | undefined {
+  const { bits, signed } = storageOf(e.buffer);
+  const { v128 } = f.m;
+  const at: At = (byte) => {
+    const p = place(f, emit, e.buffer, e.index);
+    return { ptr: p.ptr, offset: p.offset + byte };
+  };
+  if (bits === 16) {
+    const { ptr, offset } = at(g * 16);
+    return signed ? v128.load(offset, 2, ptr) : undefined;
+  }
+  if (bits === 8) {
+    const { ptr, offset } = at(g * 8);
+    return signed ? v128.load8x8_s(offset, 1, ptr) : v128.load8x8_u(offset, 1, ptr);
+  }
+  if (bits === 4 && e.type.lanes >= 16) {
+    const wide = widen8(f, g % 2 === 1, signed, nibbleBytes(f, e, at, g >> 1, signed));
+    return signed ? f.m.i16x8.shr_s(wide, f.m.i32.const(4)) : wide;
+  }
+  return undefined;
+}
+
 /** Elements 16s .. 16s+15 of a vector of nibbles, a byte each. */
 function nibbleBytes(f: Frame, e: ExprOf<'load'>, at: At, sixteen: number, signed: boolean): Ref {
   const { m, types } = f;
@@ -220,6 +243,23 @@ export function lookupChunk(
   const low = pairs(0);
   return m.i8x16.shuffle(low, pairs(2), within % 2 ? wideHigh : wideLow);
 }
+/** Eight entries of an integer table, 16 bits each. */
+export function lookupEight(
+  f: Frame, emit: EmitScalar, e: ExprOf<'gather'> & { index: ExprOf<'load'> }, g: number,
+): Ref {
+  const { m, types } = f;
+  const { buffer, index } = e;
+  const at: At = (byte) => {
+    const p = place(f, emit, index.buffer, index.index);
+    return { ptr: p.ptr, offset: p.offset + byte };
+  };
+  const found = f.once(e, 100 + (g >> 1) * 16, types.v128, () => {
+    const t = f.vector(Array.from({ length: 16 }, (_, i) => (buffer.data![i] ?? 0) & 255));
+    return m.i8x16.swizzle(t, nibbleBytes(f, index, at, g >> 1, false));
+  });
+  return widen8(f, g % 2 === 1, buffer.dtype === 'i8', found);
+}
+
 const wideLow = [0, 1, 16, 17, 2, 3, 18, 19, 4, 5, 20, 21, 6, 7, 22, 23];
 const wideHigh = wideLow.map((i) => i + 8);
 

@@ -29,7 +29,8 @@ function readsOf(s: Simple): Reads {
       out.memory.push({ buffer: e.buffer.id, place, lanes: e.type.lanes });
     }
     if (e.kind === 'gather') out.memory.push({ buffer: e.buffer.id, place: undefined, lanes: 0 });
-    for (const x of operands(e)) visit(x, whole || x.type.lanes === 1);
+    const crosses = e.kind === 'fold' || e.kind === 'dot';
+    for (const x of operands(e)) visit(x, whole || crosses || x.type.lanes === 1);
   };
   visit(s.value, s.value.type.lanes === 1);
   if (s.kind === 'store') visit(s.index, true);

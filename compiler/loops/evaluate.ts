@@ -13,7 +13,7 @@ import {
 } from '../ir/dtype.ts';
 import { compareMeaning } from '../ir/ops.ts';
 import type { Buffer, Expr, Program, Stmt, Var } from './loops.ts';
-import { binaryLane, bitsLane, convertLane, reduceLanes, unaryLane, wrap } from './lanes.ts';
+import { binaryLane, bitsLane, convertLane, dotLanes, foldLanes, reduceLanes, unaryLane, wrap } from './lanes.ts';
 
 type Lanes = readonly number[];
 
@@ -114,6 +114,10 @@ class Machine {
         return e.parts.map((p) => this.#scalar(p));
       case 'reduce':
         return [reduceLanes(e.op, this.#eval(e.a), scalar)];
+      case 'fold':
+        return foldLanes(this.#eval(e.a), scalar);
+      case 'dot':
+        return dotLanes(this.#eval(e.a), this.#eval(e.b));
       case 'load': {
         const index = this.#scalar(e.index);
         checkAlign(e.buffer, index, n, e.align);

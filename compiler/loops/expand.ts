@@ -18,6 +18,8 @@ import {
   convert,
   decodeBits,
   encodeBits,
+  dot,
+  fold,
   gather,
   load,
   reduce,
@@ -173,6 +175,10 @@ class Expander {
         return { ...e, parts: e.parts.map(x) };
       case 'reduce':
         return keep(e, [e.a], [x(e.a)], (a) => reduce(e.op, a!));
+      case 'fold':
+        return keep(e, [e.a], [x(e.a)], (a) => fold(a!));
+      case 'dot':
+        return keep(e, [e.a, e.b], [x(e.a), x(e.b)], (a, b) => dot(a!, b!));
       case 'load':
         return this.#load(e.buffer, (b) => load(b, x(e.index), e.type.lanes, e.align));
       case 'gather':

@@ -42,6 +42,20 @@ export function bitsLane(x: number, from: Scalar, to: Scalar): number {
 }
 
 /** Halves at a time: lane i meets lane i + n/2, so that every target can add in the same order. */
+export const foldLanes = (lanes: readonly number[], scalar: Scalar): number[] =>
+  [0, 1, 2, 3].map((j) => {
+    let sum = lanes[j]!;
+    for (let i = 4 + j; i < lanes.length; i += 4) sum = binaryLane('add', sum, lanes[i]!, scalar);
+    return sum;
+  });
+
+export const dotLanes = (a: readonly number[], b: readonly number[]): number[] =>
+  [0, 1, 2, 3].map((j) => {
+    let sum = 0;
+    for (let i = 2 * j; i < a.length; i += 8) sum += a[i]! * b[i]! + a[i + 1]! * b[i + 1]!;
+    return sum | 0;
+  });
+
 export function reduceLanes(op: ReduceOp, lanes: readonly number[], scalar: Scalar): number {
   let list = lanes;
   while (list.length > 1) {

@@ -61,6 +61,13 @@ export type Expr = { readonly type: VType } & /** A literal, in every lane. */
   | { readonly kind: 'build'; readonly parts: readonly Expr[] }
   /** All lanes into one scalar. */
   | { readonly kind: 'reduce'; readonly op: ReduceOp; readonly a: Expr }
+  /** A long vector summed into 4 lanes: lane j is a[j] + a[4 + j] + a[8 + j] + ..., in that order. */
+  | { readonly kind: 'fold'; readonly a: Expr }
+  /**
+   * Products of small integers (every element fits 16 signed bits, every sum 32) summed into i32x4, exactly.
+   * Lane j sums elements 8g + 2j and 8g + 2j + 1 of every g.
+   */
+  | { readonly kind: 'dot'; readonly a: Expr; readonly b: Expr }
   /**
    * `lanes` consecutive elements from element `index` (i32). `align` divides index for certain; sub-byte
    * vector loads come only with align * bits a multiple of 8.
@@ -224,6 +231,13 @@ export const build = (parts: readonly Expr[]): Expr =>
     : { kind: 'build', parts, type: vtype(parts[0]!.type.scalar, parts.length) };
 export const reduce = (op: ReduceOp, a: Expr): Expr =>
   a.type.lanes === 1 ? a : { kind: 'reduce', op, a, type: vtype(a.type.scalar) };
+export const fold = (a: Expr): Expr =>
+  a.type.lanes === 4 ? a : { kind: 'fold', a, type: vtype(a.type.scalar, 4) };
+export const dot = (a: Expr, b: Expr): Expr => {
+  const type = same(a, b);
+  if (type.scalar !== 'i32' || type.lanes % 8 !== 0) throw new TypeError(`loop IR: dot of ${typeName(type)}`);
+  return { kind: 'dot', a, b, type: vtype('i32', 4) };
+};
 export const load = (buffer: Buffer, index: Expr, lanes: number, align: number): Expr => ({
   kind: 'load',
   buffer,
@@ -248,6 +262,7 @@ export function operands(e: Expr): readonly Expr[] {
       return [];
     case 'binary':
     case 'compare':
+    case 'dot':
       return [e.a, e.b];
     case 'select':
       return [e.c, e.a, e.b];

@@ -29,7 +29,9 @@ import {
   decodeBits,
   dimExpr,
   encodeBits,
+  dot,
   extract,
+  fold,
   gather,
   laneIds,
   load,
@@ -263,6 +265,8 @@ class Resolver {
     const [a, b, c] = xs;
     if (!a) throw wrong(line, `${name} needs an operand`);
     if (name === 'build') return build(xs);
+    if (name === 'fold') return fold(a);
+    if (name === 'dot' && b) return dot(a, b);
     if (name === 'select' && b && c) return select(a, b, c);
     if (isScalar(name)) return convert(a, name);
     if (Object.hasOwn(unaryMeaning, name)) return unary(name as UnaryName, a);

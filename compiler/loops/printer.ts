@@ -237,6 +237,10 @@ class KernelPrinter {
         return call('build', ...e.parts);
       case 'reduce':
         return call(`reduce_${e.op}`, e.a);
+      case 'fold':
+        return call('fold', e.a);
+      case 'dot':
+        return call('dot', e.a, e.b);
       case 'load':
         return this.#place(e.buffer, e.index, e.type.lanes, e.align);
       case 'gather': {

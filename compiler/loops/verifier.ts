@@ -212,6 +212,15 @@ class Verifier {
         return is({ scalar, lanes: e.parts.length }, 'build');
       case 'reduce':
         return is({ scalar: e.a.type.scalar, lanes: 1 }, 'reduce');
+      case 'fold':
+        this.#check(e.a.type.lanes % 4 === 0, () => `fold of ${typeName(e.a.type)}`);
+        return is({ scalar: e.a.type.scalar, lanes: 4 }, 'fold');
+      case 'dot':
+        this.#check(
+          e.a.type.scalar === 'i32' && same(e.a.type, e.b.type) && e.a.type.lanes % 8 === 0,
+          () => `dot of ${typeName(e.a.type)} and ${typeName(e.b.type)}`,
+        );
+        return is({ scalar: 'i32', lanes: 4 }, 'dot');
       case 'load':
         this.#access(e.buffer, e.index, lanes, e.align, scope);
         return is({ scalar: scalarOf(e.buffer.dtype), lanes }, e.buffer.name);

@@ -7,6 +7,7 @@ import type { Op, Value } from '../ir/ir.ts';
 import * as L from '../loops/loops.ts';
 import type { Expr, ReduceOp, Stmt } from '../loops/loops.ts';
 import { broadcastIndex } from './elements.ts';
+import { factoredSum } from './factor.ts';
 import type { Lowering } from './lowering.ts';
 
 /** Neutral element of a reduction. */
@@ -105,8 +106,21 @@ export function reduceLoop(
     // A block that is one vector needs no loop.
     if (outer.length === 0 && c === lanes && c !== undefined)
       return L.reduce(op, L.splat(element([lanes === 1 ? Poly.of(0) : Poly.atom(lo.lane(lanes))], lanes), lanes));
-    const acc = em.newVar(name, L.vtype(scalar, lanes));
-    em.push({ kind: 'local', var: acc, value: start(lanes) });
+    // Sums of whole vectors leave block constants out of the lanes, where there are any.
+    const factored = op === 'add' && scalar === 'f32' && lanes >= 16 && em.trial(() => {
+      let found = false;
+      em.scope(() => {
+        const v = em.newVar('k', L.vtype('i32'));
+        const fake = outer.map(() => Poly.atom(em.atom(em.newVar('o', L.vtype('i32')))));
+        const base = c === lanes ? Poly.of(0) : Poly.atom(em.atom(v, last.over(lanes) ?? undefined)).mul(lanes);
+        const e = element([...fake, base.add(Poly.atom(lo.lane(lanes)))], lanes);
+        found = e.type.lanes === lanes && factoredSum(L.constant(0, 'f32', 4), e, (x) => x) !== undefined;
+      });
+      return found;
+    });
+    const width = factored ? 4 : lanes;
+    const acc = em.newVar(name, L.vtype(scalar, width));
+    em.push({ kind: 'local', var: acc, value: start(width) });
     const exact = last.multiple() % lanes === 0;
     const tail = exact ? undefined : em.newVar(name, L.vtype(scalar));
     if (tail) em.push({ kind: 'local', var: tail, value: start(1) });
@@ -114,7 +128,8 @@ export function reduceLoop(
       vectorLoop(lo, last, lanes, (k, n) => {
         const target = n === lanes ? acc : tail!;
         const e = L.splat(element([...ids, k], n), n);
-        em.push({ kind: 'set', var: target, value: combine(op, L.variable(target), e) });
+        const sum = factored && target === acc ? factoredSum(L.variable(acc), e, (x) => em.bind(x, 's')) : undefined;
+        em.push({ kind: 'set', var: target, value: sum ?? combine(op, L.variable(target), e) });
       });
     });
     const total = L.reduce(op, L.variable(acc));
@@ -235,7 +250,11 @@ export function argReduceElement(lo: Lowering, op: Op, index: readonly Poly[], l
     const any = scalar === 'f32' ? L.binary('or', hit, L.unary('isnan', v)) : hit;
     return L.select(any, L.splat(lo.polyValue(k, width), m), L.constant(2 ** 31 - 1, 'i32', m));
   };
-  return reduceLoop(lo, 'min', 'i32', extents, n, position, depth, r.results[0]!.name ?? 'index');
+  const first = reduceLoop(lo, 'min', 'i32', extents, n, position, depth, r.results[0]!.name ?? 'index');
+  if (extents.every((d) => (d.constant ?? 0) > 0)) return first;
+  // Of nothing the position is 0.
+  const none = L.constant(2 ** 31 - 1, 'i32', first.type.lanes);
+  return L.select(L.compare('eq', first, none), L.constant(0, 'i32', first.type.lanes), first);
 }
 
 /** Operand indices of a contraction at one point. */
