@@ -246,6 +246,15 @@ export class Emitter {
     return L.variable(v);
   }
 
+  /** A scalar integer expression as an index. */
+  asIndex(e: Expr, extent?: Dim): Poly {
+    const x = this.bind(e, 'i');
+    if (x.kind === 'const') return Poly.of(x.value);
+    if (x.kind === 'dim') return Poly.dim(x.name);
+    if (x.kind !== 'var') throw new Error('an index is not bound');
+    return Poly.atom(this.atom(x.var, extent));
+  }
+
   /** floor(a / b) of non-negative integers. */
   quotient(a: Expr, b: Expr): Expr {
     const shift = b.kind === 'const' ? Math.log2(b.value) : Number.NaN;

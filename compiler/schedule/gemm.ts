@@ -1,15 +1,16 @@
 // Tiled contraction: one operand is decoded a panel of rows at a time into scratch, and each panel serves tiles
 // of rows of the other operand from registers. With few rows the same kernel takes the row-by-row road, which
 // decodes in registers, so that one compiled kernel is right for every size.
-import { Poly } from '../ir/algebra.ts';
+import { Poly, floorDiv } from '../ir/algebra.ts';
 import type { Dim } from '../ir/algebra.ts';
 import type { Op, Value } from '../ir/ir.ts';
 import { ops } from '../ir/ops.ts';
 import * as L from '../loops/loops.ts';
 import type { Buffer, Expr, Var } from '../loops/loops.ts';
+import { factoredSum } from './factor.ts';
 import type { Lowering } from './lowering.ts';
 import { chooseLanes, contractionIndex, laneCandidates, loop, nest, slowness, vectorLoop } from './reductions.ts';
-import { storeAt, storeTensor } from './regions.ts';
+import { storeAt } from './regions.ts';
 
 /** Rows of the streamed operand and of the panel in one register tile: 12 accumulators of 16 registers. */
 const tileRows = 3;
@@ -59,7 +60,8 @@ export function lowerGemm(lo: Lowering, root: Value, buffer: Buffer): boolean {
     em.scopes.at(-1)!.stmts.push(...tiled);
     return true;
   }
-  const few = em.scope(() => storeTensor(lo, root, buffer, [], shape, true));
+  const few = em.scope(() =>
+    nest(lo, batch, (ids) => rowStreams(lo, { op, root, buffer, ids, panelIsA, streamed, panelled, k, lanes }), true));
   em.push({ kind: 'if', cond: enough, then: tiled, else: few });
   return true;
 }
@@ -121,6 +123,69 @@ function tile(lo: Lowering, t: Tile): void {
       }, Poly.of(0), 'm');
     }, from, 'n'),
   );
+}
+
+/** Rows of the panelled operand that are walked at once when the streamed one has few: far apart, so that each
+ * is a stream of its own for the prefetcher. */
+const streams = 4;
+
+/**
+ * Few streamed rows: every element of the panelled operand is used at once and decoded in registers. Several of
+ * its rows run side by side where their sums take one register each.
+ */
+function rowStreams(lo: Lowering, t: Tile): void {
+  const { em } = lo;
+  const [a, b] = t.op.operands as [Value, Value];
+  const at = (s: Poly, p: Poly): Poly[] => [...t.ids, ...(t.panelIsA ? [p, s] : [s, p])];
+  const product = (where: readonly Poly[], k: Poly, n: number): Expr => {
+    const i = contractionIndex(t.op, where, k);
+    const x = asFloat(lo.emit(a, i.a, n), n);
+    return L.binary('mul', x, asFloat(lo.emit(b, i.b, n), n));
+  };
+  const lanes = chooseLanes(lo, laneCandidates(t.k, 32), (n) => product(at(Poly.of(0), Poly.of(0)), probeIndex(lo, t.k, n), n));
+  const factors = t.k.multiple() % lanes === 0 && em.trial(() => {
+    let found = false;
+    em.scope(() => {
+      found = factoredSum(L.constant(0, 'f32', 4), product(at(Poly.of(0), Poly.of(0)), probeIndex(lo, t.k, lanes), lanes), (x) => x) !== undefined;
+    });
+    return found;
+  });
+  const store = (where: readonly Poly[]): void =>
+    storeAt(lo, t.buffer, t.root.type.shape, where, lo.emit(t.root, where, 1), 1);
+  const single = (from: Poly): void =>
+    loop(lo, t.streamed, 1, false, (s) => loop(lo, t.panelled, 1, false, (p) => store(at(s, p)), from, 'n'), Poly.of(0), 'm');
+  if (!factors) return single(Poly.of(0));
+  const quarter = floorDiv(t.panelled, streams);
+  loop(lo, t.streamed, 1, false, (s) => {
+    loop(lo, quarter, 1, t.ids.length === 0, (p) => {
+      const rows = Array.from({ length: streams }, (_, j) => at(s, p.add(quarter.mul(j))));
+      const accs = rows.map(() => {
+        const v = em.newVar('acc', L.vtype('f32', 4));
+        em.push({ kind: 'local', var: v, value: L.constant(0, 'f32', 4) });
+        return v;
+      });
+      vectorLoop(lo, t.k, lanes, (k, n) => {
+        rows.forEach((where, j) => {
+          const acc = L.variable(accs[j]!);
+          const sum = factoredSum(acc, product(where, k, n), (x) => em.bind(x, 's'));
+          em.push({ kind: 'set', var: accs[j]!, value: sum! });
+        });
+      });
+      rows.forEach((where, j) => {
+        lo.pin(t.op.results[0]!, where, em.bind(L.reduce('add', L.variable(accs[j]!)), 'sum'));
+        store(where);
+      });
+    }, Poly.of(0), 'n');
+  }, Poly.of(0), 'm');
+  const done = em.index(quarter.mul(streams));
+  if (t.panelled.multiple() % streams !== 0) single(em.asIndex(done));
+}
+
+/** An index vector of the loop over k, for trials. */
+function probeIndex(lo: Lowering, k: Dim, n: number): Poly {
+  const i = lo.em.newVar('k', L.vtype('i32'));
+  const base = k.constant === n ? Poly.of(0) : Poly.atom(lo.em.atom(i, k.over(n) ?? undefined)).mul(n);
+  return n === 1 ? base : base.add(Poly.atom(lo.lane(n)));
 }
 
 const asFloat = (e: Expr, lanes: number): Expr => L.splat(e.type.scalar === 'f32' ? e : L.convert(e, 'f32'), lanes);

@@ -162,6 +162,15 @@ export function loop(lo: Lowering, extent: Dim, step: number, parallel: boolean,
   em.push({ kind: 'for', var: v, start, end, step, parallel, body: stmts });
 }
 
+/** A power of two up to 256 that fills whole vectors and divides the extent for certain. */
+function outerBlock(extent: Dim, lanes: number): number {
+  let g = 256;
+  while (g > lanes && extent.multiple() % g !== 0) g /= 2;
+  return g;
+}
+
+const hasLoad = (e: Expr): boolean => e.kind === 'load' || e.kind === 'gather' || L.operands(e).some(hasLoad);
+
 /** Full vectors, then a scalar tail where the extent may leave one. */
 export function vectorLoop(lo: Lowering, extent: Dim, lanes: number, body: (k: Poly, lanes: number) => void): void {
   const { em } = lo;
@@ -169,6 +178,18 @@ export function vectorLoop(lo: Lowering, extent: Dim, lanes: number, body: (k: P
   const lane = Poly.atom(lo.lane(lanes));
   if (lanes === 1) return loop(lo, extent, 1, false, (i) => body(i, 1), Poly.of(0), 'k');
   if (c === lanes) return body(lane, lanes);
+  const group = outerBlock(extent, lanes);
+  const nested = (): void =>
+    loop(lo, extent, group, false, (i) => {
+      loop(lo, Poly.of(group / lanes), 1, false, (j) => body(i.add(j.mul(lanes)).add(lane), lanes), Poly.of(0), 'j');
+    }, Poly.of(0), 'k');
+  // Two loops pay where something belongs to a super-block only: its scales are then read once.
+  const pays = group > lanes && em.trial((stmts) => {
+    nested();
+    const outer = stmts().find((s) => s.kind === 'for');
+    return outer?.kind === 'for' && outer.body.some((s) => s.kind === 'let' && hasLoad(s.value));
+  });
+  if (pays) return nested();
   loop(lo, extent, lanes, false, (i) => body(i.add(lane), lanes), Poly.of(0), 'k');
   if (extent.multiple() % lanes === 0) return;
   const rest = em.bind(L.binary('mul', em.quotient(em.index(extent), L.i32(lanes)), L.i32(lanes)), 'rest');
@@ -242,7 +263,7 @@ export function argReduceElement(lo: Lowering, op: Op, index: readonly Poly[], l
   };
   const extreme = lo.em.bind(reduceLoop(lo, how, scalar, extents, n, value, depth, 'extreme'), 'extreme');
   const position = (ids: readonly Poly[], width: number): Expr => {
-    const k = ids[0]!;
+    const k = ids.reduce((p, id, i) => p.mul(extents[i]!).add(id), Poly.of(0));
     const e = value(ids, width);
     const m = Math.max(e.type.lanes, lo.isUniform(k) ? 1 : width);
     const v = L.splat(e, m);
