@@ -10,6 +10,8 @@ import { ops } from '../ir/ops.ts';
 const reuseLimit = 4;
 /** Inline cost above which a value with several readers is stored instead. */
 const shareLimit = 40;
+/** The same inside a block, where scratch memory is in the nearest cache. */
+const shareLimitInside = 8;
 
 export interface Plan {
   /** Values that get storage of their own. */
@@ -72,7 +74,7 @@ export function planRegion(region: Region, inner: boolean): Plan {
       if (stored.has(v) || ops[op.name].kind === 'leaf') continue;
       const why = isReduction(op)
         ? reductionReason(v, region, uses, stored)
-        : sharedReason(v, costOf(v), uses, costOf);
+        : sharedReason(v, costOf(v), uses, costOf, inner);
       if (why) store(v, why);
     }
   }
@@ -107,6 +109,7 @@ function sharedReason(
   cost: number,
   uses: Map<Value, Use[]>,
   costOf: (v: Value) => number,
+  inner: boolean,
 ): string | undefined {
   const list = uses.get(v) ?? [];
   for (const u of list) {
@@ -119,9 +122,18 @@ function sharedReason(
     if (!decoded && cost > reuseLimit)
       return 'an operand that each tile of a contraction reads again';
   }
-  if (list.length > 1 && cost > shareLimit)
+  if (inner && list.length > 1 && movesLastAxis(v)) return 'read several times across its rows';
+  if (list.length > 1 && cost > (inner ? shareLimitInside : shareLimit))
     return `${list.length} consumers, and dear to recompute`;
   return undefined;
+}
+
+/** A transpose whose rows are columns of what it reads: each reading goes element by element. */
+function movesLastAxis(v: Value): boolean {
+  const op = v.def?.op;
+  if (op?.name !== 'transpose') return false;
+  const { perm } = (op as Op<'transpose'>).attrs;
+  return perm.at(-1) !== perm.length - 1;
 }
 
 /** A reduction folds into its only consumer when that runs over the reduction's axes outermost. */
