@@ -121,6 +121,21 @@ const encodePower = (x: Expr): Expr => {
   return pick(ne(x, x), 255, code, 'i32');
 };
 
+/**
+ * Types with Inf and NaN are common as scales, so they take the short road: sign and magnitude are moved into place
+ * and a multiplication by a power of two rebiases the exponent, exactly. A stored subnormal is an f32 subnormal for a
+ * moment, which costs time where it occurs; the general road below would cost everyone.
+ */
+function decodeScaled(s: Scope, f: Minifloat, code: Expr): Expr {
+  const width = f.e + f.m;
+  const low = 2 ** (width + 23 - f.m) - 1;
+  const placed = and(shr(shl(code, 31 - width), 8 - f.e), signBit | low);
+  const v = s.bind(mul(asFloat(placed), 2 ** (127 - f.bias)));
+  // Inf and NaN came out as finite numbers of the next binade.
+  const special = ge(abs(v), 2 ** (2 ** f.e - 1 - f.bias));
+  return asFloat(or(asInt(v), pick(special, 0x7f800000, 0, 'i32')));
+}
+
 /** Value of stored bits (i32, upper bits clear). */
 export const decode =
   (d: DType) =>
@@ -132,12 +147,12 @@ export const decode =
       return asFloat(pick(eq(code, 255), 0x7fc00000, max(shl(code, 23), 0x00400000), 'i32'));
     }
     const width = f.e + f.m;
+    if (f.special === 'ieee') return decodeScaled(s, f, code);
     const m = s.bind(and(code, 2 ** width - 1));
     const rebias = (127 - f.bias) << 23;
     const subnormal = s.bind(lt(m, 2 ** f.m));
     // A subnormal is read as (1 + fraction) in the lowest normal binade, then loses the 1.
-    let u = add(add(shl(m, 23 - f.m), rebias), pick(subnormal, 1 << 23, 0, 'i32'));
-    if (f.special === 'ieee') u = add(u, pick(ge(m, topCode(f)), rebias, 0, 'i32'));
+    const u = add(add(shl(m, 23 - f.m), rebias), pick(subnormal, 1 << 23, 0, 'i32'));
     const value = sub(asFloat(u), pick(subnormal, 2 ** (1 - f.bias), 0));
     const signed = withSign(value, and(shl(code, 31 - width), signBit));
     return f.special === 'fn' ? pick(eq(m, 2 ** width - 1), NaN, signed) : signed;
