@@ -38,11 +38,23 @@ const unary = (name: UnaryName): ElementRule<UnaryName> => (lo, op, index, lanes
   let a = operand(lo, x, index, lanes, compute);
   if (name === 'popcount' && dtypes[x.type.dtype].kind === 'int' && dtypes[x.type.dtype].bits < 32)
     a = L.binary('and', a, L.constant(2 ** dtypes[x.type.dtype].bits - 1, 'i32', a.type.lanes));
+  if (name === 'exponent' && dtypes[x.type.dtype].bits === 32 && dtypes[x.type.dtype].kind !== 'float')
+    return wholeExponent(operand(lo, x, index, lanes));
   const rounding = ['floor', 'ceil', 'trunc', 'round', 'roundHalfAway', 'roundHalfUp'].includes(name);
   if (rounding && compute !== 'f32') return a;
   const e = L.unary(name, a);
   return e.type.scalar === out ? e : L.convert(e, out);
 };
+
+/** floor(log2 |x|) of a 32-bit integer: the low 8 bits go first where f32 would round them up. */
+function wholeExponent(x: Expr): Expr {
+  const n = x.type.lanes;
+  const u = (value: number): Expr => L.constant(value, 'u32', n);
+  const a = L.bits(x.type.scalar === 'i32' ? L.unary('abs', x) : x, 'u32');
+  const big = L.compare('ge', a, u(2 ** 24));
+  const f = L.unary('exponent', L.convert(L.select(big, L.binary('shr', a, u(8)), a), 'f32'));
+  return L.binary('add', f, L.select(big, L.constant(8, 'i32', n), L.constant(0, 'i32', n)));
+}
 
 const binary = (name: BinaryName): ElementRule<BinaryName> => (lo, op, index, lanes) => {
   const scalar = scalarOf(op.results[0]!.type.dtype);
@@ -232,7 +244,7 @@ const pad: ElementRule<'pad'> = (lo, op, index, lanes) => {
   const [a, b] = p.bounds();
   const top = size.constant;
   const value = (at: Poly): Expr => L.splat(lo.emit(x, index.map((q, i) => (i === axis ? at : q)), lanes), n);
-  const outside = (): Expr => L.splat(lo.emit(fill, [], lanes), n);
+  const outside = (): Expr => L.splat(castExpr(fill.type.dtype, x.type.dtype, lo.emit(fill, [], lanes)), n);
   if (a >= 0 && top !== undefined && b < top) return value(p);
   if (b < 0 || (top !== undefined && a >= top)) return outside();
   if (n > 1) return lo.perLane(n, (at) => pad(lo, op, index.map(at), 1));

@@ -28,6 +28,7 @@ export class Emitter {
   readonly bufferDepth = new Map<number, number>();
   readonly #atoms = new Map<string, Var>();
   readonly #exprs = new Map<string, Expr>();
+  #trials = 0;
   readonly #steps = new Map<string, { readonly var: Var; readonly step: number }>();
   readonly #quotients: QuotientDims;
   #nextId = 0;
@@ -115,6 +116,11 @@ export class Emitter {
     }
   }
 
+  /** Whether what is emitted now will be thrown away. */
+  get inTrial(): boolean {
+    return this.#trials > 0;
+  }
+
   /** Emits without keeping anything: to compare the cost of alternatives. */
   trial<T>(body: (stmts: () => Stmt[]) => T): T {
     const mark: Mark = {
@@ -123,9 +129,11 @@ export class Emitter {
       buffers: this.buffers.length,
       nextId: this.#nextId,
     };
+    this.#trials += 1;
     try {
       return body(() => this.scopes.flatMap((s, i) => s.stmts.slice(mark.lengths[i])));
     } finally {
+      this.#trials -= 1;
       this.scopes.forEach((s, i) => {
         s.stmts.length = mark.lengths[i]!;
         s.memo.clear();

@@ -128,6 +128,18 @@ export function factoredSum(acc: Expr, e: Expr, bind: (e: Expr) => Expr): Expr |
   return sum;
 }
 
+/** What {@link factoredSum} does with an expression, in words. */
+export function explainSum(e: Expr): string {
+  const list = terms(e);
+  if (e.type.lanes < 16) return 'block constants stay in the sum: its vectors are shorter than 16 lanes';
+  if (!list?.some((t) => t.scale)) return 'block constants stay in the sum: no factor is the same in every lane';
+  if (factoredSum(L.constant(0, 'f32', 4), e, (x) => x) === undefined)
+    return 'block constants stay in the sum: taking them out would need more than two passes';
+  const dots = list.filter((t) => partial(t, e.type.lanes)?.kind === 'convert').length;
+  const kind = dots === list.length ? 'integer dot products' : dots ? `${dots} integer dot products` : 'f32 sums';
+  return `block constants are taken out of the sum: ${list.length === 1 ? 'one term' : `${list.length} terms`}, ${kind}`;
+}
+
 /** Four partial sums of the part of a term that varies. */
 function partial(t: Term, lanes: number): Expr | undefined {
   if (t.floats.length === 0) {
@@ -139,4 +151,13 @@ function partial(t: Term, lanes: number): Expr | undefined {
   }
   const factors = [...t.floats, ...t.ints.map((x) => L.convert(x, 'f32'))];
   return L.fold(factors.reduce((p, x) => L.binary('mul', p, x)));
+}
+
+/**
+ * As factoredSum, whatever `e` is: an element whose place is known may leave nothing to take out. The plain sum
+ * then goes to the first lane.
+ */
+export function addSum(acc: Expr, e: Expr, bind: (e: Expr) => Expr): Expr {
+  const zero = L.constant(0, 'f32');
+  return factoredSum(acc, e, bind) ?? L.binary('add', acc, L.build([L.reduce('add', e), zero, zero, zero]));
 }

@@ -7,7 +7,7 @@ import type { Op, Value } from '../ir/ir.ts';
 import { ops } from '../ir/ops.ts';
 import * as L from '../loops/loops.ts';
 import type { Buffer, Expr, Var } from '../loops/loops.ts';
-import { factoredSum } from './factor.ts';
+import { addSum, explainSum, factoredSum } from './factor.ts';
 import type { Lowering } from './lowering.ts';
 import { chooseLanes, contractionIndex, laneCandidates, loop, nest, slowness, vectorLoop } from './reductions.ts';
 import { storeAt } from './regions.ts';
@@ -142,11 +142,14 @@ function rowStreams(lo: Lowering, t: Tile): void {
     const x = asFloat(lo.emit(a, i.a, n), n);
     return L.binary('mul', x, asFloat(lo.emit(b, i.b, n), n));
   };
-  const lanes = chooseLanes(lo, laneCandidates(t.k, 32), (n) => product(at(Poly.of(0), Poly.of(0)), probeIndex(lo, t.k, n), n));
+  // No particular row: the first one may be of a kind of its own.
+  const any = (d: Dim): Poly => Poly.atom(em.atom(em.newVar('i', L.vtype('i32')), d));
+  const probe = (): Poly[] => at(any(t.streamed), any(t.panelled));
+  const lanes = chooseLanes(lo, laneCandidates(t.k, 32), (n) => product(probe(), probeIndex(lo, t.k, n), n));
   const factors = t.k.multiple() % lanes === 0 && em.trial(() => {
     let found = false;
     em.scope(() => {
-      found = factoredSum(L.constant(0, 'f32', 4), product(at(Poly.of(0), Poly.of(0)), probeIndex(lo, t.k, lanes), lanes), (x) => x) !== undefined;
+      found = factoredSum(L.constant(0, 'f32', 4), product(probe(), probeIndex(lo, t.k, lanes), lanes), (x) => x) !== undefined;
     });
     return found;
   });
@@ -167,8 +170,9 @@ function rowStreams(lo: Lowering, t: Tile): void {
       vectorLoop(lo, t.k, lanes, (k, n) => {
         rows.forEach((where, j) => {
           const acc = L.variable(accs[j]!);
-          const sum = factoredSum(acc, product(where, k, n), (x) => em.bind(x, 's'));
-          em.push({ kind: 'set', var: accs[j]!, value: sum! });
+          const e = product(where, k, n);
+          if (j === 0) lo.note(explainSum(e));
+          em.push({ kind: 'set', var: accs[j]!, value: addSum(acc, e, (x) => em.bind(x, 's')) });
         });
       });
       rows.forEach((where, j) => {

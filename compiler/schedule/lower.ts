@@ -4,6 +4,7 @@ import type { Poly } from '../ir/algebra.ts';
 import type { Func, Op, Region, Value } from '../ir/ir.ts';
 import type { Limits } from '../limits.ts';
 import type { Buffer, Kernel, Program, Stmt } from '../loops/loops.ts';
+import { privateBuffers } from '../loops/parallel.ts';
 import { inSignatureDims, overQuotients, quotientDims } from './dims.ts';
 import { storedSize } from './emitter.ts';
 import { lowerGemm } from './gemm.ts';
@@ -59,7 +60,7 @@ export const scheduleRules: readonly ScheduleRule[] = [
 ];
 
 /** Lowers a fused function. */
-export function lower(source: Func, limits: Limits): Program {
+export function lower(source: Func, limits: Limits, note: (text: string) => void = () => {}): Program {
   const quotients = quotientDims(source);
   const func = overQuotients(source, quotients);
   const lo = new Lowering(limits, func.body, quotients);
@@ -104,6 +105,9 @@ export function lower(source: Func, limits: Limits): Program {
       break;
     }
     kernels.push({ name: k.attrs.name, schedule, body });
+    note(`${k.attrs.name}: schedule ${schedule}`);
+    for (const text of lo.notes) note(`${k.attrs.name}: ${text}`);
+    lo.notes.clear();
     k.results.forEach((v, i) => {
       lo.storage.set(v, { kind: 'buffer', buffer: out[i]!, shape: v.type.shape });
     });
@@ -111,7 +115,10 @@ export function lower(source: Func, limits: Limits): Program {
   // Sizes are in the dims of the signature. Statements refer to buffers by identity, so they change in place.
   const buffers = orderBuffers(func, lo.em.buffers, bufferOf, params);
   for (const b of buffers) (b as { size: Poly }).size = inSignatureDims(b.size, quotients);
-  return { name: func.name, dims: func.dims, buffers, kernels };
+  const program: Program = { name: func.name, dims: func.dims, buffers, kernels };
+  const own = privateBuffers(program);
+  for (const b of buffers) if (own.has(b.id)) (b as { private?: boolean }).private = true;
+  return program;
 }
 
 /** A result of the function that is a reshape of this value shares its buffer. */

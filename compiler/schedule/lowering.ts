@@ -35,6 +35,8 @@ export class Lowering {
   /** The map in whose body a value is defined. */
   readonly owner = new Map<Value, Op>();
   readonly frames = new Map<Op, Frame>();
+  /** What was decided and why, for `quern explain`. */
+  readonly notes = new Set<string>();
   /** Constant buffers of table ops. */
   readonly tables = new Map<string, Buffer>();
 
@@ -56,6 +58,10 @@ export class Lowering {
         this.#own(inner, map);
       }
     }
+  }
+
+  note(text: string): void {
+    if (!this.em.inTrial) this.notes.add(text);
   }
 
   /** The atom that numbers the lanes of a vector. */

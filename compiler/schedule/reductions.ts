@@ -7,7 +7,7 @@ import type { Op, Value } from '../ir/ir.ts';
 import * as L from '../loops/loops.ts';
 import type { Expr, ReduceOp, Stmt } from '../loops/loops.ts';
 import { broadcastIndex } from './elements.ts';
-import { factoredSum } from './factor.ts';
+import { addSum, explainSum, factoredSum } from './factor.ts';
 import type { Lowering } from './lowering.ts';
 
 /** Neutral element of a reduction. */
@@ -128,8 +128,9 @@ export function reduceLoop(
       vectorLoop(lo, last, lanes, (k, n) => {
         const target = n === lanes ? acc : tail!;
         const e = L.splat(element([...ids, k], n), n);
-        const sum = factored && target === acc ? factoredSum(L.variable(acc), e, (x) => em.bind(x, 's')) : undefined;
-        em.push({ kind: 'set', var: target, value: sum ?? combine(op, L.variable(target), e) });
+        if (op === 'add' && scalar === 'f32' && n === lanes) lo.note(explainSum(e));
+        const sum = factored && target === acc ? addSum(L.variable(acc), e, (x) => em.bind(x, 's')) : combine(op, L.variable(target), e);
+        em.push({ kind: 'set', var: target, value: sum });
       });
     });
     const total = L.reduce(op, L.variable(acc));
