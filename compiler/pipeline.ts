@@ -1,6 +1,6 @@
 // The whole compiler on one screen: the passes over tensor IR in order, then lowering to loop IR and the
 // backend. The names are those of `quern explain`, of the timing table and of the folders of tests.
-import type { Backend, EmitOptions, Emitted } from '../backends/backend.ts';
+import type { Backend } from '../backends/backend.ts';
 import type { Span } from './diagnostics/diagnostic.ts';
 import type { Func } from './ir/ir.ts';
 import { printFunc } from './ir/printer.ts';
