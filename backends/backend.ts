@@ -1,4 +1,5 @@
 // The contract of a backend: loop IR and limits in, code out. A backend knows no ops, no formats and no files.
+import type { LaunchInfo } from '../compiler/artifact.ts';
 import type { Limits } from '../compiler/limits.ts';
 import type { Program } from '../compiler/loops/loops.ts';
 
@@ -6,13 +7,29 @@ export type { Limits };
 
 export interface Emitted {
   readonly code: Uint8Array;
+  /** The variant for several threads, where it was asked for and the program has work to share. */
+  readonly threads?: { readonly code: Uint8Array; readonly sync: SyncArea };
   /** The code as text, for `quern explain`. */
   readonly text: () => string;
+  /** How the kernels are launched, where they are launched one by one. */
+  readonly launches?: readonly LaunchInfo[];
+}
+
+/** The memory through which threads of one call meet: see ThreadsInfo of the manifest. */
+export interface SyncArea {
+  readonly bytes: number;
+  readonly failed: number;
+  readonly round: number;
+}
+
+export interface EmitOptions {
+  /** Emit a variant for several threads too, where the target has such. */
+  readonly threads?: boolean;
 }
 
 export interface Backend {
   readonly name: string;
   readonly limits: Limits;
   /** Throws CompileError with Q4xxx where the target cannot express something. */
-  emit(program: Program, limits: Limits): Promise<Emitted>;
+  emit(program: Program, limits: Limits, options?: EmitOptions): Promise<Emitted>;
 }

@@ -3,7 +3,9 @@ import { array, load } from '../index.ts';
 
 const [file, cache] = process.argv.slice(2) as [string, string];
 const started = performance.now();
-const kernels = (await load(file, { cache })) as { scale(x: unknown): Promise<{ data(): Promise<Float32Array> }> };
+const kernels = (await load(file, { cache })) as unknown as {
+  scale(x: unknown): Promise<{ data(): Promise<Float32Array> }>;
+};
 const y = await kernels.scale(array(new Float32Array([1, 2, 3]), [3]));
 const first = (await y.data())[2];
 const inside = performance.now() - started;

@@ -8,7 +8,9 @@ const at = args.indexOf('--size');
 const size = at >= 0 ? Number(args.splice(at, 2)[1]) : 4096;
 if (!Number.isInteger(size) || size <= 0 || size % 256 !== 0)
   throw new Error('--size must be a positive multiple of 256');
-console.log(`Node ${process.version}, ${cpus()[0]?.model ?? 'unknown processor'}, one thread, ${size} x ${size}\n`);
+console.log(
+  `Node ${process.version}, ${cpus()[0]?.model ?? 'unknown processor'}, one thread, ${size} x ${size}\n`,
+);
 console.log(await startup());
 console.log();
 console.log(await fusion(size, args.length ? args : benchFormats));

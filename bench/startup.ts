@@ -31,7 +31,9 @@ export async function startup(runs = 5): Promise<string> {
 function child(cache: string): number {
   const script = fileURLToPath(new URL('first-call.ts', import.meta.url));
   const hooks = new URL('../scripts/typescript.js', import.meta.url).href;
-  const out = execFileSync(process.execPath, ['--import', hooks, script, kernels, cache], { encoding: 'utf8' });
+  const out = execFileSync(process.execPath, ['--import', hooks, script, kernels, cache], {
+    encoding: 'utf8',
+  });
   return (JSON.parse(out) as { process: number }).process;
 }
 

@@ -1,6 +1,7 @@
 // Timing shared by the benchmarks: warm-up, a pause for the engine to tier up, medians of alternating runs.
 
-export const median = (xs: readonly number[]): number => [...xs].sort((a, b) => a - b)[xs.length >> 1]!;
+export const median = (xs: readonly number[]): number =>
+  [...xs].sort((a, b) => a - b)[xs.length >> 1]!;
 const pause = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms));
 
 export interface Subject {
@@ -9,7 +10,11 @@ export interface Subject {
 }
 
 /** Milliseconds a run of each subject, in turn A B A B ..., medians after warm-up. */
-export async function alternate(subjects: readonly Subject[], rounds = 9, warmup = 3): Promise<number[]> {
+export async function alternate(
+  subjects: readonly Subject[],
+  rounds = 9,
+  warmup = 3,
+): Promise<number[]> {
   for (const s of subjects) for (let i = 0; i < warmup; i += 1) await s.run();
   await pause(400);
   const times: number[][] = subjects.map(() => []);
@@ -37,5 +42,12 @@ export function noise(length: number, seed = 1): Float32Array {
 
 export function table(rows: readonly (readonly string[])[]): string {
   const widths = rows[0]!.map((_, c) => Math.max(...rows.map((r) => r[c]!.length)));
-  return rows.map((r) => r.map((x, c) => (c === 0 ? x.padEnd(widths[c]!) : x.padStart(widths[c]!))).join('  ').trimEnd()).join('\n');
+  return rows
+    .map((r) =>
+      r
+        .map((x, c) => (c === 0 ? x.padEnd(widths[c]!) : x.padStart(widths[c]!)))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
 }

@@ -89,6 +89,21 @@ export function program(): Command {
     );
 
   quern
+    .command('build')
+    .description('make a package of generated kernels that any project can import')
+    .argument('<file>', 'kernel file')
+    .requiredOption('-o, --output <folder>', 'where the package goes')
+    .option(
+      '-e, --export <export>',
+      "NAME='linear<q4_0>', norm='rmsnorm(1e-5)' or a format; repeatable",
+      listed,
+    )
+    .option('-t, --target <targets>', 'wasm; separated by commas', 'wasm')
+    .option('--name <name>', 'name of the package; that of the file by default')
+    .option('--json', 'print the list as JSON')
+    .action(async (file, options) => (await import('./commands/build.ts')).build(file, options));
+
+  quern
     .command('demo')
     .description('compress the sample model into several formats and compare their losses')
     .option('--limit-windows <n>', 'windows of 256 tokens to evaluate', whole(1))

@@ -53,6 +53,37 @@ export interface BufferInfo {
   readonly role: 'param' | 'result' | 'temp' | 'const';
   readonly dtype: DType;
   readonly bytes: PolyCode;
+  /** A temp of which every worker needs one, where several run the kernel. */
+  readonly private?: boolean;
+}
+
+/**
+ * The memory through which the workers of one call meet: `bytes` of it, zero before the call. When a worker fails,
+ * whoever notices stores 1 at `failed`, adds 1 at `round` and wakes those who wait there: nobody waits any more.
+ */
+export interface ThreadsInfo {
+  /** An estimate of the operations that are shared out, on vectors of four: some 0.1 ns each. */
+  readonly work: PolyCode;
+  readonly bytes: number;
+  readonly failed: number;
+  readonly round: number;
+}
+
+/** One kernel of a GPU program as the driver starts it. The launches of a manifest run in order. */
+export interface LaunchInfo {
+  /** The symbol in the code. */
+  readonly name: string;
+  /** Groups along x, y and z; of a launch with none of them nothing is run. */
+  readonly grid: readonly [PolyCode, PolyCode, PolyCode];
+  /** Threads of a group. */
+  readonly block: readonly [number, number, number];
+  /** Bytes of memory that a group's threads share, asked for at the launch. */
+  readonly shared: PolyCode;
+  /** The launch is for sizes at which all of these are above 0. */
+  readonly when: readonly PolyCode[];
+  /** Arguments, in order: addresses of buffers of the manifest by index, then values of dims by name, as i32. */
+  readonly buffers: readonly number[];
+  readonly dims: readonly string[];
 }
 
 export interface Manifest {
@@ -62,7 +93,10 @@ export interface Manifest {
   readonly compiler: string;
   readonly dims: readonly string[];
   readonly params: readonly ArgInfo[];
+  /** Parts of a record or tuple, flattened; nested ones have dotted names. */
   readonly results: readonly ArgInfo[];
+  /** How the results are put together: a lone one, a record by their names, or a list. */
+  readonly returns: 'value' | 'record' | 'tuple';
   readonly constraints: readonly {
     readonly poly: PolyCode;
     readonly modulus: number;
@@ -73,12 +107,20 @@ export interface Manifest {
   readonly buffers: readonly BufferInfo[];
   /** Names and schedules of the kernels, in order. */
   readonly kernels: readonly { readonly name: string; readonly schedule: string }[];
+  /** Targets that are launched kernel by kernel. */
+  readonly launches?: readonly LaunchInfo[];
+  readonly threads?: ThreadsInfo;
 }
 
 export interface Artifact {
   readonly manifest: Manifest;
   /** wasm: the module. It imports env.memory and exports `run(buffer addresses..., dims...)`. */
   readonly code: Uint8Array;
+  /**
+   * The same program for other ways of running it. wasm `threads`: imports a shared memory and exports
+   * `run(worker, workers, sync address, buffer addresses..., dims...)`, to be called by all workers at once.
+   */
+  readonly variants?: { readonly threads?: Uint8Array };
   /** Initial bytes of the const buffers, by name. */
   readonly constants: { readonly [name: string]: Uint8Array };
 }

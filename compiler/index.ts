@@ -1,10 +1,11 @@
 // The compiler's entry: what the runtime loads when a kernel is in no cache, and what the command line calls.
 import type { Backend } from '../backends/backend.ts';
-import type { ArgInfo, Artifact, FieldInfo, FormatRef, Manifest, TensorInfo } from './artifact.ts';
-import { CompileError } from './diagnostics/diagnostic.ts';
+import type { ArgInfo, Artifact, BufferInfo, FieldInfo, FormatRef, Manifest, TensorInfo, ThreadsInfo } from './artifact.ts';
+import { CompileError, RuleError, diagnostic } from './diagnostics/diagnostic.ts';
 import { type Field, fieldsOf } from './frontend/formats.ts';
-import { type Staged, type StageRequest, formatParams, stage } from './frontend/entry.ts';
-import { readAnnotation } from './frontend/annotations.ts';
+import { formatParams, readAnnotation } from './frontend/annotations.ts';
+import { type StageRequest, stage } from './frontend/entry.ts';
+import type { Staged } from './frontend/signatures.ts';
 import { type Dependency, type SourceHost, SourceFiles, nodeHost, resolveEntry } from './frontend/modules.ts';
 import { ProgramFiles } from './frontend/program.ts';
 import { type FormatVal, is } from './frontend/values.ts';
@@ -17,14 +18,17 @@ import { polyCode } from './ir/poly-code.ts';
 import type { Limits } from './limits.ts';
 import type { Buffer } from './loops/loops.ts';
 import { type Stage, Trace, generate, optimize } from './pipeline.ts';
+import { sharedWork } from './loops/work.ts';
 import { compilerVersion } from './version.ts';
 
 export type { Dependency, SourceHost } from './frontend/modules.ts';
 export { compilerVersion };
 
 export interface CompileRequest extends StageRequest {
-  readonly target: 'wasm';
+  readonly target: 'wasm' | 'cuda';
   readonly limits?: Partial<Limits>;
+  /** Make the variant for several threads too, where the target has one. */
+  readonly threads?: boolean;
   /** Keep the text of every stage. */
   readonly trace?: boolean;
 }
@@ -44,39 +48,71 @@ export interface HostArray {
 
 const backends: Readonly<Record<CompileRequest['target'], () => Promise<Backend>>> = {
   wasm: async () => (await import('../backends/wasm/index.ts')).wasmBackend,
+  cuda: async () => (await import('../backends/cuda/index.ts')).cudaBackend,
 };
+
+/** Whatever goes wrong inside of the compiler is reported as its fault, not the author's. */
+function asFault(e: unknown, file: string): CompileError {
+  if (e instanceof CompileError) return e;
+  const place = { file: resolveEntry(file), start: 0, end: 0 };
+  if (e instanceof RangeError && /call stack/i.test(e.message)) {
+    const hint = 'The kernel unrolls into a very long chain; `for (const i of range(n))` loops when it runs.';
+    return new CompileError([diagnostic('Q1006', place, { limit: 'the nesting depth', hint })], undefined, e);
+  }
+  const detail = e instanceof RuleError ? `${e.code} ${JSON.stringify(e.facts)}` : String(e);
+  return new CompileError([diagnostic('Q9001', place, { detail })], undefined, e);
+}
+
+function guarded<T>(file: string, body: () => T): T {
+  try {
+    return body();
+  } catch (e) {
+    throw asFault(e, file);
+  }
+}
 
 /** Compiles an export of a kernel file. Throws CompileError with every problem found. */
 export async function compile(request: CompileRequest, host: SourceHost = nodeHost): Promise<CompileResult> {
+  try {
+    return await compileUnguarded(request, host);
+  } catch (e) {
+    throw asFault(e, request.file);
+  }
+}
+
+async function compileUnguarded(request: CompileRequest, host: SourceHost): Promise<CompileResult> {
   const files = new SourceFiles(host);
   const staged = stage(files, request);
   const backend = await backends[request.target]();
   const limits: Limits = { ...backend.limits, ...request.limits };
   const trace = new Trace(request.trace ?? false);
   const func = optimize(staged.func, trace);
-  const { program, code } = await generate(func, backend, limits, trace);
+  const { program, code, threads, launches } = await generate(func, backend, limits, trace, { threads: request.threads ?? false });
   const kernels = program.kernels.map((k) => ({ name: k.name, schedule: k.schedule }));
-  const manifest = manifestOf({ ...staged, func }, request.target, program.buffers, kernels);
+  const sync = threads && { work: polyCode(sharedWork(program)), ...threads.sync };
+  const manifest = manifestOf({ ...staged, func }, request.target, program.buffers, kernels, sync);
   const constants: Record<string, Uint8Array> = {};
   const { encodeConstant } = await import('./constants.ts');
   manifest.buffers.forEach((b, i) => {
     if (b.role === 'const') constants[b.name] = encodeConstant(b.dtype, program.buffers[i]!.data ?? []);
   });
-  return { artifact: { manifest, code, constants }, dependencies: files.dependencies(), stages: trace.stages };
+  const variants = threads ? { variants: { threads: threads.code } } : {};
+  const launched = launches ? { ...manifest, launches } : manifest;
+  return { artifact: { manifest: launched, code, constants, ...variants }, dependencies: files.dependencies(), stages: trace.stages };
 }
 
 /** Runs an export on the interpreter: the reference device. */
 export async function interpret(
   request: Omit<CompileRequest, 'target'>, inputs: readonly HostArray[], host: SourceHost = nodeHost,
 ): Promise<{ manifest: Manifest; results: readonly HostArray[] }> {
-  const staged = stage(new SourceFiles(host), request);
+  const staged = guarded(request.file, () => stage(new SourceFiles(host), request));
   const results = run(staged.func, inputs.map((x) => ({ ...x, shape: [...x.shape] })));
   return { manifest: manifestOf(staged, 'reference', [], []), results: results as HostArray[] };
 }
 
 /** The manifest of an export without generating code: what a call looks like. */
 export function signature(request: Omit<CompileRequest, 'target'>, host: SourceHost = nodeHost): Manifest {
-  return manifestOf(stage(new SourceFiles(host), request), 'none', [], []);
+  return guarded(request.file, () => manifestOf(stage(new SourceFiles(host), request), 'none', [], []));
 }
 
 const tensorInfo = (name: string, dtype: DType, shape: readonly Dim[]): TensorInfo => ({
@@ -99,7 +135,7 @@ function argInfo(s: Signature, fields: ReadonlyMap<string, readonly Field[]>): A
   };
 }
 
-function manifestOf(staged: Staged, target: string, buffers: readonly Buffer[], kernels: Manifest['kernels']): Manifest {
+function manifestOf(staged: Staged, target: string, buffers: readonly Buffer[], kernels: Manifest['kernels'], sync?: ThreadsInfo): Manifest {
   const { func, fields } = staged;
   const used = new Set<string>();
   const unique = (name: string): string => {
@@ -112,15 +148,20 @@ function manifestOf(staged: Staged, target: string, buffers: readonly Buffer[], 
     version: 1, name: func.name, target, compiler: compilerVersion, dims: func.dims,
     params: func.params.map((p) => argInfo(p, fields)),
     results: func.results.map((r) => argInfo(r, fields)),
+    returns: staged.returns,
     constraints: func.constraints.map((c) => ({
       poly: polyCode(c.poly), modulus: c.modulus, text: `${c.poly}`, reason: c.reason,
     })),
-    buffers: buffers.map((b) => ({
-      name: unique(b.name), role: b.role, dtype: b.dtype, bytes: polyCode(bytesOf(b)),
+    buffers: buffers.filter(isCallers).map((b) => ({
+      name: unique(b.name), role: b.role, dtype: b.dtype, bytes: polyCode(bytesOf(b)), ...(b.private ? { private: true } : {}),
     })),
     kernels,
+    ...(sync ? { threads: sync } : {}),
   };
 }
+
+/** Memory within a kernel is none of the caller's. */
+const isCallers = (b: Buffer): b is Buffer & { readonly role: BufferInfo['role'] } => b.role !== 'group' && b.role !== 'thread';
 
 const bytesOf = (b: Buffer): Poly => {
   const bits = b.size.mul(dtypes[b.dtype].bits);
@@ -150,12 +191,15 @@ function fieldsOrThrow(program: ProgramFiles, format: FormatVal): readonly Field
     return fieldsOf(program.stager, format);
   } catch (e) {
     program.ctx.record(e);
-    throw new CompileError(program.ctx.diagnostics);
+    throw program.ctx.collected();
   }
 }
 
 /** What a kernel file exports. Throws CompileError when it cannot be evaluated. */
-export function describe(file: string, host: SourceHost = nodeHost): ModuleInfo {
+export const describe = (file: string, host: SourceHost = nodeHost): ModuleInfo =>
+  guarded(file, () => describeUnguarded(file, host));
+
+function describeUnguarded(file: string, host: SourceHost): ModuleInfo {
   const files = new SourceFiles(host);
   const program = new ProgramFiles(files);
   const path = resolveEntry(file);

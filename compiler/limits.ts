@@ -9,4 +9,6 @@ export interface Limits {
   readonly scratchBytes: number;
   /** Most storage buffers that a kernel may bind. */
   readonly maxBuffers: number;
+  /** A GPU: threads of a warp (subgroup) and of a group. Such targets have schedules of their own. */
+  readonly gpu?: { readonly warp: number; readonly threads: number };
 }

@@ -1,6 +1,6 @@
 // The whole compiler on one screen: the passes over tensor IR in order, then lowering to loop IR and the
 // backend. The names are those of `quern explain`, of the timing table and of the folders of tests.
-import type { Backend } from '../backends/backend.ts';
+import type { Backend, EmitOptions, Emitted } from '../backends/backend.ts';
 import type { Span } from './diagnostics/diagnostic.ts';
 import type { Func } from './ir/ir.ts';
 import { printFunc } from './ir/printer.ts';
@@ -50,15 +50,15 @@ export function optimize(func: Func, trace: Trace): Func {
 }
 
 export async function generate(
-  func: Func, backend: Backend, limits: Limits, trace: Trace,
-): Promise<{ program: Program; code: Uint8Array }> {
+  func: Func, backend: Backend, limits: Limits, trace: Trace, options: EmitOptions = {},
+): Promise<{ program: Program } & Omit<Emitted, 'text'>> {
   const notes: string[] = [];
   const program = lower(func, limits, (text) => notes.push(`# ${text}`));
   if (trace.wanted) {
     const { printProgram } = await import('./loops/printer.ts');
     trace.add('schedule', () => [...notes, printProgram(program)].join('\n'));
   }
-  const emitted = await backend.emit(program, limits);
+  const emitted = await backend.emit(program, limits, options);
   trace.add(backend.name, emitted.text);
-  return { program, code: emitted.code };
+  return { program, ...emitted };
 }

@@ -24,6 +24,8 @@ export interface KernelRequest {
 export interface CompileRequest extends KernelRequest {
   readonly target: 'wasm';
   readonly trace?: boolean;
+  /** Make the variant for several threads too. */
+  readonly threads?: boolean;
 }
 
 /** A file that a result was made from, and what it held. */

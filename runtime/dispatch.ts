@@ -253,12 +253,11 @@ export class Plan {
       }
       return new EncodedTensor(info.format, sizes, parts);
     };
-    const names = this.#results.map((r) => r.info.name);
-    // The compiler calls a result that is no part of a record or a list `result`.
-    if (names.length === 1 && names[0] === 'result') return wrap(this.#results[0]!);
+    const { returns } = this.artifact.manifest;
+    if (returns === 'value') return wrap(this.#results[0]!);
     const values = this.#results.map(wrap);
-    if (names.every((n, i) => n === String(i))) return values;
-    return Object.fromEntries(names.map((n, i) => [n, values[i]!]));
+    if (returns === 'tuple') return values;
+    return Object.fromEntries(this.#results.map((r, i) => [r.info.name, values[i]!]));
   }
 
   async #compare(

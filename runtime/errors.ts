@@ -143,6 +143,10 @@ export const runtimeCodes = {
     message: `The device ${f.kind} is not available: ${f.detail}`,
     hint: "Use device('auto'), which takes the best one there is.",
   }),
+  Q5107: (f: { detail: string }): Explanation => ({
+    message: `A worker thread was lost: ${f.detail}`,
+    hint: 'Call again: the device starts new ones. QUERN_THREADS=1 does without.',
+  }),
 
   Q6101: (f: { file: string; detail: string }): Explanation => ({
     message: `Cannot read ${f.file}: ${f.detail}`,

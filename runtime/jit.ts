@@ -233,8 +233,11 @@ const infoCodec: Codec<ModuleInfo> = {
 };
 
 const artifactCodec: Codec<Artifact> = {
-  encode({ manifest, code, constants }) {
-    const named = Object.entries(constants).map(([k, v]) => [`const:${k}`, v] as const);
+  encode({ manifest, code, constants, variants = {} }) {
+    const named = [
+      ...Object.entries(constants).map(([k, v]) => [`const:${k}`, v] as const),
+      ...Object.entries(variants).map(([k, v]) => [`variant:${k}`, v] as const),
+    ];
     return {
       value: manifest as unknown as Json,
       blobs: { code, ...Object.fromEntries(named) },
@@ -242,11 +245,14 @@ const artifactCodec: Codec<Artifact> = {
   },
   decode(entry) {
     const { code, ...rest } = entry.blobs;
-    const named = Object.entries(rest).map(([k, v]) => [k.slice('const:'.length), v] as const);
-    return {
-      manifest: contentOf(entry) as Manifest,
-      code: code!,
-      constants: Object.fromEntries(named),
-    };
+    const under = (prefix: string): { [name: string]: Uint8Array } =>
+      Object.fromEntries(
+        Object.entries(rest)
+          .filter(([k]) => k.startsWith(prefix))
+          .map(([k, v]) => [k.slice(prefix.length), v]),
+      );
+    const manifest = contentOf(entry) as Manifest;
+    const variants = manifest.threads ? { variants: under('variant:') } : {};
+    return { manifest, code: code!, constants: under('const:'), ...variants };
   },
 };

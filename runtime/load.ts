@@ -40,10 +40,11 @@ class Session implements PlanSource {
   }
 
   async plan(request: KernelRequest, asked: readonly (string | undefined)[]): Promise<Plan> {
+    const threads = (this.device.threads ?? 1) > 1 ? { threads: true } : {};
     const artifact =
       this.device.kind === 'reference'
         ? { manifest: await this.jit.signature(request), code: new Uint8Array(0), constants: {} }
-        : await this.jit.artifact({ ...request, target: 'wasm' });
+        : await this.jit.artifact({ ...request, target: 'wasm', ...threads });
     const interpret: Parameters<Device['load']>[1] = (inputs) =>
       this.jit.interpret(request, inputs);
     const executable = await this.device.load(artifact, interpret);

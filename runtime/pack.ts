@@ -60,7 +60,7 @@ export function naturalDType(data: NumberArray): DType {
 const count = (shape: readonly number[]): number => shape.reduce((p, n) => p * n, 1);
 
 /** Storage that is byte for byte the logical array. */
-const isPlain = (d: DType): boolean =>
+export const isPlain = (d: DType): boolean =>
   d === 'f32' || (!isFloat(d) && dtypes[d].bits % 8 === 0 && d !== 'bool');
 
 /** A typed array over bytes if they are aligned for it. */

@@ -7,6 +7,7 @@ export interface NodeModules {
   'node:os': typeof import('node:os');
   'node:url': typeof import('node:url');
   'node:crypto': typeof import('node:crypto');
+  'node:worker_threads': typeof import('node:worker_threads');
   'node:async_hooks': typeof import('node:async_hooks');
 }
 
@@ -19,7 +20,7 @@ export function nodeModule<K extends keyof NodeModules>(id: K): NodeModules[K] |
 }
 
 export interface WasmMemory {
-  readonly buffer: ArrayBuffer;
+  readonly buffer: ArrayBuffer | SharedArrayBuffer;
   grow(pages: number): number;
 }
 export interface WasmModule {
@@ -29,7 +30,11 @@ export interface WasmInstance {
   readonly exports: { readonly [name: string]: unknown };
 }
 export interface WasmApi {
-  readonly Memory: new (descriptor: { initial: number; maximum: number }) => WasmMemory;
+  readonly Memory: new (descriptor: {
+    initial: number;
+    maximum: number;
+    shared?: boolean;
+  }) => WasmMemory;
   compile(bytes: Uint8Array): Promise<WasmModule>;
   instantiate(module: WasmModule, imports: { env: { memory: WasmMemory } }): Promise<WasmInstance>;
   validate(bytes: Uint8Array): boolean;

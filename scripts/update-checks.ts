@@ -1,13 +1,19 @@
-// Regenerates the expected part of the pass tests; prints the files that changed. Review the diff.
-import { writeFileSync } from 'node:fs';
+// Regenerates the stored texts of tests (passes, loop IR, diagnostics) and prints what changed. Review the diff.
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { cudaGoldens } from '../test/cuda/golden.ts';
+import { names, rendered, snapshotPath } from '../test/diagnostics/cases.ts';
 import { actual, cases, marker } from '../test/passes/cases.ts';
+import { goldens } from '../test/schedule/golden.ts';
 
 let changed = 0;
-for (const c of cases()) {
-  const expected = actual(c);
-  if (expected === c.expected) continue;
-  writeFileSync(c.path, `${c.input}${marker}${expected}`);
-  console.log(`updated ${c.name}`);
+function update(name: string, path: string, text: string): void {
+  if (existsSync(path) && readFileSync(path, 'utf8') === text) return;
+  writeFileSync(path, text);
+  console.log(`updated ${name}`);
   changed += 1;
 }
+
+for (const c of cases()) update(c.name, c.path, `${c.input}${marker}${actual(c)}`);
+for (const g of [...goldens, ...cudaGoldens]) update(g.name, g.path, await g.text());
+for (const name of names()) update(name, snapshotPath(name), `${rendered(name)}\n`);
 console.log(`${changed} cases changed`);

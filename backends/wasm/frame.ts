@@ -32,10 +32,11 @@ export class Frame {
   #regions: Region[] = [];
   #labels = 0;
 
-  constructor(b: Binaryen, m: Module, program: Program) {
+  /** `lead` are parameters in front of those of the program. */
+  constructor(b: Binaryen, m: Module, program: Program, lead: readonly string[] = []) {
     this.m = m;
     this.types = { i32: b.i32, i64: b.i64, f32: b.f32, v128: b.v128 };
-    const names = paramNames(program);
+    const names = [...lead, ...paramNames(program)];
     this.#params = new Map(names.map((n, i) => [n, i]));
     this.#paramCount = names.length;
   }
@@ -59,6 +60,10 @@ export class Frame {
     return [this.m.local.tee(at, value, type), () => this.m.local.get(at, type)];
   }
 
+  /** A parameter of `lead`. */
+  param(name: string): Ref {
+    return this.m.local.get(this.#params.get(name)!, this.types.i32);
+  }
   base(buffer: Buffer): Ref {
     return this.m.local.get(this.#params.get(bufferParam(buffer))!, this.types.i32);
   }

@@ -2,10 +2,11 @@
 // binaryen builds, validates and encodes, and its optimizer stays off because it undoes the order of hot loops.
 import { expand } from '../../compiler/loops/expand.ts';
 import type { Program } from '../../compiler/loops/loops.ts';
-import type { Backend, Emitted, Limits } from '../backend.ts';
+import type { Backend, EmitOptions, Emitted, Limits } from '../backend.ts';
 import { loadBinaryen } from './binaryen.ts';
 import { wasmNative } from './instructions.ts';
 import { buildModule, encodeModule } from './module.ts';
+import { buildThreaded } from './threads.ts';
 
 export const wasmLimits: Limits = {
   target: 'wasm',
@@ -15,15 +16,30 @@ export const wasmLimits: Limits = {
   maxBuffers: 1000,
 };
 
-async function emit(program: Program): Promise<Emitted> {
+async function emit(
+  program: Program,
+  _limits: Limits,
+  options: EmitOptions = {},
+): Promise<Emitted> {
   const b = await loadBinaryen();
   const ready = expand(program, wasmNative);
   const m = buildModule(b, ready);
   try {
     const code = encodeModule(m);
-    return { code, text: () => textOf(ready) };
+    const threads = options.threads ? threaded(ready) : undefined;
+    return { code, text: () => textOf(ready), ...(threads ? { threads } : {}) };
   } finally {
     m.dispose();
+  }
+
+  function threaded(p: Program): Emitted['threads'] {
+    const made = buildThreaded(b, p);
+    if (!made) return undefined;
+    try {
+      return { code: encodeModule(made.module), sync: made.sync };
+    } finally {
+      made.module.dispose();
+    }
   }
 
   /** Built again: a module kept for its text would never be freed. */

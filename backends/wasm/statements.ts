@@ -2,7 +2,7 @@
 import type { Expr, Stmt } from '../../compiler/loops/loops.ts';
 import { isNonNegative } from './addresses.ts';
 import type { Ref } from './binaryen.ts';
-import { chunk, scalar } from './expressions.ts';
+import { chunk, fault, scalar } from './expressions.ts';
 import type { Frame } from './frame.ts';
 import { type Run, type Simple, isSimple, runAt } from './runs.ts';
 import { chunksPerUnit, storeScalar, storeUnit } from './stores.ts';
@@ -87,6 +87,9 @@ type Control = Exclude<Stmt, Simple | { readonly kind: 'comment' }>;
 function control(f: Frame, s: Control): Ref {
   f.startStatement();
   switch (s.kind) {
+    case 'barrier':
+    case 'combine':
+      throw fault(`a ${s.kind} of GPU threads reached the wasm backend`);
     case 'for':
       return forLoop(f, s);
     case 'while':

@@ -18,9 +18,10 @@ export const codes = {
       ? `Did you mean \`${f.near}\`?`
       : "Declare it, or import it from 'quern' or another kernel file.",
   }),
-  Q1004: (f: { name: string; known: string }): Message => ({
-    message: `No export \`${f.name}\` in the file`,
+  Q1004: (f: { name: string; known: string; near?: string }): Message => ({
+    message: `There is no export \`${f.name}\``,
     expected: f.known,
+    hint: f.near ? `Did you mean \`${f.near}\`?` : 'Put `export` before its declaration.',
   }),
   Q1005: (f: { path: string; detail: string }): Message => ({
     message: `Cannot read the imported file \`${f.path}\`: ${f.detail}`,
@@ -50,26 +51,35 @@ export const codes = {
     expected: 'a scalar, such as any(x) or at(x, 0) > 1',
     hint: 'For an elementwise choice use `?:`; to test a whole tensor use any() or all().',
   }),
-  Q1011: (f: { name: string; before: string; after: string }): Message => ({
-    message: `\`${f.name}\` changes its type from one pass of the loop to the next`,
+  Q1011: (f: { name: string; before: string; after: string; isBranch?: boolean }): Message => ({
+    message: f.isBranch
+      ? `\`${f.name}\` has another type in one branch of the \`if\` than in the other`
+      : `\`${f.name}\` changes its type from one pass of the loop to the next`,
     found: f.after,
     expected: f.before,
-    hint: 'Start it with a value of the final type and shape, for instance f32(0) or zeros(...).',
+    hint: f.isBranch
+      ? 'Give both branches the same dtype and shape; broadcastTo() and casts help.'
+      : 'Start it with a value of the final type and shape, for instance f32(0) or zeros(...).',
   }),
-  Q1012: (f: { callee: string; found: string; expected: string }): Message => ({
-    message: `Wrong arguments for ${f.callee}`,
+  Q1012: (f: { callee: string; found: string; expected: string; hint?: string }): Message => ({
+    message: `Wrong ${f.callee.startsWith('the operator') ? 'operands' : 'arguments'} for ${f.callee}`,
     found: f.found,
     expected: f.expected,
-    hint: 'See the signature in the documentation of the language.',
+    ...(f.hint ? { hint: f.hint } : {}),
   }),
-  Q1013: (f: { what: string }): Message => ({
-    message: `${f.what} is not a function`,
+  Q1013: (f: { name: string; found: string }): Message => ({
+    message: `${f.name} is not a function`,
+    found: f.found,
     hint: 'Call a builtin, a function of the file, or an imported function.',
   }),
-  Q1014: (f: { name: string; found: string }): Message => ({
-    message: `No property \`${f.name}\``,
+  Q1014: (f: { name: string; found: string; isTensor?: boolean; near?: string }): Message => ({
+    message: `There is no property \`${f.name}\``,
     found: f.found,
-    hint: 'Tensors have no methods: write sum(x), not x.sum(). Fields of a record are those it was made with.',
+    hint: f.isTensor
+      ? 'Tensors have no methods: write sum(x), not x.sum().'
+      : f.near
+        ? `Did you mean \`${f.near}\`?`
+        : 'A record has the properties that it was made with.',
   }),
   Q1015: (f: { param: string; found: string }): Message => ({
     message: `The parameter \`${f.param}\` of an exported kernel needs a type that says what it is`,
@@ -85,6 +95,20 @@ export const codes = {
   Q1017: (f: { text: string }): Message => ({
     message: `The kernel refuses: ${f.text}`,
     hint: 'The `throw` of the kernel file was reached while compiling; change the options.',
+  }),
+  Q1018: (f: { name: string; found: string; near?: string }): Message => ({
+    message: `\`${f.name}\` in a shape is no dim`,
+    found: f.found,
+    expected: `a number, or \`${f.name} extends Dim\` among the type parameters of the function`,
+    hint: f.near
+      ? `Did you mean \`${f.near}\`?`
+      : 'Sizes that follow from others, such as K / 32, are computed in the body.',
+  }),
+  Q1019: (f: { name: string; found: string }): Message => ({
+    message: `${f.name} is no tensor`,
+    found: f.found,
+    expected: 'a tensor, an encoded tensor, or a record or tuple of them',
+    hint: 'Return what the kernel computes.',
   }),
 
   Q2001: (f: { op: string; a: string; b: string; why: string }): Message => ({

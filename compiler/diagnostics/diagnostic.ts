@@ -36,8 +36,8 @@ export function diagnostic<C extends Code>(code: C, span: Span, facts: Facts<C>)
 export class CompileError extends Error {
   override readonly name = 'CompileError';
   readonly diagnostics: readonly Diagnostic[];
-  constructor(diagnostics: readonly Diagnostic[], text?: string) {
-    super(text ?? diagnostics.map((d) => `${d.code}: ${d.message}`).join('\n'));
+  constructor(diagnostics: readonly Diagnostic[], text?: string, cause?: unknown) {
+    super(text ?? diagnostics.map((d) => `${d.code}: ${d.message}`).join('\n'), { cause });
     this.diagnostics = diagnostics;
   }
 }

@@ -2,56 +2,37 @@
 // derived constraints, step and depth budgets, and conversions between static values and tensors.
 import type ts from 'typescript';
 import {
-  CompileError, type Diagnostic, RuleError, type Span, diagnostic, fail, noSpan,
+  CompileError,
+  type Diagnostic,
+  RuleError,
+  type Span,
+  diagnostic,
+  fail,
+  noSpan,
 } from '../diagnostics/diagnostic.ts';
 import { type Dim, Poly } from '../ir/algebra.ts';
 import { type DType, scalarOf } from '../ir/dtype.ts';
-import { Builder } from '../ir/builder.ts';
 import type { Constraint, Value } from '../ir/ir.ts';
-import { type Binding, Poisoned } from './env.ts';
+import { Poisoned, Retrace } from './env.ts';
+import { Budget, BoundedBuilder } from './budget.ts';
+import type { OpenRegion } from './regions.ts';
 import { type Val, describeVal, is } from './values.ts';
 
-/** Budgets that keep staging of untrusted files bounded. */
-const maxSteps = 2_000_000;
-const maxDepth = 160;
-const maxArray = 1_000_000;
 const maxDiagnostics = 20;
 
 export class Context {
-  readonly builder = new Builder();
+  readonly budget = new Budget();
+  readonly builder = new BoundedBuilder(this.budget);
   readonly diagnostics: Diagnostic[] = [];
   readonly constraints: Constraint[] = [];
-  /** How many run-time regions (loops, branches, maps) are open. */
-  regionDepth = 0;
-  /** One journal an open region: outer variables assigned inside, with the value they had before. */
-  readonly journals: Map<Binding, Val>[] = [];
+  /** Run-time regions (bodies of loops, branches and maps) that are being traced, outermost first. */
+  readonly regions: OpenRegion[] = [];
+  /** Statements that failed so far, whether or not they added a diagnostic. */
+  failures = 0;
   span: Span = noSpan;
-  #steps = 0;
-  #calls = 0;
 
-  step(): void {
-    this.#steps += 1;
-    if (this.#steps > maxSteps)
-      fail('Q1006', {
-        limit: `${maxSteps} steps`,
-        hint: 'A static loop or recursion does not end, or unrolls too far; use `for (const i of range(n))` for a run-time loop.',
-      });
-  }
-
-  call<T>(body: () => T): T {
-    this.#calls += 1;
-    try {
-      if (this.#calls > maxDepth)
-        fail('Q1006', { limit: `${maxDepth} nested calls`, hint: 'Recursion must end on static values.' });
-      return body();
-    } finally {
-      this.#calls -= 1;
-    }
-  }
-
-  checkLength(n: number): void {
-    if (n > maxArray)
-      fail('Q1006', { limit: `${maxArray} array elements`, hint: 'Use iota() or zeros() for large tensors.' });
+  get regionDepth(): number {
+    return this.regions.length;
   }
 
   /** Runs `body` with the span of `node`; a rule's error gets that place. */
@@ -63,20 +44,31 @@ export class Context {
     try {
       return body();
     } catch (e) {
-      if (e instanceof RuleError) throw new CompileError([diagnostic(e.code, this.span, e.facts)]);
-      if (e instanceof RangeError && /call stack/i.test(e.message))
-        throw new CompileError([
-          diagnostic('Q1006', this.span, { limit: 'the nesting depth', hint: 'Simplify the expression.' }),
-        ]);
-      throw e;
+      throw this.#diagnosed(e);
     } finally {
       this.span = before;
       this.builder.span = builderBefore;
     }
   }
 
-  /** Records the diagnostics of a failed statement so that the rest can still be checked. */
+  /** What was thrown, as a diagnostic of the current place. */
+  #diagnosed(e: unknown): unknown {
+    if (e instanceof CompileError || e instanceof Poisoned || e instanceof Retrace) return e;
+    const { span } = this;
+    if (e instanceof RuleError) return new CompileError([diagnostic(e.code, span, e.facts)]);
+    if (e instanceof RangeError && /call stack/i.test(e.message)) {
+      const hint = 'Split the expression, or end the recursion earlier.';
+      return new CompileError([diagnostic('Q1006', span, { limit: 'the nesting depth', hint })]);
+    }
+    return new CompileError([diagnostic('Q9001', span, { detail: String(e) })], undefined, e);
+  }
+
+  /**
+   * Records the diagnostics of a failed statement so that the rest can still be checked. What cannot be
+   * continued, an exhausted budget or too many problems, is thrown on.
+   */
   record(e: unknown): void {
+    this.failures += 1;
     if (e instanceof Poisoned) return;
     if (!(e instanceof CompileError)) throw e;
     for (const d of e.diagnostics) {
@@ -85,7 +77,19 @@ export class Context {
       );
       if (!twin) this.diagnostics.push(d);
     }
-    if (this.diagnostics.length >= maxDiagnostics) throw new CompileError(this.diagnostics);
+    const isExhausted = this.diagnostics.some((d) => d.code === 'Q1006');
+    if (isExhausted || this.diagnostics.length >= maxDiagnostics) throw this.collected();
+  }
+
+  /** Everything that went wrong so far, in the order of the source. */
+  collected(): CompileError {
+    const byPlace = (a: Diagnostic, b: Diagnostic): number =>
+      a.span.file === b.span.file
+        ? a.span.start - b.span.start
+        : a.span.file < b.span.file
+          ? -1
+          : 1;
+    return new CompileError([...this.diagnostics].sort(byPlace));
   }
 
   constrain(poly: Dim, modulus: number, reason: string): void {
@@ -101,16 +105,21 @@ export class Context {
     if (is(v, 'dim')) return this.builder.dim(v.dim);
     if (typeof v === 'boolean') return this.builder.const(v ? 1 : 0, 'bool');
     if (typeof v === 'number') {
-      const isInt = Number.isInteger(v) && !Object.is(v, -0) && Math.abs(v) <= 2 ** 32;
-      const scalar = like ? scalarOf(like) : isInt ? 'i32' : 'f32';
-      const dtype = isInt && scalar === 'u32' && v >= 0 ? 'u32' : isInt && scalar !== 'f32' && v < 2 ** 31 && v >= -(2 ** 31) ? 'i32' : isInt && scalar === 'i32' && v >= 2 ** 31 ? 'u32' : 'f32';
+      const dtype = literalType(v, like);
       return this.builder.const(dtype === 'f32' ? Math.fround(v) : v, dtype);
     }
     if (is(v, 'encoded'))
       return fail('Q1012', {
-        callee: 'a tensor operation', found: describeVal(v), expected: 'decode(w) for its values',
+        callee: 'a tensor operation',
+        found: describeVal(v),
+        expected: 'a tensor or a number',
+        hint: 'decode(w) gives its values.',
       });
-    return fail('Q1012', { callee: 'a tensor operation', found: describeVal(v), expected: 'a tensor or a number' });
+    return fail('Q1012', {
+      callee: 'a tensor operation',
+      found: describeVal(v),
+      expected: 'a tensor or a number',
+    });
   }
 
   /** Two operands, bare numbers following the dtype of the other one. */
@@ -121,7 +130,10 @@ export class Context {
       return [this.tensor(a, y.type.dtype === 'bool' ? 'i32' : y.type.dtype), y];
     }
     const x = this.tensor(a);
-    return [x, bare(b) ? this.tensor(b, x.type.dtype === 'bool' ? 'i32' : x.type.dtype) : this.tensor(b)];
+    return [
+      x,
+      bare(b) ? this.tensor(b, x.type.dtype === 'bool' ? 'i32' : x.type.dtype) : this.tensor(b),
+    ];
   }
 
   staticNumber(v: Val, what: string): number {
@@ -130,8 +142,17 @@ export class Context {
   }
 
   dimOf(v: Val, what: string): Dim {
-    if (typeof v === 'number' && Number.isInteger(v)) return Poly.of(v);
+    if (typeof v === 'number' && Number.isSafeInteger(v)) return Poly.of(v);
     if (is(v, 'dim')) return v.dim;
     return fail('Q1008', { what, found: describeVal(v), expected: 'an integer or a dim' });
   }
+}
+
+/** The scalar type of a bare number: that of the other operand where it fits, else i32 or f32 by its value. */
+function literalType(v: number, like: DType | undefined): 'i32' | 'u32' | 'f32' {
+  const isInt = Number.isInteger(v) && !Object.is(v, -0) && v >= -(2 ** 31) && v < 2 ** 32;
+  const scalar = like ? scalarOf(like) : 'i32';
+  if (!isInt || scalar === 'f32') return 'f32';
+  if (v >= 2 ** 31) return 'u32';
+  return scalar === 'u32' && v >= 0 ? 'u32' : 'i32';
 }

@@ -5,6 +5,7 @@ import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type ts from 'typescript';
 import { CompileError, type Span, diagnostic, fail, noSpan } from '../diagnostics/diagnostic.ts';
+import { maxSourceLength } from './budget.ts';
 import { typescript } from './typescript.ts';
 
 /** Where kernel files come from. */
@@ -20,6 +21,8 @@ export interface Dependency {
 }
 
 export const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
+
+const maxSyntaxErrors = 20;
 
 let root: string | undefined;
 /** Folder of the package: its ops/ are shipped as source. */
@@ -42,8 +45,21 @@ export const builtinFiles: Readonly<Record<string, string>> = {
 };
 
 export function resolveEntry(file: string): string {
-  const shipped = builtinFiles[file];
+  const shipped = Object.hasOwn(builtinFiles, file) ? builtinFiles[file] : undefined;
   return shipped ? resolve(packageRoot(), shipped) : file;
+}
+
+function parseText(path: string, text: string): ts.SourceFile {
+  const api = typescript();
+  try {
+    return api.createSourceFile(path, text, api.ScriptTarget.ES2022, true, api.ScriptKind.TS);
+  } catch (e) {
+    // The parser is recursive: expressions nested in thousands exhaust its stack.
+    if (!(e instanceof RangeError)) throw e;
+    const hint = 'Simplify the expressions.';
+    const place = { file: path, start: 0, end: 0 };
+    throw new CompileError([diagnostic('Q1006', place, { limit: 'the nesting depth', hint })]);
+  }
 }
 
 export class SourceFiles {
@@ -71,19 +87,36 @@ export class SourceFiles {
     try {
       text = this.#host.readFile(path);
     } catch (e) {
-      const detail = (e as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is no such file' : (e as Error).message;
+      const detail =
+        (e as NodeJS.ErrnoException).code === 'ENOENT'
+          ? 'there is no such file'
+          : (e as Error).message;
       throw new CompileError([diagnostic('Q1005', from, { path, detail })]);
     }
     this.#texts.set(path, text);
+    const place = { file: path, start: 0, end: 0 };
+    if (text.length > maxSourceLength)
+      throw new CompileError([
+        diagnostic('Q1006', place, {
+          limit: `${maxSourceLength.toLocaleString('en-US')} characters of source`,
+          hint: 'Split the file.',
+        }),
+      ]);
+    const source = parseText(path, text);
+    const { parseDiagnostics } = source as unknown as {
+      parseDiagnostics: readonly ts.Diagnostic[];
+    };
     const api = typescript();
-    const source = api.createSourceFile(path, text, api.ScriptTarget.ES2022, true, api.ScriptKind.TS);
-    const { parseDiagnostics } = source as unknown as { parseDiagnostics: readonly ts.Diagnostic[] };
     if (parseDiagnostics.length > 0)
       throw new CompileError(
-        parseDiagnostics.map((d) =>
-          diagnostic('Q1001', { file: path, start: d.start ?? 0, end: (d.start ?? 0) + (d.length ?? 1) }, {
-            detail: api.flattenDiagnosticMessageText(d.messageText, ' '),
-          }),
+        parseDiagnostics.slice(0, maxSyntaxErrors).map((d) =>
+          diagnostic(
+            'Q1001',
+            { file: path, start: d.start ?? 0, end: (d.start ?? 0) + (d.length ?? 1) },
+            {
+              detail: api.flattenDiagnosticMessageText(d.messageText, ' '),
+            },
+          ),
         ),
       );
     this.#parsed.set(path, source);
@@ -93,9 +126,12 @@ export class SourceFiles {
   /** Absolute path of an import, or undefined for the language itself. */
   resolve(specifier: string, from: string): string | undefined {
     if (specifier === 'quern') return undefined;
-    if (builtinFiles[specifier]) return resolveEntry(specifier);
+    if (Object.hasOwn(builtinFiles, specifier)) return resolveEntry(specifier);
     if (specifier.startsWith('./') || specifier.startsWith('../'))
-      return resolve(dirname(from), specifier.endsWith('.js') ? `${specifier.slice(0, -3)}.ts` : specifier);
+      return resolve(
+        dirname(from),
+        specifier.endsWith('.js') ? `${specifier.slice(0, -3)}.ts` : specifier,
+      );
     return fail('Q1005', { path: specifier, detail: 'packages are not read' });
   }
 }

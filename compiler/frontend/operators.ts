@@ -9,7 +9,7 @@ import { typescript } from './typescript.ts';
 import { type Val, describeVal, dimVal, is, tensorVal } from './values.ts';
 
 type Plain = number | string | boolean | null | undefined;
-const isPlain = (v: Val): v is Plain => typeof v !== 'object' || v === null;
+export const isPlain = (v: Val): v is Plain => typeof v !== 'object' || v === null;
 
 interface Operator {
   readonly plain: (a: never, b: never) => Val;
@@ -44,15 +44,18 @@ export const isBinaryOperator = (text: string): boolean => Object.hasOwn(binaryO
 
 export function binaryOperator(ctx: Context, text: string, a: Val, b: Val): Val {
   const { op, plain } = binaryOperators[text]!;
-  if (isPlain(a) && isPlain(b)) return plain(a as never, b as never);
+  if (isPlain(a) && isPlain(b)) {
+    if (!isEquality(op) && !areOperands(text, a, b)) refuse(text, a, b);
+    const v = plain(a as never, b as never);
+    return typeof v === 'string' ? ctx.budget.text(v) : v;
+  }
   const symbolic = dimOperator(ctx, text, a, b);
   if (symbolic !== undefined) return symbolic;
-  const tensorLike = (v: Val): boolean => is(v, 'tensor') || is(v, 'dim') || typeof v === 'number' || typeof v === 'boolean';
+  const tensorLike = (v: Val): boolean =>
+    is(v, 'tensor') || is(v, 'dim') || typeof v === 'number' || typeof v === 'boolean';
   if (!tensorLike(a) || !tensorLike(b)) {
-    if (op === 'eq' || op === 'ne') return (a === b) === (op === 'eq');
-    return fail('Q1012', {
-      callee: `the operator ${text}`, found: `${describeVal(a)} ${text} ${describeVal(b)}`, expected: 'numbers or tensors',
-    });
+    if (isEquality(op)) return (a === b) === (op === 'eq');
+    return refuse(text, a, b);
   }
   let [x, y] = ctx.pair(a, b);
   if (text === '>>>' && x.type.dtype !== 'u32') {
@@ -62,47 +65,82 @@ export function binaryOperator(ctx: Context, text: string, a: Val, b: Val): Val 
   return tensorVal(ctx.builder.one(op, [x, y], {}));
 }
 
+const isEquality = (op: string): boolean => op === 'eq' || op === 'ne';
+
+/** Whether an operator is defined on two constants: JavaScript would make NaN of the rest. */
+function areOperands(text: string, a: Plain, b: Plain): boolean {
+  const isText = typeof a === 'string' || typeof b === 'string';
+  const fits = (v: Plain): boolean => typeof v === 'number' || (isText && typeof v === 'string');
+  if (text === '+' && isText) return [a, b].every((v) => fits(v) || typeof v === 'boolean');
+  if (text.startsWith('<') || text.startsWith('>')) return typeof a === typeof b && fits(a);
+  return typeof a === 'number' && typeof b === 'number';
+}
+
+const refuse = (text: string, a: Val, b: Val): never =>
+  fail('Q1012', {
+    callee: `the operator ${text}`,
+    found: `${describeVal(a)} and ${describeVal(b)}`,
+    expected: 'numbers or tensors',
+    ...(is(a, 'encoded') || is(b, 'encoded')
+      ? { hint: 'decode(w) gives the values of an encoded tensor.' }
+      : {}),
+  });
+
 /** Arithmetic of dims that stays exact; undefined when the result is no dim. */
 function dimOperator(ctx: Context, text: string, a: Val, b: Val): Val {
   const poly = (v: Val): Poly | undefined =>
-    is(v, 'dim') ? v.dim : typeof v === 'number' && Number.isInteger(v) ? Poly.of(v) : undefined;
+    is(v, 'dim')
+      ? v.dim
+      : typeof v === 'number' && Number.isSafeInteger(v)
+        ? Poly.of(v)
+        : undefined;
   const x = poly(a);
   const y = poly(b);
   if (!x || !y) return undefined;
   switch (text) {
-    case '+': return dimVal(x.add(y));
-    case '-': return dimVal(x.sub(y));
-    case '*': return dimVal(x.mul(y));
+    case '+':
+      return dimVal(ctx.budget.poly(x.add(y)));
+    case '-':
+      return dimVal(ctx.budget.poly(x.sub(y)));
+    case '*':
+      return dimVal(ctx.budget.poly(x.mul(y)));
     case '/': {
       const q = y.terms.size === 0 ? undefined : x.over(y);
       if (!q) return undefined;
       const c = y.constant;
-      if (c !== undefined && x.multiple() % c !== 0) ctx.constrain(x, Math.abs(c), `the division ${x} / ${c}`);
+      if (c !== undefined && x.multiple() % c !== 0)
+        ctx.constrain(x, Math.abs(c), `the division ${x} / ${c}`);
       return dimVal(q);
     }
-    case '===': case '==': return x.equals(y) ? true : undefined;
-    case '!==': case '!=': return x.equals(y) ? false : undefined;
-    default: return undefined;
+    case '===':
+    case '==':
+      return x.equals(y) ? true : undefined;
+    case '!==':
+    case '!=':
+      return x.equals(y) ? false : undefined;
+    default:
+      return undefined;
   }
 }
 
 export function unaryOperator(ctx: Context, operator: ts.PrefixUnaryOperator, v: Val): Val {
   const { SyntaxKind } = typescript();
   switch (operator) {
-    case SyntaxKind.PlusToken: return v;
+    case SyntaxKind.PlusToken:
+      return v;
     case SyntaxKind.MinusToken:
-      if (isPlain(v)) return -(v as number);
+      if (typeof v === 'number') return -v;
       if (is(v, 'dim')) return dimVal(v.dim.neg());
       return tensorVal(ctx.builder.one('neg', [ctx.tensor(v)], {}));
     case SyntaxKind.ExclamationToken: {
       if (isPlain(v)) return !v;
-      if (!is(v, 'tensor')) return false;
-      const x = v.value;
+      if (!is(v, 'tensor') && !is(v, 'dim')) return false;
+      const x = ctx.tensor(v);
       const asBool = x.type.dtype === 'bool' ? x : ctx.builder.one('cast', [x], { dtype: 'bool' });
       return tensorVal(ctx.builder.one('not', [asBool], {}));
     }
     case SyntaxKind.TildeToken:
-      if (isPlain(v)) return ~(v as number);
+      if (typeof v === 'number') return ~v;
       return tensorVal(ctx.builder.one('not', [ctx.tensor(v)], {}));
     default:
       return fail('Q1002', { what: 'This operator', instead: 'Write x = x + 1.' });

@@ -1,33 +1,39 @@
-// A kernel file and what it imports, evaluated: the values of its exports.
+// A kernel file and what it imports, evaluated: the values of its exports. Imported names are looked up when
+// they are used, as in JavaScript, so that files may import each other.
 import type ts from 'typescript';
-import { CompileError, type Diagnostic, diagnostic, fail } from '../diagnostics/diagnostic.ts';
+import { CompileError, diagnostic, fail } from '../diagnostics/diagnostic.ts';
 import { nearest } from '../diagnostics/near.ts';
-import { globals, languageNames, languageValue } from './builtins/index.ts';
+import { globals, languageNames, languageTypes, languageValue } from './builtins/index.ts';
 import { Context } from './context.ts';
-import { Env } from './env.ts';
+import { type Binding, Env } from './env.ts';
+import { exportsOf, isReexport, typesOf } from './exports.ts';
 import type { SourceFiles } from './modules.ts';
+import { runBlock } from './statements.ts';
 import { Stager } from './stager.ts';
-import { hoist, runBlock } from './statements.ts';
 import { typescript } from './typescript.ts';
 import { type Val, is } from './values.ts';
 
 interface Module {
-  readonly source: ts.SourceFile;
+  readonly path: string;
   readonly env: Env;
   /** Exported name -> name in the file. */
-  readonly exports: Map<string, string>;
-  /** Exports that come from another module. */
+  readonly exports: ReadonlyMap<string, string>;
+  /** Exports that come from another file. */
   readonly from: Map<string, { readonly module: Module; readonly name: string }>;
+  /** Interfaces and type aliases: importing them as values is harmless. */
+  readonly types: ReadonlySet<string>;
 }
 
 export class ProgramFiles {
   readonly stager: Stager;
   readonly #files: SourceFiles;
   readonly #modules = new Map<string, Module>();
+  readonly #globals = new Env();
 
   constructor(files: SourceFiles) {
     this.#files = files;
     this.stager = new Stager(new Context(), '');
+    for (const [name, v] of globals(this.stager)) this.#globals.declare(name, v, false, 0);
   }
 
   get ctx(): Context {
@@ -37,23 +43,25 @@ export class ProgramFiles {
   load(path: string): Module {
     const known = this.#modules.get(path);
     if (known) return known;
-    const source = this.#files.parse(path, this.ctx.span);
-    const env = new Env();
-    const module: Module = { source, env, exports: new Map(), from: new Map() };
+    const { statements } = this.#files.parse(path, this.ctx.span);
+    const module: Module = {
+      path,
+      env: new Env(this.#globals),
+      exports: exportsOf(statements),
+      from: new Map(),
+      types: typesOf(statements),
+    };
     this.#modules.set(path, module);
-    for (const [name, v] of globals(this.stager)) env.declare(name, v, false, 0);
     const outer = this.stager.file;
     this.stager.file = path;
     try {
-      for (const st of source.statements) this.#guard(st, path, () => this.#import(st, module, path));
-      const own = new Env(env);
-      const body = source.statements.filter((st) => !this.#isImport(st));
-      hoist(this.stager, body, own);
-      runBlock(this.stager, body.map((st) => this.#unexported(st)).filter((st) => st !== undefined), own);
-      for (const b of own.own()) env.declare(b.name, b.value, false, 0).poisoned = b.poisoned ?? false;
-      for (const st of body) this.#exportsOf(st, module);
+      for (const st of statements) this.#guard(st, () => this.#import(st, module));
+      const body = statements.filter(
+        (st) => !typescript().isImportDeclaration(st) && !typescript().isExportDeclaration(st),
+      );
+      runBlock(this.stager, body, module.env);
       for (const [name, local] of module.exports) {
-        const v = env.find(local)?.value;
+        const v = module.env.find(local)?.value;
         if (is(v, 'format') && !v.ref) v.ref = { file: path, name };
       }
     } finally {
@@ -62,9 +70,16 @@ export class ProgramFiles {
     return module;
   }
 
-  /** The value of an export, and its declaration if it is a function. */
+  /** The value of an export. */
   export(path: string, name: string): Val {
-    return this.#lookup(this.load(path), name, path);
+    const module = this.load(path);
+    const binding = this.#find(module, name, new Set());
+    if (!binding) {
+      const place = { file: path, start: 0, end: 0 };
+      throw new CompileError([diagnostic('Q1004', place, this.#missing(module, name))]);
+    }
+    if (binding.poisoned) throw this.ctx.collected();
+    return binding.value;
   }
 
   exportNames(path: string): string[] {
@@ -72,104 +87,129 @@ export class ProgramFiles {
     return [...m.exports.keys(), ...m.from.keys()];
   }
 
-  #lookup(m: Module, name: string, path: string): Val {
-    const other = m.from.get(name);
-    if (other) return this.#lookup(other.module, other.name, path);
-    const local = m.exports.get(name);
-    if (local === undefined)
-      throw new CompileError([diagnostic('Q1004', { file: path, start: 0, end: 0 }, { name, known: [...m.exports.keys(), ...m.from.keys()].join(', ') || 'none' })]);
-    this.throwCollected();
-    return m.env.get(local);
-  }
-
-  /** Everything that went wrong so far, as one error. */
+  /** Throws everything that went wrong so far. */
   throwCollected(): void {
-    if (this.ctx.diagnostics.length > 0) throw new CompileError(sorted(this.ctx.diagnostics));
+    if (this.ctx.diagnostics.length > 0) throw this.ctx.collected();
   }
 
-  #guard(node: ts.Node, path: string, body: () => void): void {
+  /** What an export stands for; re-exports are followed, `seen` ends circles of them. */
+  #find(m: Module, name: string, seen: Set<string>): Binding | undefined {
+    const local = m.exports.get(name);
+    if (local !== undefined) return m.env.find(local);
+    const other = m.from.get(name);
+    const key = `${m.path}\n${name}`;
+    if (!other || seen.has(key)) return undefined;
+    return this.#find(other.module, other.name, seen.add(key));
+  }
+
+  #has(m: Module, name: string): boolean {
+    return m.exports.has(name) || m.from.has(name);
+  }
+
+  #missing(m: Module, name: string): { name: string; known: string; near?: string } {
+    const names = [...m.exports.keys(), ...m.from.keys()];
+    const near = nearest(name, names);
+    return { name, known: names.join(', ') || 'none', ...(near ? { near } : {}) };
+  }
+
+  #guard(node: ts.Node, body: () => void): void {
     try {
-      this.ctx.at(node, path, body);
+      this.stager.at(node, body);
     } catch (e) {
       this.ctx.record(e);
     }
   }
 
-  #isImport(st: ts.Statement): boolean {
+  #import(st: ts.Statement, module: Module): void {
     const api = typescript();
-    return api.isImportDeclaration(st) || (api.isExportDeclaration(st) && st.moduleSpecifier !== undefined);
-  }
-
-  #import(st: ts.Statement, module: Module, path: string): void {
-    const api = typescript();
-    if (api.isExportDeclaration(st) && st.moduleSpecifier && api.isStringLiteral(st.moduleSpecifier)) {
-      if (st.isTypeOnly) return;
-      const target = this.#files.resolve(st.moduleSpecifier.text, path);
-      if (!target) return;
-      const other = this.load(target);
-      if (!st.exportClause) for (const n of this.exportNames(target)) module.from.set(n, { module: other, name: n });
-      else if (api.isNamedExports(st.exportClause))
-        for (const e of st.exportClause.elements.filter((x) => !x.isTypeOnly)) module.from.set(e.name.text, { module: other, name: (e.propertyName ?? e.name).text });
-      return;
-    }
+    if (isReexport(st)) this.#reexport(st, module);
     if (!api.isImportDeclaration(st) || !api.isStringLiteral(st.moduleSpecifier)) return;
-    const clause = st.importClause;
+    const { importClause: clause, moduleSpecifier: from } = st;
     if (!clause || clause.phaseModifier === api.SyntaxKind.TypeKeyword) return;
-    if (clause.name) fail('Q1002', { what: 'A default import', instead: 'Use named imports.' });
+    if (clause.name)
+      this.stager.at(clause.name, () =>
+        fail('Q1002', {
+          what: 'A default import',
+          instead: 'Use named imports: import { name } from ...',
+        }),
+      );
     const bindings = clause.namedBindings;
     if (!bindings) return;
-    const specifier = st.moduleSpecifier.text;
-    const target = this.#files.resolve(specifier, path);
-    const value = (name: string, at: ts.Node): Val => {
-      if (!target) {
-        const v = languageValue(this.stager, name);
-        if (v !== undefined) return v;
-        const near = nearest(name, languageNames());
-        return this.ctx.at(at, path, () => fail('Q1003', { name, ...(near ? { near } : {}) }));
-      }
-      return this.ctx.at(at, path, () => {
-        const m = this.load(target);
-        const other = m.from.get(name);
-        const local = other ? undefined : m.exports.get(name);
-        if (!other && local === undefined) return fail('Q1004', { name, known: this.exportNames(target).join(', ') || 'none' });
-        return other ? this.#lookup(other.module, other.name, target) : m.env.get(local!);
+    const names = api.isNamespaceImport(bindings)
+      ? [bindings]
+      : bindings.elements.filter((e) => !e.isTypeOnly);
+    let target: Module | undefined;
+    try {
+      target = this.#target(from, module);
+    } catch (e) {
+      // One problem: the names of a file that cannot be had are not reported each.
+      for (const n of names) module.env.declare(n.name.text, undefined, false, 0).poisoned = true;
+      throw e;
+    }
+    for (const n of names)
+      this.#guard(n, () => {
+        if (api.isNamespaceImport(n)) {
+          const members = new Map<string, Val>();
+          // Filled on use would need getters; a namespace is complete once its file has been evaluated.
+          for (const k of target ? this.exportNames(target.path) : languageNames())
+            members.set(
+              k,
+              target ? this.#find(target, k, new Set())?.value : languageValue(this.stager, k),
+            );
+          module.env.declare(n.name.text, { tag: 'namespace', name: from.text, members }, false, 0);
+        } else this.#bind(n, target, module);
       });
-    };
-    if (api.isNamespaceImport(bindings)) {
-      const names = target ? this.exportNames(target) : languageNames();
-      const members = new Map(names.map((n): [string, Val] => [n, value(n, bindings)]));
-      module.env.declare(bindings.name.text, { tag: 'namespace', name: specifier, members }, false, 0);
+  }
+
+  /** The file that is imported; undefined is the language. */
+  #target(from: ts.StringLiteral, module: Module): Module | undefined {
+    return this.stager.at(from, () => {
+      const path = this.#files.resolve(from.text, module.path);
+      return path === undefined ? undefined : this.load(path);
+    });
+  }
+
+  #bind(n: ts.ImportSpecifier, target: Module | undefined, module: Module): void {
+    const name = (n.propertyName ?? n.name).text;
+    const local = n.name.text;
+    if (!target) {
+      const v = languageValue(this.stager, name);
+      if (v !== undefined) module.env.declare(local, v, false, 0);
+      else if (!languageTypes.has(name)) {
+        module.env.declare(local, undefined, false, 0).poisoned = true;
+        const near = nearest(name, languageNames());
+        fail('Q1003', { name, ...(near ? { near } : {}) });
+      }
+    } else if (this.#has(target, name)) {
+      module.env.link(local, () => this.#find(target, name, new Set()));
+    } else if (!target.types.has(name)) {
+      module.env.declare(local, undefined, false, 0).poisoned = true;
+      fail('Q1004', this.#missing(target, name));
+    }
+  }
+
+  #reexport(st: ts.ExportDeclaration, module: Module): void {
+    const api = typescript();
+    if (st.isTypeOnly || !st.moduleSpecifier || !api.isStringLiteral(st.moduleSpecifier)) return;
+    const target = this.#target(st.moduleSpecifier, module);
+    if (!target)
+      fail('Q1002', {
+        what: "Re-exporting 'quern'",
+        instead: "Import from 'quern' where it is used.",
+      });
+    if (!st.exportClause) {
+      for (const name of this.exportNames(target.path))
+        if (!module.exports.has(name)) module.from.set(name, { module: target, name });
       return;
     }
-    for (const e of bindings.elements) {
-      if (e.isTypeOnly) continue;
-      try {
-        module.env.declare(e.name.text, value((e.propertyName ?? e.name).text, e), false, 0);
-      } catch (error) {
-        this.ctx.record(error);
-        module.env.declare(e.name.text, undefined, false, 0).poisoned = true;
-      }
+    if (!api.isNamedExports(st.exportClause))
+      fail('Q1002', { what: 'export * as', instead: 'Export the names themselves.' });
+    for (const e of st.exportClause.elements) {
+      const name = (e.propertyName ?? e.name).text;
+      if (e.isTypeOnly || target.types.has(name)) continue;
+      if (!this.#has(target, name))
+        this.stager.at(e, () => fail('Q1004', this.#missing(target, name)));
+      module.from.set(e.name.text, { module: target, name });
     }
   }
-
-  /** Statements that have a value to stage; types and re-exports have none. */
-  #unexported(st: ts.Statement): ts.Statement | undefined {
-    const api = typescript();
-    if (api.isExportDeclaration(st) || api.isInterfaceDeclaration(st) || api.isTypeAliasDeclaration(st)) return undefined;
-    return st;
-  }
-
-  #exportsOf(st: ts.Statement, module: Module): void {
-    const api = typescript();
-    const exported = api.canHaveModifiers(st) && api.getModifiers(st)?.some((m) => m.kind === api.SyntaxKind.ExportKeyword);
-    if (exported && api.isFunctionDeclaration(st) && st.name) module.exports.set(st.name.text, st.name.text);
-    if (exported && api.isVariableStatement(st))
-      for (const d of st.declarationList.declarations)
-        if (api.isIdentifier(d.name)) module.exports.set(d.name.text, d.name.text);
-    if (api.isExportDeclaration(st) && !st.moduleSpecifier && st.exportClause && api.isNamedExports(st.exportClause))
-      for (const e of st.exportClause.elements.filter((x) => !x.isTypeOnly && !st.isTypeOnly)) module.exports.set(e.name.text, (e.propertyName ?? e.name).text);
-  }
 }
-
-const sorted = (list: readonly Diagnostic[]): Diagnostic[] =>
-  [...list].sort((a, b) => (a.span.file === b.span.file ? a.span.start - b.span.start : a.span.file < b.span.file ? -1 : 1));

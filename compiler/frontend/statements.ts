@@ -1,8 +1,10 @@
-// Statements of kernel functions. Static control flow is followed; what depends on a tensor goes to control.ts.
+// Statements of kernel functions. Static control flow is followed; what depends on a tensor goes to loops.ts and branches.ts.
 // A statement that fails is recorded and its variables are poisoned, so that one run reports several problems.
 import type ts from 'typescript';
 import { CompileError, fail } from '../diagnostics/diagnostic.ts';
-import { branch, rangeLoop, whileLoop } from './control.ts';
+import { assignedNames, namesOf } from './assigned.ts';
+import { branch } from './branches.ts';
+import { rangeLoop, whileLoop } from './loops.ts';
 import { Env, Poisoned } from './env.ts';
 import { staticTruth } from './operators.ts';
 import { declarePattern } from './patterns.ts';
@@ -13,15 +15,15 @@ import { type Val, describeVal, is } from './values.ts';
 /** How a statement ended: undefined means that the next one follows. */
 export type Completion =
   | undefined
-  | { readonly kind: 'return'; readonly value: Val }
+  | { readonly kind: 'return'; readonly value: Val; readonly node: ts.Node }
   | { readonly kind: 'break' | 'continue' };
 
 /** Runs a function body; a body without `return` gives undefined. */
 export function runBody(s: Stager, body: ts.Block, env: Env): Val {
-  const before = s.ctx.diagnostics.length;
+  const { failures } = s.ctx;
   const done = runBlock(s, body.statements, env);
   if (done?.kind === 'return') return done.value;
-  if (s.ctx.diagnostics.length > before) throw new Poisoned('return');
+  if (s.ctx.failures > failures) throw new Poisoned('return');
   return undefined;
 }
 
@@ -46,47 +48,29 @@ export function hoist(s: Stager, statements: readonly ts.Statement[], env: Env):
   const api = typescript();
   for (const node of statements)
     if (api.isFunctionDeclaration(node) && node.name && node.body)
-      env.declare(node.name.text, s.ctx.at(node, s.file, () => s.closure(node, env)), false, s.ctx.regionDepth);
+      env.declare(
+        node.name.text,
+        s.ctx.at(node, s.file, () => s.closure(node, env)),
+        false,
+        s.ctx.regionDepth,
+      );
 }
 
 /** Marks every name that a failed statement declares or assigns. */
-export function poison(s: Stager, node: ts.Node, env: Env): void {
-  const api = typescript();
-  const names: string[] = [];
-  const collect = (name: ts.BindingName): void => {
-    if (api.isIdentifier(name)) names.push(name.text);
-    else for (const e of name.elements) if (!api.isOmittedExpression(e)) collect(e.name);
-  };
-  if (api.isVariableStatement(node)) for (const d of node.declarationList.declarations) collect(d.name);
-  for (const name of names) if (!env.own().some((b) => b.name === name)) env.declare(name, undefined, true, s.ctx.regionDepth);
-  for (const name of [...names, ...assignedNames(node)]) {
+function poison(s: Stager, node: ts.Node, env: Env): void {
+  const declared = typescript().isVariableStatement(node)
+    ? node.declarationList.declarations.flatMap((d) => namesOf(d.name))
+    : [];
+  for (const name of declared)
+    if (!env.has(name)) env.declare(name, undefined, true, s.ctx.regionDepth);
+  for (const name of [...declared, ...assignedNames(node)]) {
     const b = env.find(name);
     if (b) b.poisoned = true;
   }
 }
 
-/** Identifiers that appear as targets of assignments anywhere in a piece of code. */
-export function assignedNames(node: ts.Node): Set<string> {
-  const api = typescript();
-  const out = new Set<string>();
-  const target = (n: ts.Node): void => {
-    if (api.isIdentifier(n)) out.add(n.text);
-    else if (api.isArrayLiteralExpression(n)) n.elements.forEach(target);
-    else if (api.isParenthesizedExpression(n)) target(n.expression);
-  };
-  const visit = (n: ts.Node): void => {
-    if (api.isBinaryExpression(n) && n.operatorToken.kind >= api.SyntaxKind.FirstAssignment && n.operatorToken.kind <= api.SyntaxKind.LastAssignment)
-      target(n.left);
-    if ((api.isPrefixUnaryExpression(n) || api.isPostfixUnaryExpression(n)) &&
-      (n.operator === api.SyntaxKind.PlusPlusToken || n.operator === api.SyntaxKind.MinusMinusToken)) target(n.operand);
-    api.forEachChild(n, visit);
-  };
-  visit(node);
-  return out;
-}
-
 function run(s: Stager, node: ts.Statement, env: Env): Completion {
-  s.ctx.step();
+  s.ctx.budget.step();
   const api = typescript();
   if (api.isVariableStatement(node)) {
     declareAll(s, node.declarationList, env);
@@ -97,7 +81,11 @@ function run(s: Stager, node: ts.Statement, env: Env): Completion {
     return undefined;
   }
   if (api.isReturnStatement(node))
-    return { kind: 'return', value: node.expression ? s.evaluate(node.expression, env) : undefined };
+    return {
+      kind: 'return',
+      value: node.expression ? s.evaluate(node.expression, env) : undefined,
+      node,
+    };
   if (api.isBlock(node)) return runBlock(s, node.statements, new Env(env));
   if (api.isIfStatement(node)) {
     const cond = s.evaluate(node.expression, env);
@@ -115,17 +103,31 @@ function run(s: Stager, node: ts.Statement, env: Env): Completion {
     whileLoop(s, node, env);
     return undefined;
   }
-  if (node.kind === api.SyntaxKind.BreakStatement || node.kind === api.SyntaxKind.ContinueStatement) {
+  if (api.isBreakStatement(node) || api.isContinueStatement(node)) {
+    if (node.label)
+      fail('Q1002', { what: 'A label', instead: 'Put the loops into a function and return.' });
     if (s.ctx.regionDepth > loopRegion(s))
-      fail('Q1002', { what: '`break` or `continue` in a run-time loop', instead: 'Use a while loop with a condition, or select with ?:.' });
-    return { kind: node.kind === api.SyntaxKind.BreakStatement ? 'break' : 'continue' };
+      fail('Q1002', {
+        what: '`break` or `continue` in a run-time loop',
+        instead: 'Use a while loop with a condition, or select with ?:.',
+      });
+    return { kind: api.isBreakStatement(node) ? 'break' : 'continue' };
   }
-  if (api.isFunctionDeclaration(node) || api.isEmptyStatement(node) || api.isTypeAliasDeclaration(node) || api.isInterfaceDeclaration(node))
+  if (
+    api.isFunctionDeclaration(node) ||
+    api.isEmptyStatement(node) ||
+    api.isTypeAliasDeclaration(node) ||
+    api.isInterfaceDeclaration(node)
+  )
     return undefined;
   if (api.isThrowStatement(node)) {
-    const text = node.expression && api.isNewExpression(node.expression) && node.expression.arguments?.[0]
-      ? s.evaluate(node.expression.arguments[0], env) : undefined;
-    return fail('Q1017', { text: typeof text === 'string' ? text : 'the kernel rejects these options' });
+    const text =
+      node.expression && api.isNewExpression(node.expression) && node.expression.arguments?.[0]
+        ? s.evaluate(node.expression.arguments[0], env)
+        : undefined;
+    return fail('Q1017', {
+      text: typeof text === 'string' ? text : 'the kernel rejects these options',
+    });
   }
   return fail('Q1002', {
     what: `The statement \`${node.getText().split('\n')[0]!.slice(0, 40)}\``,
@@ -152,9 +154,12 @@ function declareAll(s: Stager, list: ts.VariableDeclarationList, env: Env): void
   const isConst = (list.flags & api.NodeFlags.Const) !== 0;
   for (const d of list.declarations) {
     const v = d.initializer ? s.evaluate(d.initializer, env) : undefined;
-    const named = is(v, 'closure') && v.name === '' && api.isIdentifier(d.name) ? { ...v, name: d.name.text } : v;
+    const named =
+      is(v, 'closure') && v.name === '' && api.isIdentifier(d.name)
+        ? { ...v, name: d.name.text }
+        : v;
     declarePattern(s, d.name, named, env, !isConst);
-    if (!d.initializer && api.isIdentifier(d.name)) env.find(d.name.text)!.unset = true;
+    if (!d.initializer && api.isIdentifier(d.name)) env.find(d.name.text)!.unset = 'no value';
   }
 }
 
@@ -162,14 +167,21 @@ function forOf(s: Stager, node: ts.ForOfStatement, env: Env): Completion {
   const api = typescript();
   const over = s.evaluate(node.expression, env);
   if (!api.isVariableDeclarationList(node.initializer))
-    return fail('Q1002', { what: 'A loop without its own variable', instead: 'Write for (const x of ...).' });
+    return fail('Q1002', {
+      what: 'A loop without its own variable',
+      instead: 'Write for (const x of ...).',
+    });
   const name = node.initializer.declarations[0]!.name;
   if (is(over, 'range')) {
     rangeLoop(s, node, name, over, env);
     return undefined;
   }
   if (!is(over, 'array'))
-    return fail('Q1012', { callee: 'for ... of', found: describeVal(over), expected: 'range(n) or a static array' });
+    return fail('Q1012', {
+      callee: 'for ... of',
+      found: describeVal(over),
+      expected: 'range(n) or a static array',
+    });
   return insideStaticLoop(s, () => {
     for (const item of [...over.items]) {
       const inner = new Env(env);
@@ -191,11 +203,14 @@ function staticFor(s: Stager, node: ts.ForStatement, env: Env): Completion {
   }
   return insideStaticLoop(s, () => {
     for (;;) {
-      s.ctx.step();
+      s.ctx.budget.step();
       if (node.condition) {
         const truth = staticTruth(s.evaluate(node.condition, inner));
         if (truth === undefined)
-          return fail('Q1002', { what: 'A for(;;) loop over run-time values', instead: 'Write for (const i of range(n)).' });
+          return fail('Q1002', {
+            what: 'A for(;;) loop over run-time values',
+            instead: 'Write for (const i of range(n)).',
+          });
         if (!truth) return undefined;
       }
       const done = runBlock(s, [node.statement], new Env(inner));

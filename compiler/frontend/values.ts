@@ -21,10 +21,14 @@ export interface DimVal {
 export interface ArrayVal {
   readonly tag: 'array';
   readonly items: Val[];
+  /** Run-time regions that were open when it was made: it may be changed only in the innermost of them. */
+  readonly depth: number;
 }
 export interface RecordVal {
   readonly tag: 'record';
   readonly fields: Map<string, Val>;
+  /** As for arrays. */
+  readonly depth: number;
 }
 export interface Closure {
   readonly tag: 'closure';
@@ -77,16 +81,26 @@ export interface NamespaceVal {
 }
 
 export type Tagged =
-  | TensorVal | DimVal | ArrayVal | RecordVal | Closure | BuiltinVal | DTypeVal | FormatVal
-  | EncodedVal | RangeVal | NamespaceVal;
+  | TensorVal
+  | DimVal
+  | ArrayVal
+  | RecordVal
+  | Closure
+  | BuiltinVal
+  | DTypeVal
+  | FormatVal
+  | EncodedVal
+  | RangeVal
+  | NamespaceVal;
 export type Val = undefined | null | boolean | number | string | Tagged;
 export type Tag = Tagged['tag'];
 
 export const tensorVal = (value: Value): TensorVal => ({ tag: 'tensor', value });
-export const arrayVal = (items: Val[]): ArrayVal => ({ tag: 'array', items });
-export const recordVal = (fields: Map<string, Val> | [string, Val][]): RecordVal => ({
-  tag: 'record', fields: new Map(fields),
-});
+export const arrayVal = (items: Val[], depth = 0): ArrayVal => ({ tag: 'array', items, depth });
+export const recordVal = (
+  fields: ReadonlyMap<string, Val> | [string, Val][],
+  depth = 0,
+): RecordVal => ({ tag: 'record', fields: new Map(fields), depth });
 export const dimVal = (dim: Dim): DimVal | number => dim.constant ?? { tag: 'dim', dim };
 
 export function is<T extends Tag>(v: Val, tag: T): v is Extract<Tagged, { tag: T }> {
@@ -99,16 +113,29 @@ export function describeVal(v: Val): string {
   if (typeof v === 'string') return JSON.stringify(v);
   if (typeof v !== 'object') return `${v}`;
   switch (v.tag) {
-    case 'tensor': return v.value.type.shape.length ? `a tensor ${typeText(v.value.type)}` : `a run-time scalar ${v.value.type.dtype}`;
-    case 'dim': return `the dim ${v.dim}`;
-    case 'array': return `an array of ${v.items.length}`;
-    case 'record': return `a record { ${[...v.fields.keys()].join(', ')} }`;
-    case 'closure': return `the function ${v.name || '(anonymous)'}`;
-    case 'builtin': return `the builtin ${v.name}`;
-    case 'dtype': return `the dtype ${v.dtype}`;
-    case 'format': return `the format ${v.ref?.name ?? '(unnamed)'}`;
-    case 'encoded': return `an encoded tensor [${v.shape.join(', ')}]`;
-    case 'range': return 'a range';
-    case 'namespace': return `the namespace ${v.name}`;
+    case 'tensor':
+      return v.value.type.shape.length
+        ? `a tensor ${typeText(v.value.type)}`
+        : `a run-time scalar ${v.value.type.dtype}`;
+    case 'dim':
+      return `the dim ${v.dim}`;
+    case 'array':
+      return `an array of ${v.items.length}`;
+    case 'record':
+      return `a record { ${[...v.fields.keys()].join(', ')} }`;
+    case 'closure':
+      return `the function ${v.name || '(anonymous)'}`;
+    case 'builtin':
+      return `the builtin ${v.name}`;
+    case 'dtype':
+      return `the dtype ${v.dtype}`;
+    case 'format':
+      return `the format ${v.ref?.name ?? '(unnamed)'}`;
+    case 'encoded':
+      return `an encoded tensor [${v.shape.join(', ')}]`;
+    case 'range':
+      return 'a range';
+    case 'namespace':
+      return `the namespace ${v.name}`;
   }
 }

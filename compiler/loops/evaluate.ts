@@ -34,7 +34,10 @@ class Machine {
   #stmt(s: Stmt): void {
     switch (s.kind) {
       case 'comment':
+      case 'barrier':
         return;
+      // Run by a team of one, which has everything itself.
+      case 'combine':
       case 'let':
       case 'local':
       case 'set':

@@ -93,7 +93,9 @@ class Expander {
   #stmt(s: Stmt): Stmt[] {
     switch (s.kind) {
       case 'comment':
+      case 'barrier':
         return [s];
+      case 'combine':
       case 'let':
       case 'local':
       case 'set':

@@ -25,6 +25,9 @@ const [
   As,
   Step,
   Parallel,
+  On,
+  Barrier,
+  Combine,
   While,
   Test,
   If,
@@ -42,6 +45,9 @@ const [
   'as',
   'step',
   'parallel',
+  'on',
+  'barrier',
+  'combine',
   'while',
   'test',
   'if',
@@ -76,6 +82,9 @@ const words = [
   As!,
   Step!,
   Parallel!,
+  On!,
+  Barrier!,
+  Combine!,
   While!,
   Test!,
   If!,
@@ -148,6 +157,7 @@ class LoopGrammar extends EmbeddedActionsParser {
     const size = this.SUBRULE(this.expr);
     this.CONSUME(Right);
     const role = this.CONSUME2(Name).image;
+    const mark = this.OPTION1(() => this.CONSUME3(Name).image);
     const data = this.OPTION(() => {
       const list: string[] = [];
       this.CONSUME(Assign);
@@ -156,7 +166,7 @@ class LoopGrammar extends EmbeddedActionsParser {
       this.CONSUME(End);
       return list;
     });
-    return { name, dtype, size, role, ...(data ? { data } : {}) };
+    return { name, dtype, size, role, ...(mark ? { mark } : {}), ...(data ? { data } : {}) };
   });
 
   datum = this.RULE('datum', (): string => {
@@ -183,6 +193,8 @@ class LoopGrammar extends EmbeddedActionsParser {
       { ALT: () => this.SUBRULE(this.forLoop) },
       { ALT: () => this.SUBRULE(this.whileLoop) },
       { ALT: () => this.SUBRULE(this.choice) },
+      { ALT: () => this.SUBRULE(this.barrier) },
+      { ALT: () => this.SUBRULE(this.combine) },
       { ALT: () => this.SUBRULE(this.assignment) },
     ]);
   });
@@ -239,7 +251,30 @@ class LoopGrammar extends EmbeddedActionsParser {
     this.CONSUME(Step!);
     const step = Number(this.CONSUME(Num).image);
     const parallel = this.OPTION(() => this.CONSUME(Parallel!)) !== undefined;
-    return { kind: 'for', line, name, start, end, step, parallel, body: this.SUBRULE(this.block) };
+    const on = this.OPTION1(() => {
+      this.CONSUME(On!);
+      return this.CONSUME1(Name).image;
+    });
+    const body = this.SUBRULE(this.block);
+    return { kind: 'for', line, name, start, end, step, parallel, ...(on ? { on } : {}), body };
+  });
+
+  barrier = this.RULE('barrier', (): RawStmt => {
+    const line = this.CONSUME(Barrier!).startLine ?? 0;
+    return { kind: 'barrier', line, team: this.CONSUME(Name).image };
+  });
+
+  combine = this.RULE('combine', (): RawStmt => {
+    const line = this.CONSUME(Combine!).startLine ?? 0;
+    const name = this.CONSUME(Name).image;
+    this.CONSUME(Colon);
+    const type = this.CONSUME1(Name).image;
+    this.CONSUME(By!);
+    const op = this.CONSUME2(Name).image;
+    this.CONSUME(On!);
+    const team = this.CONSUME3(Name).image;
+    this.CONSUME(Assign);
+    return { kind: 'combine', line, name, type, op, team, value: this.SUBRULE(this.expr) };
   });
 
   whileLoop = this.RULE('whileLoop', (): RawStmt => {

@@ -16,11 +16,16 @@ export interface Buffer {
   readonly id: number;
   readonly name: string;
   readonly dtype: DType;
-  /** param and result: owned by the caller. temp: made by the caller for one call. const: `data`, row-major. */
-  readonly role: 'param' | 'result' | 'temp' | 'const';
+  /**
+   * param and result: owned by the caller. temp: made by the caller for one call. const: `data`, row-major.
+   * group: one for each iteration of a loop on groups; thread: one for each thread. Both of literal size.
+   */
+  readonly role: 'param' | 'result' | 'temp' | 'const' | 'group' | 'thread';
   /** Elements, rows of sub-byte types padded to 8 (see paddedRow). */
   readonly size: Dim;
   readonly data?: readonly number[];
+  /** A temp that iterations of a parallel loop use on their own: every worker needs a copy. See parallel.ts. */
+  readonly private?: boolean;
 }
 
 /** A local: `let` binds once, `local` may be assigned. Loop variables are i32 scalars. */
@@ -31,6 +36,15 @@ export interface Var {
 }
 
 export type ReduceOp = 'add' | 'min' | 'max' | 'and' | 'or';
+
+/**
+ * Who runs the iterations of a loop on a GPU. grid: a thread each. groups: a group of threads (a block) each.
+ * warps: a group of lanes (a warp, a subgroup) each. threads, lanes: the members of the group or warp around
+ * share them. What stands outside of the innermost such loop is run alike by every member.
+ */
+export type Spread = 'grid' | 'groups' | 'warps' | 'threads' | 'lanes';
+/** Those who meet at a barrier, or combine values: the threads of a group or the lanes of a warp. */
+export type Team = 'threads' | 'lanes';
 
 export type Expr = { readonly type: VType } & /** A literal, in every lane. */
 (
@@ -95,7 +109,18 @@ export type Stmt =
       readonly end: Expr;
       readonly step: number;
       readonly parallel: boolean;
+      readonly on?: Spread;
       readonly body: readonly Stmt[];
+    }
+  /** Memory written by members of the team before it is seen by all of them after it. */
+  | { readonly kind: 'barrier'; readonly team: Team }
+  /** Declares `var`: the values of all members combined, lane by lane. Of a team of one it is the value itself. */
+  | {
+      readonly kind: 'combine';
+      readonly var: Var;
+      readonly op: ReduceOp;
+      readonly team: Team;
+      readonly value: Expr;
     }
   /** Runs `header`, stops when `cond` is false, runs `body`, and again. */
   | {

@@ -16,8 +16,10 @@ import {
   type Buffer,
   type Expr,
   type Program,
+  type Spread,
   type ReduceOp,
   type Stmt,
+  type Team,
   type VType,
   type Var,
   binary,
@@ -166,8 +168,16 @@ class Resolver {
           end,
           step: s.step,
           parallel: s.parallel,
+          ...(s.on ? { on: s.on as Spread } : {}),
           body: this.#list(s.body),
         };
+      }
+      case 'barrier':
+        return { kind: 'barrier', team: s.team as Team };
+      case 'combine': {
+        const value = e(s.value);
+        const v = this.#declare(s.name, typeOf(s.type, s.line));
+        return { kind: 'combine', var: v, op: s.op as ReduceOp, team: s.team as Team, value };
       }
       case 'while': {
         const header = this.#list(s.header);
@@ -303,11 +313,13 @@ export function parseProgram(text: string): Program {
   const names = new Resolver(raw.dims);
   const buffers = raw.buffers.map((b) => {
     if (!isDType(b.dtype)) throw wrong(b.size.line, `no dtype ${b.dtype}`);
+    if (b.mark !== undefined && b.mark !== 'private') throw wrong(b.size.line, `no mark ${b.mark}`);
     return names.addBuffer({
       name: b.name,
       dtype: b.dtype as DType,
       role: b.role as Buffer['role'],
       size: polyOf(b.size),
+      ...(b.mark ? { private: true } : {}),
       ...(b.data ? { data: b.data.map(numberOf) } : {}),
     });
   });

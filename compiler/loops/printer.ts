@@ -46,6 +46,9 @@ const reserved = new Set([
   'as',
   'step',
   'parallel',
+  'on',
+  'barrier',
+  'combine',
   'while',
   'test',
   'if',
@@ -103,7 +106,7 @@ export function printProgram(p: Program): string {
 
 function bufferLine(b: Buffer, name: string): string {
   const data = b.data ? ` = {${b.data.map(number).join(', ')}}` : '';
-  return `buffer ${name}: ${b.dtype}[${b.size}] ${b.role}${data}`;
+  return `buffer ${name}: ${b.dtype}[${b.size}] ${b.role}${b.private ? ' private' : ''}${data}`;
 }
 
 const number = (x: number): string => {
@@ -156,8 +159,15 @@ class KernelPrinter {
         return [`${at}${place} = ${e(s.value)}`];
       }
       case 'for': {
-        const range = `${e(s.start)}..${e(s.end)} step ${s.step}${s.parallel ? ' parallel' : ''}`;
+        const how = `${s.parallel ? ' parallel' : ''}${s.on ? ` on ${s.on}` : ''}`;
+        const range = `${e(s.start)}..${e(s.end)} step ${s.step}${how}`;
         return [`${at}for ${this.#vars.of(s.var)} in ${range} {`, ...inner(s.body), `${at}}`];
+      }
+      case 'barrier':
+        return [`${at}barrier ${s.team}`];
+      case 'combine': {
+        const how = `${s.op} on ${s.team}`;
+        return [`${at}combine ${this.#declare(s.var)} by ${how} = ${e(s.value)}`];
       }
       case 'while': {
         const head = [`${at}while {`, ...inner(s.header), `${at}} test ${e(s.cond)} {`];

@@ -36,7 +36,17 @@ export type RawStmt = { readonly line: number } & (
       readonly end: RawExpr;
       readonly step: number;
       readonly parallel: boolean;
+      readonly on?: string;
       readonly body: readonly RawStmt[];
+    }
+  | { readonly kind: 'barrier'; readonly team: string }
+  | {
+      readonly kind: 'combine';
+      readonly name: string;
+      readonly type: string;
+      readonly op: string;
+      readonly team: string;
+      readonly value: RawExpr;
     }
   | {
       readonly kind: 'while';
@@ -56,6 +66,7 @@ export interface RawBuffer {
   readonly dtype: string;
   readonly size: RawExpr;
   readonly role: string;
+  readonly mark?: string;
   readonly data?: readonly string[];
 }
 export interface RawProgram {

@@ -4,12 +4,24 @@ import { type DType, dtypes, scalarOf } from '../ir/dtype.ts';
 import {
   type Expr,
   type Program,
+  type Spread,
   type Stmt,
+  type Team,
   type VType,
   type Var,
   operands,
   typeName,
 } from './loops.ts';
+
+/** Which loops may stand directly inside of which. */
+const mayContain: Readonly<Record<Spread | 'kernel', readonly Spread[]>> = {
+  kernel: ['grid', 'groups', 'warps'],
+  groups: ['threads'],
+  warps: ['lanes'],
+  grid: [],
+  threads: [],
+  lanes: [],
+};
 
 type Declared = Map<number, { readonly var: Var; readonly mutable: boolean }>;
 
@@ -23,6 +35,8 @@ class Verifier {
   readonly #dims: ReadonlySet<string>;
   readonly #buffers: ReadonlySet<number>;
   #where = '';
+  /** Loops on a GPU's threads around the statement. */
+  #spread: readonly Spread[] = [];
 
   constructor(p: Program) {
     this.#dims = new Set(p.dims);
@@ -49,6 +63,17 @@ class Verifier {
     switch (s.kind) {
       case 'comment':
         return;
+      case 'barrier':
+        this.#check(this.#spread.length > 0, () => 'a barrier outside of a loop on groups or warps');
+        this.#checkTeam(s.team, 'a barrier');
+        return;
+      case 'combine':
+        this.#checkTeam(s.team, `combining ${s.var.name}`);
+        this.#expr(s.value, scope);
+        this.#assigned(s.var, s.value);
+        this.#check(!scope.has(s.var.id), () => `${s.var.name} is declared twice`);
+        scope.set(s.var.id, { var: s.var, mutable: false });
+        return;
       case 'let':
       case 'local':
         this.#expr(s.value, scope);
@@ -70,7 +95,14 @@ class Verifier {
           same(s.var.type, { scalar: 'i32', lanes: 1 }),
           () => `${s.var.name} must be i32`,
         );
+        const around = this.#spread;
+        if (s.on) {
+          const outer = around.at(-1);
+          this.#check(mayContain[outer ?? 'kernel'].includes(s.on), () => `a loop on ${s.on} inside of ${outer ?? 'the kernel'}`);
+          this.#spread = [...around, s.on];
+        }
         this.#list(s.body, new Map(scope).set(s.var.id, { var: s.var, mutable: false }));
+        this.#spread = around;
         return;
       }
       case 'while': {
@@ -97,6 +129,12 @@ class Verifier {
         );
       }
     }
+  }
+
+  /** All members of a team meet: no loop that they share is open. */
+  #checkTeam(team: Team, what: string): void {
+    const outer = this.#spread.at(-1);
+    this.#check(outer === (team === 'threads' ? 'groups' : 'warps') || outer === undefined, () => `${what} of ${team} inside of a loop on ${outer}`);
   }
 
   #assigned(v: Var, value: Expr): void {

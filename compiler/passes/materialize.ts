@@ -55,9 +55,20 @@ export function planRegion(region: Region, inner: boolean): Plan {
     stored.add(v);
     if (!reasons.has(v)) reasons.set(v, why);
   };
+  const own = new Set(region.ops);
   const costOf = (v: Value): number => {
     if (stored.has(v) || !v.def) return v.type.shape.length ? 1 : 0;
-    return cost.get(v) ?? 1;
+    const known = cost.get(v);
+    if (known !== undefined) return known;
+    // The other operand of a contraction may come later than the one in question.
+    const price = own.has(v.def.op) ? priceOf(v.def.op) : 1;
+    cost.set(v, price);
+    return price;
+  };
+  const priceOf = (op: Op): number => {
+    if (isReduction(op)) return 1;
+    const price = op.name === 'map' ? bodyCost(op.regions[0]!) : ops[op.name].cost;
+    return op.operands.reduce((sum, v) => sum + (v.type.shape.length ? costOf(v) : 0), price);
   };
 
   for (const v of region.yields) if (v.def && region.ops.includes(v.def.op)) store(v, 'a result');
@@ -66,11 +77,8 @@ export function planRegion(region: Region, inner: boolean): Plan {
 
   // Costs run forward; each decision needs the costs before it and the uses after it.
   for (const op of region.ops) {
-    const own =
-      op.name === 'map' ? bodyCost(op.regions[0]!) : isReduction(op) ? 0 : ops[op.name].cost;
-    const inputs = op.operands.reduce((sum, v) => sum + (v.type.shape.length ? costOf(v) : 0), 0);
     for (const v of op.results) {
-      cost.set(v, isReduction(op) ? 1 : own + inputs);
+      cost.set(v, priceOf(op));
       if (stored.has(v) || ops[op.name].kind === 'leaf') continue;
       const why = isReduction(op)
         ? reductionReason(v, region, uses, stored)

@@ -225,14 +225,17 @@ const concat: ElementRule<'concat'> = (lo, op, index, lanes) => {
   return result!;
 };
 
-/** A scalar index forced into [0, size): for loads whose value a select throws away. */
+/**
+ * A scalar index forced into [0, size): for loads whose value a select throws away. An axis that may be empty has no
+ * such index: then the atom has no bound, and a slice further in forces it into its own operand.
+ */
 function clampIndex(lo: Lowering, p: Poly, size: Dim): Poly {
   const [low, high] = p.bounds();
   if (low >= 0 && size.constant !== undefined && high < size.constant) return p;
   const e = lo.em.bind(L.binary('max', L.i32(0), L.binary('min', lo.em.index(p), lo.em.index(size.sub(1)))), 'clamped');
   if (e.kind === 'const') return Poly.of(e.value);
   if (e.kind !== 'var') throw new Error('an index is not bound');
-  return Poly.atom(lo.em.atom(e.var, size));
+  return Poly.atom(lo.em.atom(e.var, size.bounds()[0] >= 1 ? size : undefined));
 }
 
 const pad: ElementRule<'pad'> = (lo, op, index, lanes) => {
@@ -318,8 +321,14 @@ export const elements: { readonly [K in OpName]: ElementRule<K> } = {
     });
     return lo.emit(op.operands[0]!, at, lanes);
   },
-  slice: (lo, op, index, lanes) =>
-    lo.emit(op.operands[0]!, index.map((p, i) => (i === op.attrs.axis ? p.add(op.attrs.start) : p)), lanes),
+  slice: (lo, op, index, lanes) => {
+    const x = op.operands[0]!;
+    const { axis, start } = op.attrs;
+    const from = index[axis]!;
+    const unbounded = lo.isUniform(from) && from.atoms().some((a) => a.kind === 'var' && !a.extent);
+    const at = unbounded ? clampIndex(lo, from.add(start), x.type.shape[axis]!) : from.add(start);
+    return lo.emit(x, index.map((p, i) => (i === axis ? at : p)), lanes);
+  },
   concat, pad,
   gather: (lo, op, index, lanes) => {
     const [x, ids] = op.operands as [Value, Value];

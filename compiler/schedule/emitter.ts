@@ -26,6 +26,10 @@ export class Emitter {
   /** Scope in which a variable (or the contents of a buffer) is last set: its users cannot be hoisted above. */
   readonly varDepth = new Map<number, number>();
   readonly bufferDepth = new Map<number, number>();
+  /** Told of each temp that is made, while a kernel for a GPU is: its threads share it or not. */
+  /** Extents of the loops whose iterations are divided among threads, by variable. */
+  readonly extents = new Map<number, Dim>();
+  onTemp: ((b: Buffer) => void) | undefined = undefined;
   readonly #atoms = new Map<string, Var>();
   readonly #exprs = new Map<string, Expr>();
   #trials = 0;
@@ -55,6 +59,7 @@ export class Emitter {
     const b: Buffer = { id: this.#nextId++, name, dtype, role, size, ...(data ? { data } : {}) };
     this.buffers.push(b);
     this.bufferDepth.set(b.id, role === 'temp' ? this.depth : 0);
+    if (role === 'temp') this.onTemp?.(b);
     return b;
   }
 

@@ -3,6 +3,7 @@
 // decodes in registers, so that one compiled kernel is right for every size.
 import { Poly, floorDiv } from '../ir/algebra.ts';
 import type { Dim } from '../ir/algebra.ts';
+import { dtypes } from '../ir/dtype.ts';
 import type { Op, Value } from '../ir/ir.ts';
 import { ops } from '../ir/ops.ts';
 import * as L from '../loops/loops.ts';
@@ -67,7 +68,7 @@ export function lowerGemm(lo: Lowering, root: Value, buffer: Buffer): boolean {
 }
 
 /** Work to produce one element without storage: who is heavier is decoded once a panel. */
-function weight(lo: Lowering, v: Value, seen = new Set<Value>()): number {
+export function weight(lo: Lowering, v: Value, seen = new Set<Value>()): number {
   if (lo.storage.has(v) || !v.def || seen.has(v)) return 0;
   seen.add(v);
   const { op } = v.def;
@@ -87,6 +88,13 @@ interface Tile {
   readonly lanes: number;
 }
 
+/**
+ * Whether rows of the panelled operand may go to different workers: unless loops over a batch do already, or
+ * neighbouring results share a byte.
+ */
+const isParallel = (t: Tile): boolean =>
+  t.ids.every((i) => i.constant !== undefined) && (t.panelIsA || dtypes[t.buffer.dtype].bits % 8 === 0);
+
 function tile(lo: Lowering, t: Tile): void {
   const [a, b] = t.op.operands as [Value, Value];
   const at = (row: Poly, col: Poly): Poly[] => [...t.ids, row, col];
@@ -99,7 +107,7 @@ function tile(lo: Lowering, t: Tile): void {
     const i = contractionIndex(t.op, index(s, Poly.of(0)), k);
     return asFloat(t.panelIsA ? lo.emit(b, i.b, n) : lo.emit(a, i.a, n), n);
   };
-  loop(lo, t.panelled, panelRows, t.ids.length === 0, (p0) => {
+  loop(lo, t.panelled, panelRows, isParallel(t), (p0) => {
     const panel = preparePanel(lo, t, (j, k, n) => panelElement(p0.add(j), k, n));
     const points = (s0: Poly, count: number): void => {
       const sums = accumulate(lo, t, count, (i, k, n) => streamElement(s0.add(i), k, n), panel);
@@ -116,7 +124,7 @@ function tile(lo: Lowering, t: Tile): void {
   }, Poly.of(0), 'n');
   // Rows that do not fill a panel.
   remainder(lo, t.panelled, panelRows, (from) =>
-    loop(lo, t.panelled, 1, false, (p) => {
+    loop(lo, t.panelled, 1, isParallel(t), (p) => {
       loop(lo, t.streamed, 1, false, (s) => {
         const where = index(s, p);
         storeAt(lo, t.buffer, t.root.type.shape, where, lo.emit(t.root, where, 1), 1);
@@ -156,11 +164,11 @@ function rowStreams(lo: Lowering, t: Tile): void {
   const store = (where: readonly Poly[]): void =>
     storeAt(lo, t.buffer, t.root.type.shape, where, lo.emit(t.root, where, 1), 1);
   const single = (from: Poly): void =>
-    loop(lo, t.streamed, 1, false, (s) => loop(lo, t.panelled, 1, false, (p) => store(at(s, p)), from, 'n'), Poly.of(0), 'm');
+    loop(lo, t.panelled, 1, isParallel(t), (p) => loop(lo, t.streamed, 1, false, (s) => store(at(s, p)), Poly.of(0), 'm'), from, 'n');
   if (!factors) return single(Poly.of(0));
   const quarter = floorDiv(t.panelled, streams);
-  loop(lo, t.streamed, 1, false, (s) => {
-    loop(lo, quarter, 1, t.ids.length === 0, (p) => {
+  loop(lo, quarter, 1, isParallel(t), (p) => {
+    loop(lo, t.streamed, 1, false, (s) => {
       const rows = Array.from({ length: streams }, (_, j) => at(s, p.add(quarter.mul(j))));
       const accs = rows.map(() => {
         const v = em.newVar('acc', L.vtype('f32', 4));
@@ -179,8 +187,8 @@ function rowStreams(lo: Lowering, t: Tile): void {
         lo.pin(t.op.results[0]!, where, em.bind(L.reduce('add', L.variable(accs[j]!)), 'sum'));
         store(where);
       });
-    }, Poly.of(0), 'n');
-  }, Poly.of(0), 'm');
+    }, Poly.of(0), 'm');
+  }, Poly.of(0), 'n');
   const done = em.index(quarter.mul(streams));
   if (t.panelled.multiple() % streams !== 0) single(em.asIndex(done));
 }

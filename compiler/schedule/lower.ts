@@ -8,21 +8,16 @@ import { privateBuffers } from '../loops/parallel.ts';
 import { inSignatureDims, overQuotients, quotientDims } from './dims.ts';
 import { storedSize } from './emitter.ts';
 import { lowerGemm } from './gemm.ts';
+import { gpuRules } from './gpu/rules.ts';
 import { Lowering, nameOf } from './lowering.ts';
 import { lowerRegion, mapInto, storeTensor } from './regions.ts';
+import { isControl, soleMap } from './rules.ts';
 
 export interface ScheduleRule {
   readonly name: string;
   /** Emits the whole kernel and returns true, or declines without a trace. */
   readonly apply: (lo: Lowering, region: Region, out: readonly Buffer[]) => boolean;
 }
-
-const soleMap = (r: Region): Op<'map'> | undefined => {
-  const op = r.yields[0]?.def?.op;
-  if (op?.name !== 'map' || !r.ops.includes(op)) return undefined;
-  return r.yields.length === op.results.length && r.yields.every((y, i) => y === op.results[i]) ? (op as Op<'map'>) : undefined;
-};
-const isControl = (op: Op | undefined): boolean => op?.name === 'for' || op?.name === 'while' || op?.name === 'if';
 
 /** Tried in order; the first that applies wins. */
 export const scheduleRules: readonly ScheduleRule[] = [
@@ -97,7 +92,7 @@ export function lower(source: Func, limits: Limits, note: (text: string) => void
     });
     let body: Stmt[] = [];
     let schedule = '';
-    for (const rule of scheduleRules) {
+    for (const rule of limits.gpu ? gpuRules : scheduleRules) {
       lo.em.scopes = [{ stmts: [], memo: new Map() }];
       if (!rule.apply(lo, k.regions[0]!, out)) continue;
       body = lo.em.scopes[0]!.stmts;
@@ -131,6 +126,6 @@ function aliasResult(func: Func, v: Value, names: ReadonlyMap<Value, string>): s
 /** Params and results in the order of the signature, then temps and consts. */
 function orderBuffers(func: Func, all: readonly Buffer[], bufferOf: ReadonlyMap<Value, Buffer>, params: readonly Buffer[]): Buffer[] {
   const results = func.results.flatMap((r) => r.values.map((v) => bufferOf.get(v)!));
-  const rest = all.filter((b) => b.role === 'temp' || b.role === 'const');
-  return [...params, ...results, ...rest.filter((b) => b.role === 'temp'), ...rest.filter((b) => b.role === 'const')];
+  const made = (...roles: readonly Buffer['role'][]): readonly Buffer[] => roles.flatMap((r) => all.filter((b) => b.role === r));
+  return [...params, ...results, ...made('temp', 'const', 'group', 'thread')];
 }

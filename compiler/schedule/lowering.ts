@@ -12,6 +12,7 @@ import type { Buffer, Expr, Var } from '../loops/loops.ts';
 import type { QuotientDims } from './dims.ts';
 import { elements } from './elements.ts';
 import { Emitter, strides } from './emitter.ts';
+import type { TeamState } from './gpu/team.ts';
 
 /** Where a value lives when it is not recomputed. */
 export type Storage =
@@ -39,6 +40,8 @@ export class Lowering {
   readonly notes = new Set<string>();
   /** Constant buffers of table ops. */
   readonly tables = new Map<string, Buffer>();
+  /** On a GPU: who runs the code together. */
+  team: TeamState | undefined = undefined;
 
   constructor(limits: Limits, body: Region, quotients: QuotientDims) {
     this.limits = limits;

@@ -5,9 +5,11 @@ import type { Dim } from '../ir/algebra.ts';
 import { type Scalar, promote, scalarOf } from '../ir/dtype.ts';
 import type { Op, Value } from '../ir/ir.ts';
 import * as L from '../loops/loops.ts';
-import type { Expr, ReduceOp, Stmt } from '../loops/loops.ts';
+import type { Expr, ReduceOp, Spread, Stmt } from '../loops/loops.ts';
 import { broadcastIndex } from './elements.ts';
 import { addSum, explainSum, factoredSum } from './factor.ts';
+import { sharedVectors } from './gpu/vectors.ts';
+import { together } from './gpu/team.ts';
 import type { Lowering } from './lowering.ts';
 
 /** Neutral element of a reduction. */
@@ -36,7 +38,8 @@ export function slowness(stmts: readonly Stmt[], extra: readonly Expr[] = []): n
       case 'for': s.body.forEach(visit); break;
       case 'while': s.header.forEach(visit); s.body.forEach(visit); break;
       case 'if': expr(s.cond); s.then.forEach(visit); s.else.forEach(visit); break;
-      case 'comment': break;
+      case 'combine': expr(s.value); break;
+      case 'comment': case 'barrier': break;
     }
   };
   stmts.forEach(visit);
@@ -86,13 +89,15 @@ export function reduceLoop(
   const { em } = lo;
   return em.atDepth(depth, () => {
     const start = (lanes: number): Expr => L.constant(identity(op, scalar), scalar, lanes);
+    const on = lo.team?.sharesLoop(em.depth, extents.at(-1)!);
+    const whole = (e: Expr): Expr => (on ? together(lo, op, e, on, name) : e);
     if (outLanes > 1) {
       const acc = em.newVar(name, L.vtype(scalar, outLanes));
       em.push({ kind: 'local', var: acc, value: start(outLanes) });
       nest(lo, extents, (ids) => {
         em.push({ kind: 'set', var: acc, value: combine(op, L.variable(acc), L.splat(element(ids, outLanes), outLanes)) });
-      });
-      return L.variable(acc);
+      }, false, on);
+      return whole(L.variable(acc));
     }
     const last = extents.at(-1)!;
     const outer = extents.slice(0, -1);
@@ -131,36 +136,40 @@ export function reduceLoop(
         if (op === 'add' && scalar === 'f32' && n === lanes) lo.note(explainSum(e));
         const sum = factored && target === acc ? addSum(L.variable(acc), e, (x) => em.bind(x, 's')) : combine(op, L.variable(target), e);
         em.push({ kind: 'set', var: target, value: sum });
-      });
+      }, false, on);
     });
     const total = L.reduce(op, L.variable(acc));
-    return em.bind(tail ? combine(op, total, L.variable(tail)) : total, name);
+    return em.bind(whole(tail ? combine(op, total, L.variable(tail)) : total), name);
   });
 }
 
-/** Nested serial loops, one index an axis. */
-export function nest(lo: Lowering, extents: readonly Dim[], body: (ids: readonly Poly[]) => void, parallel = false): void {
-  const go = (ids: readonly Poly[]): void => {
+/** Nested loops, one index an axis; only the outermost may be parallel, only the innermost shared by a team. */
+export function nest(lo: Lowering, extents: readonly Dim[], body: (ids: readonly Poly[]) => void, parallel = false, lastOn?: Spread): void {
+  const go = (ids: readonly Poly[], outermost: boolean): void => {
     const extent = extents[ids.length];
     if (extent === undefined) return body(ids);
-    if (extent.constant === 1) return go([...ids, Poly.of(0)]);
-    loop(lo, extent, 1, parallel && ids.length === 0, (i) => go([...ids, i]));
+    if (extent.constant === 1) return go([...ids, Poly.of(0)], outermost);
+    const on = ids.length === extents.length - 1 ? lastOn : undefined;
+    loop(lo, extent, 1, parallel && outermost, (i) => go([...ids, i], false), undefined, undefined, on);
   };
-  go([]);
+  go([], true);
 }
 
 /** One loop of full steps from 0; the index handed on is the element number. */
-export function loop(lo: Lowering, extent: Dim, step: number, parallel: boolean, body: (i: Poly) => void, from: Poly = Poly.of(0), name = 'i'): void {
+export function loop(lo: Lowering, extent: Dim, step: number, parallel: boolean, body: (i: Poly) => void, from: Poly = Poly.of(0), name = 'i', on?: Spread): void {
   const { em } = lo;
   const start = em.index(from);
   const end = em.index(extent);
   const v = em.newVar(name, L.vtype('i32'), em.depth + 1);
+  if (on) em.extents.set(v.id, extent);
   // The index is step * a counter, so that divisions by a block that the step fills resolve.
   const stmts = em.scope(() => {
     const stepped = step > 1 && from.constant === 0;
-    body(stepped ? Poly.atom(em.counter(v, step, floorDiv(extent, step))).mul(step) : Poly.atom(em.atom(v, extent)));
+    const i = stepped ? Poly.atom(em.counter(v, step, floorDiv(extent, step))).mul(step) : Poly.atom(em.atom(v, extent));
+    if (on && lo.team) lo.team.within(on, em.depth, () => body(i));
+    else body(i);
   });
-  em.push({ kind: 'for', var: v, start, end, step, parallel, body: stmts });
+  em.push({ kind: 'for', var: v, start, end, step, parallel, ...(on ? { on } : {}), body: stmts });
 }
 
 /** A power of two up to 256 that fills whole vectors and divides the extent for certain. */
@@ -173,15 +182,16 @@ function outerBlock(extent: Dim, lanes: number): number {
 const hasLoad = (e: Expr): boolean => e.kind === 'load' || e.kind === 'gather' || L.operands(e).some(hasLoad);
 
 /** Full vectors, then a scalar tail where the extent may leave one. */
-export function vectorLoop(lo: Lowering, extent: Dim, lanes: number, body: (k: Poly, lanes: number) => void): void {
+export function vectorLoop(lo: Lowering, extent: Dim, lanes: number, body: (k: Poly, lanes: number) => void, parallel = false, on?: Spread): void {
   const { em } = lo;
   const c = extent.constant;
   const lane = Poly.atom(lo.lane(lanes));
-  if (lanes === 1) return loop(lo, extent, 1, false, (i) => body(i, 1), Poly.of(0), 'k');
+  if (on) return sharedVectors(lo, extent, lanes, body, on);
+  if (lanes === 1) return loop(lo, extent, 1, parallel, (i) => body(i, 1), Poly.of(0), 'k');
   if (c === lanes) return body(lane, lanes);
   const group = outerBlock(extent, lanes);
   const nested = (): void =>
-    loop(lo, extent, group, false, (i) => {
+    loop(lo, extent, group, parallel, (i) => {
       loop(lo, Poly.of(group / lanes), 1, false, (j) => body(i.add(j.mul(lanes)).add(lane), lanes), Poly.of(0), 'j');
     }, Poly.of(0), 'k');
   // Two loops pay where something belongs to a super-block only: its scales are then read once.
@@ -191,7 +201,7 @@ export function vectorLoop(lo: Lowering, extent: Dim, lanes: number, body: (k: P
     return outer?.kind === 'for' && outer.body.some((s) => s.kind === 'let' && hasLoad(s.value));
   });
   if (pays) return nested();
-  loop(lo, extent, lanes, false, (i) => body(i.add(lane), lanes), Poly.of(0), 'k');
+  loop(lo, extent, lanes, parallel, (i) => body(i.add(lane), lanes), Poly.of(0), 'k');
   if (extent.multiple() % lanes === 0) return;
   const rest = em.bind(L.binary('mul', em.quotient(em.index(extent), L.i32(lanes)), L.i32(lanes)), 'rest');
   const from = rest.kind === 'var' ? Poly.atom(em.atom(rest.var)) : rest.kind === 'const' ? Poly.of(rest.value) : undefined;
@@ -220,7 +230,8 @@ export function depthFor(lo: Lowering, v: Value, index: readonly Poly[]): number
     }
   };
   visit(v);
-  return Math.min(d, lo.em.depth);
+  // A team starts within the loop on groups or warps: nothing that it shares can be put in front of that.
+  return Math.min(Math.max(d, lo.team?.floor ?? 0), lo.em.depth);
 }
 
 /** Index into the operand: the result's index with the reduced axes put back. */

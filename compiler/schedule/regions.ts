@@ -8,6 +8,7 @@ import * as L from '../loops/loops.ts';
 import type { Buffer, Expr, Stmt } from '../loops/loops.ts';
 import { isInlineable, planRegion } from '../passes/materialize.ts';
 import { strides, storedSize } from './emitter.ts';
+import { copyTogether, mapTogether, storeTogether } from './gpu/share.ts';
 import { type Lowering, alignment, nameOf } from './lowering.ts';
 import { chooseLanes, loop, nest, vectorLoop } from './reductions.ts';
 
@@ -48,6 +49,7 @@ function hasContraction(lo: Lowering, v: Value, seen = new Set<Value>()): boolea
 /** Computes every element of `v` into `buffer`, whose leading axes are fixed at `prefix`. */
 export function storeTensor(lo: Lowering, v: Value, buffer: Buffer, prefix: readonly Poly[], fullShape: readonly Dim[], parallel: boolean): void {
   const { shape } = v.type;
+  if (lo.team?.shares(lo.em.depth)) return storeTogether(lo, v, buffer, prefix, fullShape);
   if (shape.length === 0) return storeAt(lo, buffer, fullShape, prefix, lo.emit(v, [], 1), 1);
   const last = shape.at(-1)!;
   nest(lo, shape.slice(0, -1), (outer) => {
@@ -62,9 +64,11 @@ export function storeTensor(lo: Lowering, v: Value, buffer: Buffer, prefix: read
     const wide = storeLanes(buffer.dtype, last);
     const candidates = hasContraction(lo, v) ? [1, ...wide] : wide;
     const lanes = last.constant === 1 ? 1 : chooseLanes(lo, candidates, attempt);
+    // A lone row is split itself, at whole bytes.
+    const lone = outer.every((i) => i.constant !== undefined) && (lanes * dtypes[buffer.dtype].bits) % 8 === 0;
     vectorLoop(lo, last, lanes, (k, n) => {
       storeAt(lo, buffer, fullShape, [...prefix, ...outer, k], element(k, n), n);
-    });
+    }, parallel && lone);
   }, parallel);
 }
 
@@ -127,17 +131,22 @@ function lowerMap(lo: Lowering, op: Op<'map'>): void {
 
 /** Runs a map's body for every index and stores what it yields. */
 export function mapInto(lo: Lowering, op: Op<'map'>, buffers: readonly Buffer[], parallel: boolean): void {
+  if (lo.team?.shares(lo.em.depth)) return mapTogether(lo, op, buffers);
   const body = op.regions[0]!;
   // Neighbouring scalars of a sub-byte type share bytes: rows are independent, elements of a row are not.
-  const shares = op.attrs.dims.length === 1 && body.yields.some((y) => y.type.shape.length === 0 && dtypes[y.type.dtype].bits % 8 !== 0);
-  nest(lo, op.attrs.dims, (ids) => {
-    lo.inside(op, ids, () => {
-      lowerRegion(lo, body);
-      body.yields.forEach((y, i) => {
-        storeTensor(lo, y, buffers[i]!, ids, op.results[i]!.type.shape, false);
-      });
+  const shares = op.attrs.dims.slice(0, -1).every((d) => d.constant === 1) && body.yields.some((y) => y.type.shape.length === 0 && dtypes[y.type.dtype].bits % 8 !== 0);
+  nest(lo, op.attrs.dims, (ids) => mapBody(lo, op, ids, buffers), parallel && !shares);
+}
+
+/** One iteration of a map. */
+export function mapBody(lo: Lowering, op: Op<'map'>, ids: readonly Poly[], buffers: readonly Buffer[]): void {
+  const body = op.regions[0]!;
+  lo.inside(op, ids, () => {
+    lowerRegion(lo, body);
+    body.yields.forEach((y, i) => {
+      storeTensor(lo, y, buffers[i]!, ids, op.results[i]!.type.shape, false);
     });
-  }, parallel && !shares);
+  });
 }
 
 /** Storage of values carried through a loop. */
@@ -191,6 +200,7 @@ function assignSlots(lo: Lowering, slots: readonly Slot[], params: readonly Valu
 
 function copy(lo: Lowering, from: Buffer, to: Buffer, shape: readonly Dim[]): void {
   const size = storedSize(from.dtype, shape);
+  if (lo.team?.shares(lo.em.depth)) return copyTogether(lo, from, to, size);
   const lanes = size.multiple() % 8 === 0 ? 8 : 1;
   vectorLoop(lo, size, lanes, (k, n) => {
     storeAt(lo, to, [size], [k], lo.load(from, [size], [k], n), n);

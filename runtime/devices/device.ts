@@ -31,6 +31,8 @@ export interface Device {
   readonly name: string;
   /** Why this device and not another. */
   readonly reason: string;
+  /** Threads of the host that kernels run on; absent where that means nothing. */
+  readonly threads?: number;
   /** Bytes in live buffers. */
   readonly used: number;
 

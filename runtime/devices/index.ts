@@ -9,23 +9,34 @@ import { WasmDevice } from './wasm.ts';
 export type DeviceName = 'auto' | 'wasm' | 'reference' | 'webgpu' | 'cuda';
 
 const known = "'auto', 'wasm' or 'reference'";
-const shared = new Map<Device['kind'], Device>();
+
+export interface DeviceOptions {
+  /** Most threads of the wasm device. A number of its own makes a device of its own, with its own tensors. */
+  readonly threads?: number;
+}
+
+const shared = new Map<string, Device>();
 
 /** One device of a kind a process, so that tensors of different files meet; the first reason stands. */
-function share(kind: Device['kind'], make: () => Device): Device {
-  let made = shared.get(kind);
+function share(key: string, make: () => Device): Device {
+  let made = shared.get(key);
   if (!made) {
     made = make();
-    shared.set(kind, made);
+    shared.set(key, made);
   }
   return made;
 }
 
 /** The process's device of a kind. `new WasmDevice()` has memory of its own. */
-export async function device(kind: DeviceName = 'auto'): Promise<Device> {
+export async function device(
+  kind: DeviceName = 'auto',
+  options: DeviceOptions = {},
+): Promise<Device> {
+  const { threads } = options;
   switch (kind) {
     case 'wasm':
-      return share('wasm', () => new WasmDevice());
+      if (threads === undefined) return share('wasm', () => new WasmDevice());
+      return share(`wasm ${threads}`, () => new WasmDevice({ threads }));
     case 'reference':
       return share('reference', () => new ReferenceDevice());
     case 'auto': {
@@ -34,7 +45,8 @@ export async function device(kind: DeviceName = 'auto'): Promise<Device> {
         return share('reference', () => new ReferenceDevice({ reason }));
       }
       const reason = 'auto: the fastest device that is built';
-      return share('wasm', () => new WasmDevice({ reason }));
+      if (threads === undefined) return share('wasm', () => new WasmDevice({ reason }));
+      return share(`wasm ${threads}`, () => new WasmDevice({ reason, threads }));
     }
     case 'webgpu':
     case 'cuda':

@@ -1,11 +1,19 @@
 // The WebAssembly device: one memory of up to 4 GiB that all kernels share, so that a tensor is an address and
 // a call copies nothing. Views are made anew after every allocation, since the memory may have moved.
-import type { Artifact } from '../../compiler/artifact.ts';
+import type { Artifact, Manifest } from '../../compiler/artifact.ts';
 import { raise, reasonOf } from '../errors.ts';
-import { type WasmApi, type WasmMemory, wasmApi } from '../platform.ts';
+import { type WasmApi, type WasmMemory, nodeModule, wasmApi } from '../platform.ts';
 import { compilePoly } from '../poly.ts';
-import { Allocator } from './allocator.ts';
+import { Allocator, PADDING } from './allocator.ts';
 import type { Device, DeviceBuffer, Executable } from './device.ts';
+import { type PoolKernel, ThreadPool, WorkerFault, maxArgs, newKernelId } from './pool.ts';
+import {
+  mayWait,
+  onSharedMemory,
+  parallelism,
+  plainMemory,
+  sharedMemory,
+} from './shared-memory.ts';
 
 const PAGE = 65536;
 /** The address space of wasm32; the last page stays free, so that padded ends never wrap. */
@@ -13,26 +21,54 @@ const LIMIT = 2 ** 32 - PAGE;
 /** Addresses below this belong to nobody: a null address faults in tests, not in silence. */
 const BASE = 1024;
 const GROWTH = 64 * 2 ** 20;
+/** The sync area of calls on several threads lies at BASE then; a program with a larger one runs on one thread. */
+const SYNC = 16 * 1024;
+
+/**
+ * Work (see ThreadsInfo) from which threads pay: about 40 µs on one. Waking a worker takes some 10 µs, and more
+ * on a machine that has gone to sleep.
+ */
+const WORTH = 300_000;
+/** Most threads unless told: memory feeds no more. */
+const CAP = 8;
+const MOST_THREADS = 64;
 
 interface WasmBuffer extends DeviceBuffer {
   readonly address: number;
   live: boolean;
+  /** Calls under way that use it: it is freed after them. */
+  pins: number;
 }
 
 export interface WasmDeviceOptions {
   readonly reason?: string;
   /** Most bytes of memory; 4 GiB less a page by default. */
   readonly limit?: number;
+  /** Most threads that kernels run on; by default QUERN_THREADS, or the cores there are, at most 8. */
+  readonly threads?: number;
+  /** Least work of a call that is shared out; see ThreadsInfo of the manifest. */
+  readonly worth?: number;
+  /** Whether calls may block this thread; by default where the host allows it. */
+  readonly blocking?: boolean;
+  /** Milliseconds in which a worker must answer; 10 s by default. */
+  readonly answerMs?: number;
 }
 
 export class WasmDevice implements Device {
   readonly kind = 'wasm';
-  readonly name = 'WebAssembly, one thread';
+  readonly name: string;
   readonly reason: string;
+  /** Threads that kernels run on, this one included where it may wait. */
+  readonly threads: number;
   readonly #api: WasmApi;
   readonly #memory: WasmMemory;
+  readonly #shared: boolean;
+  readonly #blocking: boolean;
+  readonly #worth: number;
+  readonly #answerMs: number | undefined;
   readonly #allocator: Allocator;
   readonly #executables = new WeakMap<Artifact, Promise<Executable>>();
+  #pool: ThreadPool | undefined;
   #pages = 1;
   #bytes: Uint8Array;
 
@@ -42,9 +78,18 @@ export class WasmDevice implements Device {
     this.#api = api;
     this.reason = options.reason ?? 'asked for by name';
     const limit = Math.min(options.limit ?? LIMIT, LIMIT);
-    this.#memory = new api.Memory({ initial: this.#pages, maximum: 65536 });
+    const wanted = wantedThreads(options.threads);
+    const shared = wanted > 1 ? sharedMemory(api, this.#pages) : undefined;
+    this.#worth = options.worth ?? WORTH;
+    this.#answerMs = options.answerMs;
+    this.#shared = typeof shared === 'object';
+    this.#memory = typeof shared === 'object' ? shared : plainMemory(api, this.#pages);
+    this.threads = this.#shared ? wanted : 1;
+    this.#blocking = this.#shared && (options.blocking ?? mayWait());
+    const why = typeof shared === 'string' ? ` (${shared})` : '';
+    this.name = `WebAssembly, ${this.threads === 1 ? 'one thread' : `${wanted} threads`}${why}`;
     this.#bytes = new Uint8Array(this.#memory.buffer);
-    this.#allocator = new Allocator(BASE, limit);
+    this.#allocator = new Allocator(this.#shared ? BASE + SYNC : BASE, limit);
   }
 
   get used(): number {
@@ -58,7 +103,7 @@ export class WasmDevice implements Device {
 
   allocate(bytes: number): DeviceBuffer {
     const address = this.#reserve(bytes);
-    return { bytes, address, live: true } as WasmBuffer;
+    return { bytes, address, live: true, pins: 0 } as WasmBuffer;
   }
 
   #reserve(bytes: number): number {
@@ -105,7 +150,14 @@ export class WasmDevice implements Device {
     const b = buffer as WasmBuffer;
     if (!b.live) return;
     b.live = false;
-    this.#allocator.free(b.address);
+    if (b.pins === 0) this.#allocator.free(b.address);
+  }
+
+  #unpin(buffers: readonly DeviceBuffer[]): void {
+    for (const b of buffers as readonly WasmBuffer[]) {
+      b.pins -= 1;
+      if (b.pins === 0 && !b.live) this.#allocator.free(b.address);
+    }
   }
 
   write(buffer: DeviceBuffer, offset: number, bytes: Uint8Array): void {
@@ -144,50 +196,156 @@ export class WasmDevice implements Device {
 
   async #instantiate(artifact: Artifact): Promise<Executable> {
     const { manifest } = artifact;
-    const module = await this.#api.compile(artifact.code);
-    const instance = await this.#api.instantiate(module, { env: { memory: this.#memory } });
+    const env = { memory: this.#memory };
+    const code = this.#shared ? onSharedMemory(artifact.code) : artifact.code;
+    const instance = await this.#api.instantiate(await this.#api.compile(code), { env });
     const run = instance.exports.run as (...args: number[]) => void;
+    const threaded = await this.#threaded(artifact);
     const sizes = manifest.buffers.map((b) => compilePoly(b.bytes, manifest.dims));
-    const roles = manifest.buffers.map((b) => b.role);
+    const work = compilePoly(manifest.threads?.work ?? [0], manifest.dims);
     const fixed = manifest.buffers.map((b) =>
       b.role === 'const' ? this.#constant(artifact, b.name) : 0,
     );
-    const n = roles.length;
 
-    const execute = (params: readonly DeviceBuffer[], dims: readonly number[]) => {
-      const args: number[] = [];
-      const temps: number[] = [];
-      const results: DeviceBuffer[] = [];
-      let param = 0;
-      let done = false;
-      try {
-        for (let i = 0; i < n; i++) {
-          const role = roles[i]!;
-          if (role === 'param') args.push((params[param++] as WasmBuffer).address);
-          else if (role === 'const') args.push(fixed[i]!);
-          else if (role === 'result') {
-            const made = this.allocate(sizes[i]!(dims)) as WasmBuffer;
-            results.push(made);
-            args.push(made.address);
-          } else {
-            const address = this.#reserve(sizes[i]!(dims));
-            temps.push(address);
-            args.push(address);
+    return {
+      run: (params, dims) => {
+        const bytes = sizes.map((size) => size(dims));
+        const pool = threaded && work(dims) >= this.#worth ? this.#ready() : undefined;
+        const call = this.#prepare(manifest, params, dims, bytes, fixed, pool?.size ?? 1);
+        let done = false;
+        try {
+          if (pool && !this.#blocking) {
+            done = true;
+            return this.#later(
+              manifest.name,
+              pool.runAsync(threaded!, BASE, call.args, call.slices),
+              call,
+              params,
+            );
           }
+          if (pool) pool.run(threaded!, BASE, call.args, call.slices);
+          else run(...call.args);
+          done = true;
+          for (const t of call.temps) this.#allocator.free(t);
+          return call.results;
+        } catch (e) {
+          this.#drop();
+          throw asFault(manifest.name, e);
+        } finally {
+          if (!done) this.#undo(call);
         }
-        for (const d of dims) args.push(d);
-        run(...args);
-        done = true;
-        return results;
-      } catch (e) {
-        if (isTrap(e)) raise('Q5015', { kernel: manifest.name, detail: reasonOf(e) }, e);
-        throw e;
-      } finally {
-        for (const t of temps) this.#allocator.free(t);
-        if (!done) for (const r of results) this.free(r);
-      }
+      },
     };
-    return { run: execute };
+  }
+
+  /** The variant for threads, where there are any and the program has work to share. */
+  async #threaded(artifact: Artifact): Promise<PoolKernel | undefined> {
+    const { threads, buffers, dims } = artifact.manifest;
+    const code = artifact.variants?.threads;
+    const fits = threads && threads.bytes <= SYNC && buffers.length + dims.length <= maxArgs;
+    if (!this.#shared || !code || !fits) return undefined;
+    const module = await this.#api.compile(code);
+    const instance = await this.#api.instantiate(module, { env: { memory: this.#memory } });
+    const run = instance.exports.run as (...args: number[]) => void;
+    const made: PoolKernel = { id: newKernelId(), module, threads, run };
+    this.#pool?.prepare(made);
+    return made;
+  }
+
+  /** The pool once all its workers have started, which the first call that wants it sets off. */
+  #ready(): ThreadPool | undefined {
+    this.#pool ??= new ThreadPool(this.threads, this.#memory, this.#blocking, this.#answerMs);
+    const pool = this.#pool;
+    if (pool.lost !== undefined) {
+      this.#pool = undefined;
+      pool.raiseLost();
+    }
+    return pool.ready ? pool : undefined;
+  }
+
+  /** Forgets a pool that has lost a worker, once that was raised: the next call starts another. */
+  #drop(): void {
+    if (this.#pool?.lost !== undefined) this.#pool = undefined;
+  }
+
+  /** Starts the threads, and resolves when they are ready: calls before that run on one. */
+  async start(): Promise<void> {
+    if (this.threads === 1) return;
+    this.#ready();
+    await this.#pool?.started();
+    this.#ready();
+  }
+
+  /** Ends the threads. Kernels still run, and start new ones. */
+  close(): void {
+    this.#pool?.close();
+    this.#pool = undefined;
+  }
+
+  /** Addresses of a call: results and temporaries are new, private ones once a thread. */
+  #prepare(
+    manifest: Manifest,
+    params: readonly DeviceBuffer[],
+    dims: readonly number[],
+    bytes: readonly number[],
+    fixed: readonly number[],
+    threads: number,
+  ): Call {
+    const call: Call = { args: [], slices: [], temps: [], results: [] };
+    let param = 0;
+    try {
+      manifest.buffers.forEach((b, i) => {
+        let address = fixed[i]!;
+        let slice = 0;
+        if (b.role === 'param') address = (params[param++] as WasmBuffer).address;
+        else if (b.role === 'result') {
+          const made = this.allocate(bytes[i]!) as WasmBuffer;
+          call.results.push(made);
+          address = made.address;
+        } else if (b.role === 'temp') {
+          // No two threads write the same cache line, and a vector may be read past the end.
+          if (b.private && threads > 1) slice = Math.ceil((bytes[i]! + PADDING) / 64) * 64;
+          address = this.#reserve(slice ? slice * threads : bytes[i]!);
+          call.temps.push(address);
+        }
+        call.args.push(address);
+        call.slices.push(slice);
+      });
+    } catch (e) {
+      this.#undo(call);
+      throw e;
+    }
+    for (const d of dims) {
+      call.args.push(d);
+      call.slices.push(0);
+    }
+    return call;
+  }
+
+  #undo(call: Call): void {
+    for (const t of call.temps) this.#allocator.free(t);
+    for (const r of call.results) this.free(r);
+  }
+
+  /** Waits for a call on the pool, during which its buffers stay where they are. */
+  async #later(
+    kernel: string,
+    running: Promise<void>,
+    call: Call,
+    params: readonly DeviceBuffer[],
+  ): Promise<readonly DeviceBuffer[]> {
+    for (const b of params as readonly WasmBuffer[]) b.pins += 1;
+    try {
+      await running;
+      for (const t of call.temps) this.#allocator.free(t);
+      return call.results;
+    } catch (e) {
+      this.#undo(call);
+      this.#drop();
+      throw asFault(kernel, e);
+    } finally {
+      this.#unpin(params);
+    }
   }
 
   /** Uploads a const buffer, once an instance; it lives as long as the device. */
@@ -200,7 +358,36 @@ export class WasmDevice implements Device {
   }
 }
 
+/** Addresses and dims of a call, and what each further thread adds to them. */
+interface Call {
+  readonly args: number[];
+  readonly slices: number[];
+  readonly temps: number[];
+  readonly results: DeviceBuffer[];
+}
+
+/** The number asked for, in code or in the environment; else one a core. */
+function wantedThreads(asked: number | undefined): number {
+  const env = nodeModule('node:os') ? process.env.QUERN_THREADS : undefined;
+  const n = asked ?? (env ? Number(env) : Math.min(parallelism(), CAP));
+  if (Number.isInteger(n) && n >= 1 && n <= MOST_THREADS) return n;
+  const what = asked === undefined ? 'QUERN_THREADS' : 'threads';
+  return raise('Q5105', { what, found: String(asked ?? env), expected: `1 to ${MOST_THREADS}` });
+}
+
+/** Traps are reported with the kernel that met them. */
+function asFault(kernel: string, e: unknown): unknown {
+  if (!isTrap(e)) return e;
+  try {
+    return raise('Q5015', { kernel, detail: reasonOf(e) }, e);
+  } catch (fault) {
+    return fault;
+  }
+}
+
 const isTrap = (e: unknown): boolean => {
   const api = (globalThis as { WebAssembly?: { RuntimeError?: new () => Error } }).WebAssembly;
-  return api?.RuntimeError !== undefined && e instanceof api.RuntimeError;
+  return (
+    e instanceof WorkerFault || (api?.RuntimeError !== undefined && e instanceof api.RuntimeError)
+  );
 };

@@ -56,7 +56,7 @@ test('numbers have three digits that count', () => {
 test('help and version end with 0', async () => {
   const help = await quern(['--help']);
   assert.is(help.code, 0);
-  for (const c of ['compress', 'eval', 'generate', 'formats', 'check', 'explain', 'demo'])
+  for (const c of ['compress', 'eval', 'generate', 'formats', 'check', 'explain', 'build', 'demo'])
     assert.match(help.out, c);
   assert.match((await quern(['--version'])).out, /^\d+\.\d+\.\d+\n$/);
 });

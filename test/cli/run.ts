@@ -19,8 +19,6 @@ export interface RunOptions {
 
 export function quern(args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
   return new Promise((resolve, reject) => {
-    // The loader is named by path: the child may run in another folder.
-    const loader = new URL('../../scripts/typescript.js', import.meta.url).href;
     const child = spawn(process.execPath, [launcher, ...args], {
       cwd: options.cwd ?? root,
       env: { ...process.env, NO_COLOR: '1' },

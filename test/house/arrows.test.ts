@@ -18,6 +18,7 @@ interface Arrow {
 const backend: Omit<Arrow, 'from'> = {
   to: [
     'backends/backend.ts',
+    'compiler/artifact.ts',
     'compiler/limits.ts',
     'compiler/loops/',
     'compiler/diagnostics/',
@@ -74,8 +75,21 @@ const arrows: readonly Arrow[] = [
     types: ['compiler/artifact.ts'],
     packages: ['node:'],
   },
+  {
+    // What generated packages carry: small, and nothing but the language's own host.
+    from: 'aot/module/',
+    to: ['compiler/ir/dtype.ts', 'runtime/pack.ts', 'runtime/devices/allocator.ts'],
+    packages: [],
+  },
+  { from: 'aot/plugin.ts', to: ['aot/'], packages: ['unplugin'] },
+  {
+    from: 'aot/',
+    to: ['compiler/'],
+    types: ['runtime/errors.ts'],
+    packages: ['typescript', 'node:'],
+  },
   { from: 'ops/', to: [], packages: ['quern'] },
-  { from: 'cli/', to: ['runtime/', 'compiler/', 'ops/', 'index.ts', 'package.json'] },
+  { from: 'cli/', to: ['runtime/', 'compiler/', 'aot/', 'ops/', 'index.ts', 'package.json'] },
   { from: 'index.ts', to: ['compiler/language/', 'runtime/'], packages: [] },
 ];
 

@@ -181,6 +181,12 @@ const bytesOf = (t: { dtype: DType; shape: readonly PolyCode[] }): PolyCode => [
   ...t.shape.flatMap((s) => [...s, '*']),
 ];
 
+/** As the names of the results say. */
+function returnsOf(results: readonly ArgInfo[]): Manifest['returns'] {
+  if (results[0]?.name === 'result') return 'value';
+  return results.every((r, i) => r.name === `${i}`) ? 'tuple' : 'record';
+}
+
 function manifestOf(request: KernelRequest, fake: Fake): Manifest {
   const flat = (args: readonly ArgInfo[], role: 'param' | 'result') =>
     args.flatMap((a) =>
@@ -199,6 +205,7 @@ function manifestOf(request: KernelRequest, fake: Fake): Manifest {
     dims: fake.dims,
     params: fake.params,
     results: fake.results,
+    returns: returnsOf(fake.results),
     constraints: fake.constraints ?? [],
     buffers: [
       ...flat(fake.params, 'param'),

@@ -12,7 +12,11 @@ export type Builtin = (s: Stager, args: readonly Val[]) => Val;
 export type BuiltinTable = Readonly<Record<string, Builtin>>;
 
 export const wrongArguments = (callee: string, args: readonly Val[], expected: string): never =>
-  fail('Q1012', { callee: `${callee}()`, found: args.map(describeVal).join(', ') || 'no arguments', expected });
+  fail('Q1012', {
+    callee: `${callee}()`,
+    found: args.map(describeVal).join(', ') || 'no arguments',
+    expected,
+  });
 
 export function dimsOf(s: Stager, v: Val, callee: string): Dim[] {
   if (is(v, 'array')) return v.items.map((x) => s.ctx.dimOf(x, `A dim of ${callee}()`));
@@ -32,7 +36,11 @@ export function option(args: readonly Val[], index: number, name: string): Val {
 export function dtypeOf(v: Val, callee: string, otherwise: DType): DType {
   if (v === undefined) return otherwise;
   if (is(v, 'dtype')) return v.dtype;
-  return fail('Q1012', { callee: `${callee}()`, found: describeVal(v), expected: 'a dtype such as f32 or u8' });
+  return fail('Q1012', {
+    callee: `${callee}()`,
+    found: describeVal(v),
+    expected: 'a dtype such as f32 or u8',
+  });
 }
 
 export const reshapeTo = (s: Stager, x: Value, shape: readonly Dim[]): Value =>
@@ -46,6 +54,11 @@ export function completeShape(x: Value, shape: readonly Dim[]): readonly Dim[] {
   const total = x.type.shape.reduce((p, d) => p.mul(d), Poly.of(1));
   const size = rest.terms.size === 0 ? undefined : total.over(rest);
   if (!size)
-    return fail('Q2005', { from: `[${x.type.shape.join(', ')}]`, to: `[${shape.join(', ')}]`, a: `${total}`, b: `a multiple of ${rest}` });
+    return fail('Q2005', {
+      from: `[${x.type.shape.join(', ')}]`,
+      to: `[${shape.join(', ')}]`,
+      a: `${total}`,
+      b: `a multiple of ${rest}`,
+    });
   return shape.map((d, i) => (i === hole ? size : d));
 }

@@ -27,8 +27,25 @@ export function binaryBuiltin(name: string, op: BinaryName): Builtin {
 }
 
 const unaryNames = [
-  'abs', 'floor', 'ceil', 'trunc', 'round', 'roundHalfAway', 'roundHalfUp', 'sign', 'sqrt', 'exp', 'exp2',
-  'log', 'log2', 'sin', 'cos', 'tanh', 'popcount', 'exponent', 'isnan',
+  'abs',
+  'floor',
+  'ceil',
+  'trunc',
+  'round',
+  'roundHalfAway',
+  'roundHalfUp',
+  'sign',
+  'sqrt',
+  'exp',
+  'exp2',
+  'log',
+  'log2',
+  'sin',
+  'cos',
+  'tanh',
+  'popcount',
+  'exponent',
+  'isnan',
 ] as const satisfies readonly UnaryName[];
 
 const minimum = binaryBuiltin('min', 'min');
@@ -48,12 +65,31 @@ export const elementwise: BuiltinTable = {
 /** `Math.*`: the names that JavaScript has. Math.round rounds half up. */
 export const mathMembers: BuiltinTable = {
   ...Object.fromEntries(
-    (['abs', 'floor', 'ceil', 'trunc', 'sign', 'sqrt', 'exp', 'log', 'log2', 'sin', 'cos', 'tanh'] as const)
-      .map((n) => [n, unaryBuiltin(`Math.${n}`, n)]),
+    (
+      [
+        'abs',
+        'floor',
+        'ceil',
+        'trunc',
+        'sign',
+        'sqrt',
+        'exp',
+        'log',
+        'log2',
+        'sin',
+        'cos',
+        'tanh',
+      ] as const
+    ).map((n) => [n, unaryBuiltin(`Math.${n}`, n)]),
   ),
   round: unaryBuiltin('Math.round', 'roundHalfUp'),
   min: minimum,
   max: maximum,
   pow: binaryBuiltin('Math.pow', 'pow'),
-  fround: (s, [x]) => (typeof x === 'number' ? Math.fround(x) : is(x, 'tensor') ? s.cast('f32', [x]) : wrongArguments('Math.fround', [x], 'a number')),
+  fround: (s, [x]) =>
+    typeof x === 'number'
+      ? Math.fround(x)
+      : is(x, 'tensor')
+        ? s.cast('f32', [x])
+        : wrongArguments('Math.fround', [x], 'a number'),
 };

@@ -2,8 +2,10 @@
 // that staging understands.
 import { fail } from '../../diagnostics/diagnostic.ts';
 import { dtypes, type DType } from '../../ir/dtype.ts';
-import { parallelMap } from '../control.ts';
-import { decodeTensor, encodeTensor, makeFormat } from '../formats.ts';
+import { parallelMap } from '../branches.ts';
+import { decodeTensor, encodeTensor } from '../codecs.ts';
+import { makeFormat } from '../formats.ts';
+import { callback } from '../members.ts';
 import type { Stager } from '../stager.ts';
 import { type Val, arrayVal, describeVal, dimVal, is, recordVal, tensorVal } from '../values.ts';
 import { type BuiltinTable, wrongArguments } from './arguments.ts';
@@ -11,8 +13,13 @@ import { elementwise, mathMembers } from './elementwise.ts';
 import { reductions } from './reductions.ts';
 import { shapes } from './shape.ts';
 
-const bound = (callee: string, args: readonly Val[], v: Val): Exclude<Val, undefined> & (number | { tag: 'dim' | 'tensor' }) => {
-  if (typeof v === 'number' ? Number.isInteger(v) : is(v, 'dim') || is(v, 'tensor')) return v as never;
+const bound = (
+  callee: string,
+  args: readonly Val[],
+  v: Val,
+): Exclude<Val, undefined> & (number | { tag: 'dim' | 'tensor' }) => {
+  if (typeof v === 'number' ? Number.isInteger(v) : is(v, 'dim') || is(v, 'tensor'))
+    return v as never;
   return wrongArguments(callee, args, 'an integer, a dim or an integer scalar');
 };
 
@@ -20,14 +27,19 @@ const control: BuiltinTable = {
   range: (_, args) => {
     if (args.length < 1 || args.length > 2) wrongArguments('range', args, 'n, or from and to');
     const ends = args.map((a) => bound('range', args, a)) as never[];
-    return args.length === 1 ? { tag: 'range', start: 0, end: ends[0]! } : { tag: 'range', start: ends[0]!, end: ends[1]! };
+    return args.length === 1
+      ? { tag: 'range', start: 0, end: ends[0]! }
+      : { tag: 'range', start: ends[0]!, end: ends[1]! };
   },
   map: (s, args) => {
     const [over, f] = args;
     if (!is(f, 'closure')) return wrongArguments('map', args, 'a length and a function');
     const dims = is(over, 'array') ? over.items : [over];
-    return parallelMap(s, dims.map((d) => s.ctx.dimOf(d, 'The length of map()')), (ids) =>
-      s.apply(f, ids.slice(0, Math.max(1, f.node.parameters.length))));
+    return parallelMap(
+      s,
+      dims.map((d) => s.ctx.dimOf(d, 'The length of map()')),
+      (ids) => s.apply(f, ids.slice(0, Math.max(1, f.node.parameters.length))),
+    );
   },
 };
 
@@ -50,7 +62,13 @@ const formats: BuiltinTable = {
   },
 };
 
-export const language: BuiltinTable = { ...elementwise, ...reductions, ...shapes, ...control, ...formats };
+export const language: BuiltinTable = {
+  ...elementwise,
+  ...reductions,
+  ...shapes,
+  ...control,
+  ...formats,
+};
 
 /** The value of a name imported from 'quern'; undefined when there is none. */
 export function languageValue(s: Stager, name: string): Val {
@@ -58,37 +76,75 @@ export function languageValue(s: Stager, name: string): Val {
   const f = Object.hasOwn(language, name) ? language[name] : undefined;
   return f ? { tag: 'builtin', name, call: (args) => f(s, args) } : undefined;
 }
+/** Names of 'quern' that are types only. */
+export const languageTypes: ReadonlySet<string> = new Set([
+  'Block',
+  'DType',
+  'Dim',
+  'Encoded',
+  'FieldRecord',
+  'Fields',
+  'FloatDType',
+  'Format',
+  'FormatSpec',
+  'IntDType',
+  'Operand',
+  'Scalar',
+  'Tensor',
+  'UintDType',
+]);
 export const languageNames = (): string[] => [...Object.keys(dtypes), ...Object.keys(language)];
 
 /** `Math`, `Array.from`, `Object.entries`, `Number`, `Infinity`, `NaN`. */
 export function globals(s: Stager): [string, Val][] {
   const functions = (table: BuiltinTable): [string, Val][] =>
-    Object.entries(table).map(([name, f]) => [name, { tag: 'builtin', name, call: (args) => f(s, args) }]);
+    Object.entries(table).map(([name, f]) => [
+      name,
+      { tag: 'builtin', name, call: (args) => f(s, args) },
+    ]);
   const namespace = (name: string, members: [string, Val][]): [string, Val] => [
-    name, { tag: 'namespace', name, members: new Map(members) },
+    name,
+    { tag: 'namespace', name, members: new Map(members) },
   ];
-  const constants = (['PI', 'E', 'SQRT2', 'SQRT1_2', 'LN2', 'LN10', 'LOG2E', 'LOG10E'] as const).map((k): [string, Val] => [k, Math[k]]);
+  const constants = (
+    ['PI', 'E', 'SQRT2', 'SQRT1_2', 'LN2', 'LN10', 'LOG2E', 'LOG10E'] as const
+  ).map((k): [string, Val] => [k, Math[k]]);
   const record = (v: Val): ReadonlyMap<string, Val> =>
-    is(v, 'record') ? v.fields : fail('Q1012', { callee: 'Object', found: describeVal(v), expected: 'a record' });
+    is(v, 'record')
+      ? v.fields
+      : fail('Q1012', { callee: 'Object', found: describeVal(v), expected: 'a record' });
   return [
     namespace('Math', [...constants, ...functions(mathMembers)]),
-    namespace('Array', functions({
-      from: (st, [source, f]) => {
-        const n = is(source, 'record') ? source.fields.get('length') : undefined;
-        const items = is(source, 'array') ? [...source.items]
-          : typeof n === 'number' ? (st.ctx.checkLength(n), Array.from({ length: n }, () => undefined)) : undefined;
-        if (!items) return wrongArguments('Array.from', [source], 'an array or { length: n }');
-        return arrayVal(f === undefined ? items : items.map((x, i) => st.apply(f, is(f, 'closure') ? [x, i].slice(0, f.node.parameters.length) : [x])));
-      },
-      isArray: (_, [v]) => is(v, 'array'),
-    })),
-    namespace('Object', functions({
-      keys: (_, [v]) => arrayVal([...record(v).keys()]),
-      values: (_, [v]) => arrayVal([...record(v).values()]),
-      entries: (_, [v]) => arrayVal([...record(v)].map(([k, x]) => arrayVal([k, x]))),
-      freeze: (_, [v]) => v,
-    })),
-    namespace('Number', [['EPSILON', Number.EPSILON], ['MAX_SAFE_INTEGER', Number.MAX_SAFE_INTEGER], ...functions({ isInteger: (_, [v]) => Number.isInteger(v) })]),
+    namespace(
+      'Array',
+      functions({
+        from: (st, [source, f]) => {
+          const n = is(source, 'record') ? source.fields.get('length') : undefined;
+          if (typeof n === 'number') st.ctx.budget.array(Math.max(0, n));
+          const items = is(source, 'array')
+            ? [...source.items]
+            : typeof n === 'number' && Array.from({ length: n }, () => undefined);
+          if (!items) return wrongArguments('Array.from', [source], 'an array or { length: n }');
+          const made = f === undefined ? items : items.map((x, i) => callback(st, f, [x, i]));
+          return arrayVal(made, st.ctx.regionDepth);
+        },
+        isArray: (_, [v]) => is(v, 'array'),
+      }),
+    ),
+    namespace(
+      'Object',
+      functions({
+        keys: (_, [v]) => arrayVal([...record(v).keys()]),
+        values: (_, [v]) => arrayVal([...record(v).values()]),
+        entries: (_, [v]) => arrayVal([...record(v)].map(([k, x]) => arrayVal([k, x]))),
+        freeze: (_, [v]) => v,
+      }),
+    ),
+    namespace('Number', [
+      ['EPSILON', Number.EPSILON],
+      ['MAX_SAFE_INTEGER', Number.MAX_SAFE_INTEGER],
+      ...functions({ isInteger: (_, [v]) => Number.isInteger(v) }),
+    ]),
     ['Infinity', Infinity],
     ['NaN', NaN],
   ];

@@ -11,7 +11,9 @@ function axesOf(s: Stager, v: Val, callee: string, x: Value): number[] {
   const rank = x.type.shape.length;
   if (v === undefined || is(v, 'record')) return Array.from({ length: rank }, (_, i) => i);
   const list = is(v, 'array') ? v.items : [v];
-  const axes = list.map((a) => normalizeAxis(callee, s.ctx.staticNumber(a, `The axis of ${callee}()`), x.type.shape));
+  const axes = list.map((a) =>
+    normalizeAxis(callee, s.ctx.staticNumber(a, `The axis of ${callee}()`), x.type.shape),
+  );
   return [...new Set(axes)].sort((a, b) => a - b);
 }
 
@@ -34,7 +36,8 @@ function argReduction(name: ArgReduceName): Builtin {
   return (s, args) => {
     if (args.length < 1 || args.length > 3) wrongArguments(name, args, 'x, axis?');
     let x = s.ctx.tensor(args[0]);
-    if (x.type.shape.length === 0) fail('Q2006', { op: name, found: describeVal(args[0]), expected: 'at least one axis' });
+    if (x.type.shape.length === 0)
+      fail('Q2006', { op: name, found: describeVal(args[0]), expected: 'at least one axis' });
     if (args[1] === undefined || is(args[1], 'record')) {
       if (x.type.shape.length > 1) x = reshapeTo(s, x, [product(x.type.shape)]);
       return tensorVal(s.ctx.builder.one(name, [x], { axes: [0], keepdims: false }));
@@ -58,6 +61,8 @@ export const reductions: BuiltinTable = {
     const axes = axesOf(s, args[1], 'mean', x);
     const total = reduction('sum')(s, args);
     const count = s.ctx.builder.dim(product(axes.map((a) => x.type.shape[a]!)));
-    return is(total, 'tensor') ? tensorVal(s.ctx.builder.one('div', [total.value, count], {})) : total;
+    return is(total, 'tensor')
+      ? tensorVal(s.ctx.builder.one('div', [total.value, count], {}))
+      : total;
   },
 };

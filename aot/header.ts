@@ -1,0 +1,112 @@
+// kernels.h of a package: the ABI of its .wasm files for hosts that are not JavaScript. C99 and C++.
+import { c } from './expression.ts';
+import type { BuiltKernel, PackagePlan } from './plan.ts';
+
+const upper = (name: string): string => name.replace(/\W/g, '_').toUpperCase();
+const lower = (name: string): string => name.replace(/\W/g, '_');
+
+const rules = `The ABI of these modules. Each .wasm imports one memory, "env" "memory", and exports one function, "run".
+All its arguments are i32: the address of every buffer, in the order below, then the dims. Buffers are
+rows of little-endian elements without gaps, the last axis fastest. Elements below 8 bits are packed
+from the lowest bit; their rows are padded to 8 elements, so that each row starts on a byte.
+
+An address is a multiple of QUERN_ALIGNMENT. At least QUERN_PADDING bytes after the end of each buffer
+must be inside the memory. Buffers must not overlap, results included. Results and scratch need not be
+initialised. A constant must hold the bytes of its array before the call; it may serve many calls.
+The dims must be such that every "must be a multiple" below holds: the module does not check.`;
+
+export function header(plan: PackagePlan): string {
+  const guard = `QUERN_${upper(plan.name)}_H`;
+  const kernels = [...plan.kernels, ...plan.formats.flatMap((f) => Object.values(f.parts))];
+  return `/*
+${rules
+  .split('\n')
+  .map((l) => ` * ${l}`.trimEnd())
+  .join('\n')}
+ */
+#ifndef ${guard}
+#define ${guard}
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define QUERN_ALIGNMENT 16
+#define QUERN_PADDING 16
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+${kernels.map(kernel).join('\n')}
+#ifdef __cplusplus
+}
+#endif
+
+#endif
+`;
+}
+
+const words = (text: string): string => text.replace(/\*\//g, '* /');
+
+function kernel(k: BuiltKernel): string {
+  const { buffers, dims, params, results, constraints } = k.manifest;
+  const id = lower(k.name);
+  const shapes = new Map(
+    [...params, ...results].flatMap((a) =>
+      a.kind === 'tensor'
+        ? [[a.name, `${a.dtype}${a.text}`] as const]
+        : a.fields.map((f) => [`${a.name}.${f.name}`, `${f.dtype}${f.text}`] as const),
+    ),
+  );
+  // Buffers follow the signature: parameters, then results, encoded ones as their fields.
+  const named = [...shapes.keys()];
+  const idents = new Set<string>();
+  const rows = buffers.map((b, i) => {
+    const name = named[i] ?? b.name;
+    const what = b.role === 'param' || b.role === 'result' ? shapes.get(name) : b.dtype;
+    let ident = lower(name);
+    while (idents.has(ident)) ident += '_';
+    idents.add(ident);
+    return { ident, text: `${b.role} ${name}: ${what}`, b };
+  });
+  const args = [...rows.map((r) => `buffer_${r.ident}`), ...dims.map((d) => `dim_${d}`)];
+  const list = dims.map((d) => `uint64_t ${d}`).join(', ') || 'void';
+  const unused = (code: readonly (string | number)[]): string =>
+    dims
+      .filter((d) => !code.includes(d))
+      .map((d) => `(void)${d}; `)
+      .join('');
+  const sizes = rows.map(
+    (r) =>
+      `static inline uint64_t ${id}_bytes_${r.ident}(${list}) { ${unused(r.b.bytes)}return ${c(r.b.bytes)}; }`,
+  );
+  const temps = rows.filter((r) => r.b.role === 'temp');
+  const scratch = temps.length
+    ? [
+        `/* Bytes of the scratch buffers in order: uint64_t bytes[] = ${upper(k.name)}_SCRATCH(...); */`,
+        `#define ${upper(k.name)}_SCRATCH(${dims.join(', ')}) {${temps.map((r) => `${id}_bytes_${r.ident}(${dims.join(', ')})`).join(', ')}}`,
+      ]
+    : [];
+  const constants = rows.flatMap((r) => {
+    if (r.b.role !== 'const') return [];
+    const bytes = [...k.constants[r.b.name]!];
+    const lines: string[] = [];
+    for (let i = 0; i < bytes.length; i += 24) lines.push(`  ${bytes.slice(i, i + 24).join(',')}`);
+    return [
+      `static const uint8_t ${id}_constant_${r.ident}[${bytes.length}] = {\n${lines.join(',\n')}\n};`,
+    ];
+  });
+  const notes = [
+    ...(k.doc?.split('\n') ?? []),
+    ...(k.doc ? [''] : []),
+    ...k.variants.map((v) => `ops/${v.file} (${v.variant}, ${v.code.length} bytes)`),
+    ...rows.map((r, i) => `  argument ${i}: ${r.text}`),
+    ...dims.map((d, i) => `  argument ${rows.length + i}: dim ${d}`),
+    ...constraints.map((x) => `${x.text} must be a multiple of ${x.modulus}: ${x.reason}`),
+  ];
+  return `/*\n${notes.map((l) => ` * ${words(l)}`.trimEnd()).join('\n')}\n */
+#define ${upper(k.name)}_ARGUMENTS ${args.length}
+typedef void (*${id}_run)(${args.map((a) => `uint32_t ${a}`).join(', ')});
+${[...sizes, ...scratch, ...constants].join('\n')}
+`;
+}

@@ -1,0 +1,64 @@
+// One WebAssembly memory a package, shared by all its kernels: a tensor is an address, and a call copies nothing.
+// It is made by the first tensor or kernel, and grows by a share of what is there.
+import { Allocator } from '../../runtime/devices/allocator.ts';
+import { raise, reasonText } from './errors.ts';
+import { type WasmMemory, wasm } from './host.ts';
+
+const PAGE = 65536;
+/** The address space of wasm32; the last page stays free, so that padded ends never wrap. */
+const LIMIT = 2 ** 32 - PAGE;
+const GROWTH = 64 * 2 ** 20;
+
+const allocator = new Allocator(1024, LIMIT);
+let made: WasmMemory | undefined;
+let bytes = new Uint8Array(0);
+
+/** The memory that kernels import. */
+export function memory(): WasmMemory {
+  if (!made) {
+    made = new (wasm().Memory)({ initial: 1 });
+    bytes = new Uint8Array(made.buffer);
+  }
+  return made;
+}
+
+/** Address of a new block. */
+export function reserve(size: number): number {
+  const own = memory();
+  const address = allocator.allocate(size);
+  if (address === undefined) raise('Q5102', `out of memory: ${usage(size)}`);
+  const missing = Math.ceil(allocator.top / PAGE) - own.buffer.byteLength / PAGE;
+  if (missing > 0) {
+    const ahead = Math.ceil(Math.min(own.buffer.byteLength, GROWTH) / PAGE);
+    try {
+      grow(own, missing, missing + ahead);
+    } catch (e) {
+      allocator.free(address);
+      raise('Q5102', `out of memory: ${usage(size)}; the host says: ${reasonText(e)}`, e);
+    }
+  }
+  return address;
+}
+
+const usage = (size: number): string =>
+  `${size} bytes asked for, ${allocator.used} in use; dispose what is no longer needed`;
+
+function grow(own: WasmMemory, needed: number, wanted: number): void {
+  try {
+    own.grow(wanted);
+  } catch {
+    own.grow(needed);
+  }
+  bytes = new Uint8Array(own.buffer);
+}
+
+export function release(address: number): void {
+  allocator.free(address);
+}
+
+/** The memory under a block; valid until something is allocated. */
+export const bytesAt = (address: number, size: number): Uint8Array =>
+  bytes.subarray(address, address + size);
+
+/** Bytes in live tensors, padding included. */
+export const memoryUsed = (): number => allocator.used;

@@ -1,0 +1,140 @@
+// A package as files: everything that `quern build` writes, byte for byte the same for the same sources, and the
+// writing itself, beside the place and then renamed into it.
+import { createHash, randomBytes } from 'node:crypto';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import type { ArgInfo, Manifest } from '../compiler/artifact.ts';
+import { compilerVersion } from '../compiler/index.ts';
+import { runtimeSource } from './bundle.ts';
+import { declarations } from './declarations.ts';
+import { refuse } from './errors.ts';
+import { header } from './header.ts';
+import { scripts } from './javascript.ts';
+import { type BuildRequest, formatKey, type PackagePlan, plan } from './plan.ts';
+import { readme } from './readme.ts';
+
+export interface BuiltPackage {
+  readonly plan: PackagePlan;
+  /** Contents by path, sorted. */
+  readonly files: ReadonlyMap<string, Uint8Array>;
+}
+
+const generator = 'quern build';
+const sha256 = (bytes: Uint8Array | string): string =>
+  createHash('sha256').update(bytes).digest('hex');
+
+/** Compiles what a request names into the files of a package. Throws CompileError and BuildError. */
+export async function buildPackage(request: BuildRequest): Promise<BuiltPackage> {
+  const made = await plan(request);
+  const files = new Map<string, Uint8Array>();
+  const text = (path: string, content: string) =>
+    files.set(path, new TextEncoder().encode(content));
+  for (const [path, content] of scripts(made)) text(path, content);
+  for (const k of [...made.kernels, ...made.formats.flatMap((f) => Object.values(f.parts))])
+    for (const v of k.variants) files.set(`ops/${v.file}`, v.code);
+  text('runtime.js', runtimeSource());
+  text('index.d.ts', declarations(made));
+  text('kernels.h', header(made));
+  text('README.md', readme(made));
+  text('package.json', json(packageJson(made)));
+  text('manifest.json', json(manifestJson(made, files)));
+  return { plan: made, files: new Map([...files].sort(([a], [b]) => (a < b ? -1 : 1))) };
+}
+
+const json = (x: unknown): string => `${JSON.stringify(x, null, 2)}\n`;
+
+const packageJson = (p: PackagePlan) => ({
+  name: p.name,
+  version: '0.0.0',
+  description: `WebAssembly kernels made by quern build from ${p.source}`,
+  type: 'module',
+  main: './index.js',
+  types: './index.d.ts',
+  exports: {
+    '.': { types: './index.d.ts', default: './index.js' },
+    './ops/*.wasm': './ops/*.wasm',
+    './kernels.h': './kernels.h',
+    './manifest.json': './manifest.json',
+    './package.json': './package.json',
+  },
+  files: ['index.js', 'index.d.ts', 'init.js', 'runtime.js', 'ops', 'kernels.h', 'manifest.json'],
+  sideEffects: false,
+});
+
+function manifestJson(p: PackagePlan, files: ReadonlyMap<string, Uint8Array>) {
+  const arg = (a: ArgInfo) =>
+    a.kind === 'tensor' ? a : { ...a, format: p.formatNames.get(formatKey(a.format)) };
+  const kernel = (k: PackagePlan['kernels'][number]) => {
+    const { name: _, target: __, compiler: ___, params, results, ...rest }: Manifest = k.manifest;
+    const variants = k.variants.map((v) => ({
+      variant: v.variant,
+      file: `ops/${v.file}`,
+      bytes: v.code.length,
+      sha256: sha256(v.code),
+    }));
+    return { ...rest, params: params.map(arg), results: results.map(arg), variants };
+  };
+  return {
+    generator,
+    compiler: compilerVersion,
+    source: p.source,
+    kernels: Object.fromEntries(p.kernels.map((k) => [k.name, kernel(k)])),
+    formats: Object.fromEntries(
+      p.formats.map((f) => [
+        f.name,
+        Object.fromEntries(Object.entries(f.parts).map(([part, k]) => [part, kernel(k)])),
+      ]),
+    ),
+    files: Object.fromEntries(
+      [...files]
+        .sort(([a], [b]) => (a < b ? -1 : 1))
+        .map(([path, bytes]) => [path, { bytes: bytes.length, sha256: sha256(bytes) }]),
+    ),
+  };
+}
+
+/** Whether a folder is one that a build may replace. */
+function replaceable(dir: string): boolean {
+  if (!existsSync(dir)) return true;
+  try {
+    if (readdirSync(dir).length === 0) return true;
+    const found: unknown = JSON.parse(readFileSync(join(dir, 'manifest.json'), 'utf8'));
+    return (found as { readonly generator?: unknown } | null)?.generator === generator;
+  } catch {
+    return false;
+  }
+}
+
+/** Puts the files into a folder, all or none: a build that fails leaves what was there. */
+export function writePackage(files: ReadonlyMap<string, Uint8Array>, where: string): void {
+  const dir = resolve(where);
+  if (!replaceable(dir)) refuse('Q7006', { dir: where });
+  const unique = `${dir}.${randomBytes(6).toString('hex')}`;
+  const [beside, old] = [`${unique}.new`, `${unique}.old`];
+  try {
+    for (const [path, bytes] of files) {
+      const file = join(beside, path);
+      mkdirSync(dirname(file), { recursive: true });
+      writeFileSync(file, bytes);
+    }
+    const exists = existsSync(dir);
+    if (exists) renameSync(dir, old);
+    try {
+      renameSync(beside, dir);
+    } catch (e) {
+      if (exists) renameSync(old, dir);
+      throw e;
+    }
+  } finally {
+    rmSync(beside, { recursive: true, force: true });
+    if (existsSync(dir)) rmSync(old, { recursive: true, force: true });
+  }
+}

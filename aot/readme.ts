@@ -1,0 +1,111 @@
+// README.md of a package: what it exports and one call of it that runs as it stands.
+import type { ArgInfo } from '../compiler/artifact.ts';
+import { plain } from './expression.ts';
+import { type BuiltKernel, formatKey, type PackagePlan } from './plan.ts';
+
+export function readme(plan: PackagePlan): string {
+  const kernels = plan.kernels.map(
+    (k) => `| \`${k.name}\` | ${signature(k, plan)} | ${k.doc?.split('\n')[0] ?? ''} |`,
+  );
+  const formats = plan.formats.map(
+    (f) =>
+      `| \`${f.name}\` | ${Object.keys(f.parts).join(', ')} | ${f.doc?.split('\n')[0] ?? ''} |`,
+  );
+  return `# ${plan.name}
+
+Made by \`quern build\` from \`${plan.source}\`. WebAssembly SIMD kernels and a small loader: no dependencies, no compiler, nothing
+to install. Runs in Node 20 and later, in browsers (also under a Content-Security-Policy with only \`wasm-unsafe-eval\`) and
+through bundlers.
+
+${[
+  ...(kernels.length ? ['| kernel | takes and gives | |', '|---|---|---|', ...kernels, ''] : []),
+  ...(formats.length ? ['| format | functions | |', '|---|---|---|', ...formats, ''] : []),
+].join('\n')}
+\`\`\`js
+${example(plan)}\`\`\`
+
+- Each kernel is an asynchronous function, which loads its code when it is first called. After \`init()\`, or the kernel's own
+  \`ready()\`, \`NAMESync\` is the same without waiting. Importing one kernel pulls in that kernel alone.
+- An argument is a tensor or \`{ data, shape }\`. The last argument may be the output: a tensor, or \`{ data, shape }\` of yours.
+- What \`tensor()\`, \`encode()\` and kernels make stays in memory until \`dispose()\`.
+- Every error is a \`QuernError\` with a stable \`code\`, and names the argument.
+- \`kernels.h\` is the ABI of the \`.wasm\` files for C and C++ hosts; \`manifest.json\` the same as data.
+`;
+}
+
+const shapeOf = (a: ArgInfo, plan: PackagePlan): string =>
+  a.kind === 'tensor'
+    ? `${a.dtype}${a.text}`
+    : `${plan.formatNames.get(formatKey(a.format))}${a.text}`;
+
+const signature = (k: BuiltKernel, plan: PackagePlan): string =>
+  `\`${k.manifest.params.map((p) => `${p.name}: ${shapeOf(p, plan)}`).join(', ')}\` → \`${k.manifest.results.map((r) => shapeOf(r, plan)).join(', ')}\``;
+
+/** Sizes for the example: a multiple of every block, and small. */
+function sizesFor(k: BuiltKernel): Map<string, number> {
+  const needs = k.manifest.constraints.map((c) => c.modulus);
+  const unit = Math.max(2, ...needs);
+  const aligned = new Set(k.manifest.constraints.flatMap((c) => c.poly));
+  return new Map(k.manifest.dims.map((d, i) => [d, aligned.has(d) ? unit * 2 : i + 2]));
+}
+
+function example(plan: PackagePlan): string {
+  const k = plan.kernels[0];
+  if (!k) {
+    const f = plan.formats[0]!;
+    return `import { ${f.name} } from '${plan.name}';
+
+const w = await ${f.name}.encode(new Float32Array(2 * 512).fill(1), [2, 512]);
+console.log(w.bitsPerWeight, (await ${f.name}.decode(w)).data());
+w.dispose();
+`;
+  }
+  const sizes = sizesFor(k);
+  const dims = (a: ArgInfo): number[] =>
+    a.shape.map((s) => {
+      const d = plain(s);
+      return typeof d === 'number' ? d : (sizes.get(d ?? '') ?? 1);
+    });
+  // Names of the author, unless the example needs them for itself.
+  const taken = new Set(['ops', 'init', 't']);
+  const free = (name: string): string => {
+    let n = /^[A-Za-z_$][\w$]*$/.test(name) ? name : 'value';
+    while (taken.has(n)) n += '_';
+    taken.add(n);
+    return n;
+  };
+  const names = k.manifest.params.map((p) => free(p.name));
+  const y = free('y');
+  const made = k.manifest.params.map((p, i) => {
+    const shape = dims(p);
+    const count = shape.reduce((a, b) => a * b, 1);
+    const array =
+      p.kind === 'tensor' && !/^(f|b|e)/.test(p.dtype)
+        ? `new ${arrayOf(p.dtype)}`
+        : 'new Float32Array';
+    if (p.kind === 'tensor')
+      return `const ${names[i]} = ops.tensor(${array}(${count}).fill(1), [${shape.join(', ')}]${natural(p.dtype) ? '' : `, '${p.dtype}'`});`;
+    const name = plan.formatNames.get(formatKey(p.format))!;
+    return `const ${names[i]} = await ops.${name}.encode(${array}(${count}).fill(1), [${shape.join(', ')}]);`;
+  });
+  const lone = k.manifest.returns === 'value' && k.manifest.results[0]!.kind === 'tensor';
+  return `import { init } from '${plan.name}';
+
+const ops = await init();
+${made.join('\n')}
+const ${y} = await ops.${k.name}(${names.join(', ')});
+console.log(${lone ? `${y}.shape, ${y}.data()` : y});
+${lone ? `ops.${k.name}Sync(${[...names, y].join(', ')}); // once more, into the same output\n` : ''}for (const t of [${[...names, ...(lone ? [y] : [])].join(', ')}]) t.dispose();
+`;
+}
+
+const natural = (dtype: string): boolean =>
+  ['f32', 'i8', 'u8', 'i16', 'u16', 'i32', 'u32'].includes(dtype);
+const arrayOf = (dtype: string): string =>
+  dtype === 'u32'
+    ? 'Uint32Array'
+    : dtype === 'i32'
+      ? 'Int32Array'
+      : /^i/.test(dtype)
+        ? 'Int8Array'
+        : 'Uint8Array';

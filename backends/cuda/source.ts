@@ -1,0 +1,48 @@
+// The text of a program: a header, the parts of the prelude in use, and one kernel a launch.
+import { dtypes } from '../../compiler/ir/dtype.ts';
+import type { Buffer, Program } from '../../compiler/loops/loops.ts';
+import type { Launch } from './launches.ts';
+import { type PartName, preludeText } from './prelude.ts';
+import { statements } from './statements.ts';
+import { memoryType } from './types.ts';
+import { Writer } from './writer.ts';
+
+export function sourceText(program: Program, launches: readonly Launch[]): string {
+  const used = new Set<PartName>();
+  const kernels = launches.map((l) => kernelText(l, used));
+  const prelude = preludeText(used);
+  const header = [
+    `// ${program.name}: CUDA C. Needs C++17; do not compile with -use_fast_math.`,
+    '// Addresses of buffers are multiples of 16. How the kernels are launched stands in the manifest.',
+  ];
+  return `${[header.join('\n'), prelude, ...kernels].filter(Boolean).join('\n\n')}\n`;
+}
+
+function kernelText(l: Launch, used: Set<PartName>): string {
+  const w = new Writer(used);
+  const params = [...l.buffers.map((b) => pointer(w, b, used, l.written.has(b.id))), ...l.dims.map((d) => `int ${w.dim(d)}`)];
+  for (const b of l.inner) w.line(innerMemory(w, b, used));
+  statements(w, l.body);
+  return [
+    `// ${l.schedule}: ${l.threads === 1 ? 'one thread' : `${l.threads} threads a block`}.`,
+    `extern "C" __global__ void __launch_bounds__(${l.threads}) ${l.name}(`,
+    `    ${params.join(',\n    ')}) {`,
+    ...w.lines,
+    '}',
+  ].join('\n');
+}
+
+function pointer(w: Writer, b: Buffer, used: Set<PartName>, written: boolean): string {
+  if (b.dtype === 'f16') used.add('fp16');
+  return `${written ? '' : 'const '}${memoryType(b.dtype)}* __restrict__ ${w.buffer(b)}`;
+}
+
+/** Memory of the block, or of the thread. */
+function innerMemory(w: Writer, b: Buffer, used: Set<PartName>): string {
+  if (b.dtype === 'f16') used.add('fp16');
+  const elements = b.size.constant!;
+  const { bits } = dtypes[b.dtype];
+  const count = bits % 8 === 0 ? elements : Math.ceil((elements * bits) / 8);
+  const space = b.role === 'group' ? '__shared__ __align__(16)' : 'alignas(16)';
+  return `${space} ${memoryType(b.dtype)} ${w.buffer(b)}[${Math.max(1, count)}];`;
+}

@@ -1,0 +1,207 @@
+// The threaded variant of a module: `run(worker, workers, sync, buffers..., dims...)`, called by every worker at
+// once. Workers take chunks of the iterations of a loop from a counter in memory; what one element is made of
+// never depends on who takes it, so results are the same bits for any number of workers.
+import { type Program, type Var, variable, vtype } from '../../compiler/loops/loops.ts';
+import type { ForLoop } from '../../compiler/loops/parallel.ts';
+import type { SyncArea } from '../backend.ts';
+import { isNonNegative } from './addresses.ts';
+import { type Binaryen, type Module, type Ref, baseFeatures } from './binaryen.ts';
+import { scalar } from './expressions.ts';
+import { Frame, paramNames } from './frame.ts';
+import { body } from './statements.ts';
+import { type Segment, type ThreadsPlan, planThreads } from './threads-plan.ts';
+
+/** Parameters in front of those of every module. */
+const lead = ['worker', 'workers', 'sync'] as const;
+
+/**
+ * The sync area, in bytes from its address, all zero before a call: workers at the barrier, the number of the
+ * barrier, whether a worker failed (nobody waits then), and a counter for each shared loop.
+ */
+const layout = { arrived: 0, round: 64, failed: 68, counters: 128, stride: 64 } as const;
+
+/** Chunks for each worker: more cost more atomic additions, fewer leave workers idle at the end. */
+const chunksPerWorker = 16;
+/** Looks at the barrier before a worker goes to sleep: a few microseconds. */
+const spins = 4000;
+
+export interface ThreadedModule {
+  readonly module: Module;
+  readonly sync: SyncArea;
+}
+
+/** `program` must be expanded already; undefined if it has no loop to share. */
+export function buildThreaded(b: Binaryen, program: Program): ThreadedModule | undefined {
+  const plan = planThreads(program);
+  if (!plan) return undefined;
+  const m = new b.Module();
+  m.setFeatures(baseFeatures(b) | b.Features.Atomics);
+  m.setMemory(0, 65536, null, [], true, false, '0');
+  m.addMemoryImport('0', 'env', 'memory', true);
+  addBarrier(b, m);
+  const count = lead.length + paramNames(program).length;
+  const params = b.createType(new Array<number>(count).fill(b.i32));
+  const args = (): number[] => Array.from({ length: count }, (_, i) => m.local.get(i, b.i32));
+  const calls = program.kernels.map((k, i) => {
+    const name = `${i}_${k.name}`;
+    addKernel(b, m, program, plan, i, name, params);
+    return m.call(name, args(), b.none);
+  });
+  m.addFunction('run', params, b.none, [], m.block(null, calls));
+  m.addFunctionExport('run', 'run');
+  const { counters, stride, failed, round } = layout;
+  return { module: m, sync: { bytes: counters + plan.counters * stride, failed, round } };
+}
+
+function addKernel(
+  b: Binaryen,
+  m: Module,
+  program: Program,
+  plan: ThreadsPlan,
+  index: number,
+  name: string,
+  params: number,
+): void {
+  const frame = new Frame(b, m, program, lead);
+  const code = segments(frame, b, plan.kernels[index]!);
+  m.addFunction(name, params, b.none, frame.localTypes, m.block(null, [...frame.prologue(), code]));
+}
+
+function segments(f: Frame, b: Binaryen, list: readonly Segment[]): Ref {
+  return f.m.block(
+    null,
+    list.map((s) => segment(f, b, s)),
+  );
+}
+
+function segment(f: Frame, b: Binaryen, s: Segment): Ref {
+  const { m } = f;
+  const meet = (): Ref => m.call('barrier', [f.param('workers'), f.param('sync')], b.none);
+  switch (s.kind) {
+    case 'each':
+      return body(f, s.list);
+    case 'first':
+      return m.if(m.i32.eqz(f.param('worker')), body(f, s.list));
+    case 'split':
+      return splitLoop(f, s.loop, s.counter, s.wait ? [meet()] : []);
+    case 'barrier':
+      return meet();
+    case 'branch': {
+      f.startStatement();
+      const cond = f.inRegion(() => scalar(f, s.cond));
+      const yes = segments(f, b, s.then);
+      return s.else.length ? m.if(cond, yes, segments(f, b, s.else)) : m.if(cond, yes);
+    }
+  }
+}
+
+/** Takes chunks of whole steps until none is left, and runs each as an ordinary loop. */
+function splitLoop(f: Frame, s: ForLoop, counter: number, before: readonly Ref[]): Ref {
+  const { m, types } = f;
+  const [start, steps, chunk, at] = [0, 1, 2, 3].map(() => f.local(types.i32)) as [
+    number,
+    number,
+    number,
+    number,
+  ];
+  const get = (x: number): Ref => m.local.get(x, types.i32);
+  const c = (x: number): Ref => m.i32.const(x);
+  const step = s.step;
+  f.startStatement();
+  // Full steps in [start, end), none if end is below start.
+  const setup = f.inRegion(() => {
+    const first = m.local.set(start, scalar(f, s.start));
+    const span = m.i32.sub(scalar(f, s.end), get(start));
+    return [first, m.local.set(steps, m.i32.div_s(span, c(step)))];
+  });
+  // One worker takes everything at once.
+  const share = m.i32.div_u(get(steps), m.i32.mul(f.param('workers'), c(chunksPerWorker)));
+  const alone = m.i32.eq(f.param('workers'), c(1));
+  const size = m.local.set(chunk, m.select(alone, get(steps), m.i32.add(share, c(1))));
+
+  const [out, again] = [f.label(), f.label()];
+  const address = layout.counters + counter * layout.stride;
+  const take = m.local.set(at, m.i32.atomic.rmw.add(address, f.param('sync'), get(chunk)));
+  const left = m.i32.sub(get(steps), get(at));
+  const from = fresh('from');
+  const to = fresh('to');
+  const toElement = (n: Ref): Ref => m.i32.add(get(start), m.i32.mul(n, c(step)));
+  const smaller = m.select(
+    m.i32.lt_s(left, get(chunk)),
+    m.i32.sub(get(steps), get(at)),
+    get(chunk),
+  );
+  const bounds = [
+    f.setVar(from, 0, toElement(get(at))),
+    f.setVar(to, 0, toElement(m.i32.add(get(at), smaller))),
+  ];
+  if (isNonNegative(f, s.start)) f.markNonNegative(from);
+  f.loopDepth += 1;
+  const run = body(f, [{ ...s, start: variable(from), end: variable(to), parallel: false }]);
+  f.loopDepth -= 1;
+  const done = m.br_if(out, m.i32.ge_s(get(at), get(steps)));
+  const loop = m.loop(again, m.block(null, [take, done, ...bounds, run, m.br(again)]));
+  const shared = m.if(m.i32.gt_s(get(steps), c(0)), m.block(out, [...before, size, loop]));
+  return m.block(null, [...setup, shared]);
+}
+
+let nextId = -1;
+/** A variable of no program: those have ids from 0. */
+function fresh(name: string): Var {
+  return { id: nextId--, name, type: vtype('i32') };
+}
+
+/**
+ * barrier(workers, sync): returns when all have called it, or as soon as one has failed. The last to come opens
+ * the next round; the others look for a while, then sleep.
+ */
+function addBarrier(b: Binaryen, m: Module): void {
+  const [workers, sync, round, left] = [0, 1, 2, 3] as const;
+  const get = (x: number): Ref => m.local.get(x, b.i32);
+  const c = (x: number): Ref => m.i32.const(x);
+  const { arrived, round: roundAt, failed } = layout;
+  const moved = (): Ref => m.i32.ne(m.i32.atomic.load(roundAt, get(sync)), get(round));
+  const lost = (): Ref => m.i32.atomic.load(failed, get(sync));
+  const roundAddress = (): Ref => m.i32.add(get(sync), c(roundAt));
+  const isLast = m.i32.eq(
+    m.i32.atomic.rmw.add(arrived, get(sync), c(1)),
+    m.i32.sub(get(workers), c(1)),
+  );
+  const open = m.block(null, [
+    m.i32.atomic.store(arrived, get(sync), c(0)),
+    m.drop(m.i32.atomic.rmw.add(roundAt, get(sync), c(1))),
+    m.drop(m.memory.atomic.notify(roundAddress(), c(-1))),
+    m.return(),
+  ]);
+  const look = m.loop(
+    'look',
+    m.block(null, [
+      m.if(moved(), m.return()),
+      m.local.set(left, m.i32.sub(get(left), c(1))),
+      m.br_if('look', get(left)),
+    ]),
+  );
+  // A worker that came after a failure saw the round already moved on: hence the limit of 50 ms.
+  const sleep = m.loop(
+    'sleep',
+    m.block(null, [
+      m.if(m.i32.or(moved(), lost()), m.return()),
+      m.drop(m.memory.atomic.wait32(roundAddress(), get(round), m.i64.const(50_000_000n))),
+      m.br('sleep'),
+    ]),
+  );
+  m.addFunction(
+    'barrier',
+    b.createType([b.i32, b.i32]),
+    b.none,
+    [b.i32, b.i32],
+    m.block(null, [
+      m.if(m.i32.or(m.i32.eq(get(workers), c(1)), lost()), m.return()),
+      m.local.set(round, m.i32.atomic.load(roundAt, get(sync))),
+      m.if(isLast, open),
+      m.local.set(left, c(spins)),
+      look,
+      sleep,
+    ]),
+  );
+}

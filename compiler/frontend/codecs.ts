@@ -1,0 +1,194 @@
+// encode, decode, pack and unpack of whole tensors. The functions of a format are staged once a use, as the body
+// of a parallel map over blocks, so that whatever an author writes fuses like the formats of the library.
+import { fail } from '../diagnostics/diagnostic.ts';
+import { type Dim, Poly, sameDims, shapeText } from '../ir/algebra.ts';
+import { dtypes } from '../ir/dtype.ts';
+import type { Value } from '../ir/ir.ts';
+import { typeText } from '../ir/ops.ts';
+import { parallelMap } from './branches.ts';
+import {
+  type Level,
+  argsFor,
+  asRecord,
+  blockDims,
+  blockGrid,
+  fieldRecord,
+  fieldsOf,
+} from './formats.ts';
+import type { Stager } from './stager.ts';
+import {
+  type EncodedVal,
+  type FormatVal,
+  type RecordVal,
+  type Val,
+  is,
+  recordVal,
+  tensorVal,
+} from './values.ts';
+
+/** [..., A, B] -> [..., A/a, B/b, a, b] for a block of [a, b]; the identity regrouping for one axis. */
+function toBlocks(s: Stager, f: FormatVal, x: Value): Value {
+  const { lead, grid } = blockGrid(s, f, x.type.shape);
+  const b = s.ctx.builder;
+  const split = b.one('reshape', [x], {
+    shape: [...lead, ...f.block.flatMap((n, i) => [grid[i]!, Poly.of(n)])],
+  });
+  if (f.block.length === 1) return split;
+  const n = lead.length;
+  return b.one('transpose', [split], { perm: [...lead.map((_, i) => i), n, n + 2, n + 1, n + 3] });
+}
+
+function fromBlocks(s: Stager, f: FormatVal, x: Value, shape: readonly Dim[]): Value {
+  const b = s.ctx.builder;
+  const n = shape.length - f.block.length;
+  const joined =
+    f.block.length === 1
+      ? x
+      : b.one('transpose', [x], {
+          perm: [...shape.slice(0, n).map((_, i) => i), n, n + 2, n + 1, n + 3],
+        });
+  return b.one('reshape', [joined], { shape });
+}
+
+/** encode(format, x). */
+export function encodeTensor(s: Stager, f: FormatVal, x: Value): EncodedVal {
+  const fields = new Map<string, Value>();
+  const outer = new Map<string, Value>();
+  const shape = x.type.shape;
+  const { lead, grid } = blockGrid(s, f, shape);
+  const b = s.ctx.builder;
+  if (f.tensor)
+    for (const [k, v] of fieldRecord(s, s.apply(f.tensor, [tensorVal(x)]), 'tensor')) {
+      fields.set(k, v);
+      outer.set(k, v);
+    }
+  const rows = shape.slice(0, -1);
+  if (f.row) {
+    const closure = f.row;
+    const result = parallelMap(s, rows, (ids) => {
+      const row = ids.length ? b.one('at', [x, ...ids.map((i) => s.ctx.tensor(i))], {}) : x;
+      return asRecord(fieldRecord(s, s.apply(closure, argsFor(closure, row, outer)), 'row'));
+    });
+    if (is(result, 'record')) for (const [k, v] of result.fields) fields.set(k, s.ctx.tensor(v));
+  }
+  const blocks = toBlocks(s, f, x);
+  const result = parallelMap(s, [...lead, ...grid], (ids) => {
+    const indices = ids.map((i) => s.ctx.tensor(i));
+    const inside = new Map(outer);
+    if (f.row)
+      for (const [k, v] of fields)
+        if (!outer.has(k)) inside.set(k, atIndices(s, v, indices.slice(0, rows.length)));
+    const block = b.one('at', [blocks, ...indices], {});
+    return asRecord(fieldRecord(s, s.apply(f.encode, argsFor(f.encode, block, inside)), 'encode'));
+  });
+  if (is(result, 'record'))
+    for (const [k, v] of result.fields) {
+      const value = s.ctx.tensor(v);
+      value.name ??= k;
+      fields.set(k, value);
+    }
+  return { tag: 'encoded', format: f, shape, fields };
+}
+
+const atIndices = (s: Stager, v: Value, indices: readonly Value[]): Value =>
+  indices.length ? s.ctx.builder.one('at', [v, ...indices], {}) : v;
+
+/** The fields that one block sees: its own, and those of its row and tensor. */
+function blockFields(
+  s: Stager,
+  w: EncodedVal,
+  indices: readonly Value[],
+  levels: readonly Level[],
+): RecordVal {
+  const out: [string, Val][] = [];
+  const rowIndices = indices.slice(0, w.shape.length - 1);
+  for (const field of fieldsOf(s, w.format)) {
+    if (!levels.includes(field.level)) continue;
+    const stored = w.fields.get(field.name)!;
+    const at = field.level === 'block' ? indices : field.level === 'row' ? rowIndices : [];
+    const v = atIndices(s, stored, at);
+    v.name ??= field.name;
+    out.push([field.name, tensorVal(v)]);
+  }
+  return recordVal(out);
+}
+
+/** decode(w): a map over blocks, viewed as the logical tensor. */
+export function decodeTensor(s: Stager, w: EncodedVal): Value {
+  const f = w.format;
+  const { lead, grid } = blockGrid(s, f, w.shape);
+  const result = parallelMap(s, [...lead, ...grid], (ids) => {
+    const indices = ids.map((i) => s.ctx.tensor(i));
+    const got = s.apply(f.decode, [blockFields(s, w, indices, ['block', 'row', 'tensor'])]);
+    const block = s.ctx.tensor(got, 'f32');
+    if (!sameDims(block.type.shape, blockDims(f)) || dtypes[block.type.dtype].kind === 'bool')
+      s.ctx.at(f.decode.node, f.decode.module, () =>
+        fail('Q3003', { found: typeText(block.type), expected: `f32${shapeText(blockDims(f))}` }),
+      );
+    return tensorVal(
+      block.type.dtype === 'f32' ? block : s.ctx.builder.one('cast', [block], { dtype: 'f32' }),
+    );
+  });
+  return fromBlocks(s, f, s.ctx.tensor(result), w.shape);
+}
+
+/** Bytes of the layout, one struct a block: u8[..., blocks, bytes], or a record of planar arrays. */
+export function packTensor(s: Stager, w: EncodedVal): Val {
+  const { lead, grid } = blockGrid(s, w.format, w.shape);
+  return parallelMap(s, [...lead, ...grid], (ids) =>
+    s.apply(w.format.pack!, [
+      blockFields(
+        s,
+        w,
+        ids.map((i) => s.ctx.tensor(i)),
+        ['block'],
+      ),
+    ]),
+  );
+}
+
+/** What pack yields for one block, learnt without keeping the ops. */
+export function packedTypes(s: Stager, f: FormatVal): ReadonlyMap<string, Value> {
+  return s.ctx.builder.dryRun(() => {
+    const fields = fieldsOf(s, f).filter((x) => x.level === 'block');
+    const record = recordVal(
+      fields.map((x) => [
+        x.name,
+        tensorVal(s.ctx.builder.param({ dtype: x.dtype, shape: x.shape })),
+      ]),
+    );
+    const v = s.apply(f.pack!, [record]);
+    return is(v, 'record') ? fieldRecord(s, v, 'pack') : new Map([['bytes', s.ctx.tensor(v)]]);
+  });
+}
+
+/** The inverse of {@link packTensor}; `bytes` holds one tensor for each array of the layout. */
+export function unpackTensor(
+  s: Stager,
+  f: FormatVal,
+  bytes: ReadonlyMap<string, Value>,
+  shape: readonly Dim[],
+  outer: ReadonlyMap<string, Value>,
+): EncodedVal {
+  const { lead, grid } = blockGrid(s, f, shape);
+  const result = parallelMap(s, [...lead, ...grid], (ids) => {
+    const indices = ids.map((i) => s.ctx.tensor(i));
+    const parts = new Map([...bytes].map(([k, v]) => [k, atIndices(s, v, indices)]));
+    const arg: Val =
+      parts.size === 1 && parts.has('bytes') ? tensorVal(parts.get('bytes')!) : asRecord(parts);
+    return asRecord(fieldRecord(s, s.apply(f.unpack!, [arg]), 'unpack'));
+  });
+  const fields = new Map(outer);
+  for (const field of fieldsOf(s, f)) {
+    if (field.level !== 'block') continue;
+    const v = is(result, 'record') ? result.fields.get(field.name) : undefined;
+    if (v === undefined) fail('Q3004', { field: field.name, found: 'unpack does not return it' });
+    const value = s.ctx.tensor(v);
+    const want = s.ctx.builder;
+    fields.set(
+      field.name,
+      value.type.dtype === field.dtype ? value : want.one('cast', [value], { dtype: field.dtype }),
+    );
+  }
+  return { tag: 'encoded', format: f, shape, fields };
+}

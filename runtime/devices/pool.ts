@@ -1,0 +1,269 @@
+// The pool of worker threads: started at the first call that is worth it, asleep between calls, gone with the
+// process. Where this thread may sleep it takes part as worker 0; the main thread of a page may not, so there the
+// workers do everything and tell when they are done.
+import type { ThreadsInfo } from '../../compiler/artifact.ts';
+import { raise } from '../errors.ts';
+import { type WasmMemory, nodeModule } from '../platform.ts';
+import { type Load, type Start, control, workerSource } from './worker.ts';
+
+/** A kernel that the pool can run. */
+export interface PoolKernel {
+  readonly id: number;
+  readonly module: object;
+  readonly threads: ThreadsInfo;
+  /** Of this thread's own instance, where it takes part. */
+  readonly run: (...args: number[]) => void;
+}
+
+/** A worker of Node or of a page. */
+interface Host {
+  post(x: object): void;
+  end(): void;
+}
+
+/** How long a worker may take to answer. It is asleep and ready, so this is a matter of the machine's load. */
+const ANSWER_MS = 10_000;
+const WORDS = 16384;
+/** Most arguments of a kernel. */
+export const maxArgs = (WORDS - control.args) / 2;
+/** Looks at the count of the workers that are done, before going to sleep: some 20 µs. */
+const SPINS = 20_000;
+
+let nextKernel = 1;
+export const newKernelId = (): number => nextKernel++;
+
+export class ThreadPool {
+  /** Threads that run a call, this one included if it takes part. */
+  readonly size: number;
+  readonly #memory: WasmMemory;
+  readonly #answerMs: number;
+  readonly #words = new Int32Array(new SharedArrayBuffer(WORDS * 4));
+  readonly #workers: Host[] = [];
+  readonly #known = new Set<number>();
+  /** Why the pool can run nothing any more. */
+  #lost: string | undefined;
+  #closed = false;
+  /** The call under way in a page, and the calls that wait for it. */
+  #running: { readonly done: () => void; readonly fail: (e: unknown) => void } | undefined;
+  #tail: Promise<void> = Promise.resolve();
+
+  constructor(size: number, memory: WasmMemory, blocking: boolean, answerMs = ANSWER_MS) {
+    this.size = size;
+    this.#answerMs = answerMs;
+    this.#memory = memory;
+    for (let i = blocking ? 1 : 0; i < size; i++) this.#workers.push(this.#open());
+    this.#post((i): Start => {
+      const index = blocking ? i + 1 : i;
+      return { words: this.#words, memory, index, layout: control, tell: !blocking };
+    });
+  }
+
+  /** Whether every worker has started. */
+  get ready(): boolean {
+    return Atomics.load(this.#words, control.ready) === this.#workers.length;
+  }
+  /** Why no more calls can be made; the error is raised once, by whoever sees it. */
+  get lost(): string | undefined {
+    return this.#lost;
+  }
+
+  /** Resolves when every worker has started. */
+  async started(): Promise<void> {
+    while (!this.ready && !this.#lost && !this.#closed)
+      await new Promise((done) => setTimeout(done, 1));
+  }
+
+  #open(): Host {
+    const threads = nodeModule('node:worker_threads');
+    const failed = (detail: string): void => this.#lose(detail);
+    if (threads) {
+      // A worker needs none of what this process was started with, such as loaders.
+      const w = new threads.Worker(workerSource(), { eval: true, execArgv: [], name: 'quern' });
+      w.on('error', (e) => failed(e.message));
+      w.on('exit', (code) => failed(`it ended with code ${code}`));
+      w.on('message', () => this.#running?.done());
+      // After the listeners, which hold the process: an idle pool does not.
+      w.unref();
+      return { post: (x) => w.postMessage(x), end: () => void w.terminate() };
+    }
+    const page = globalThis as unknown as PageScope;
+    const url = page.URL.createObjectURL(
+      new page.Blob([workerSource()], { type: 'text/javascript' }),
+    );
+    const w = new page.Worker(url);
+    w.onerror = (e) => failed(e.message ?? 'its script failed');
+    w.onmessage = () => this.#running?.done();
+    return { post: (x) => w.postMessage(x), end: () => w.terminate() };
+  }
+
+  /** A message to every worker. It counts as posted before it is, so that nobody waits for the next one. */
+  #post(message: (i: number) => object): void {
+    Atomics.add(this.#words, control.posted, 1);
+    this.#workers.forEach((w, i) => w.post(message(i)));
+  }
+
+  /** Hands out a kernel, best ahead of its first call. */
+  prepare(k: PoolKernel): void {
+    if (this.#known.has(k.id)) return;
+    this.#known.add(k.id);
+    const { failed, round } = k.threads;
+    this.#post((): Load => ({ kernel: k.id, module: k.module, failed, round }));
+    // Workers asleep get up to read it; one that just goes to sleep finds it at its next call.
+    Atomics.notify(this.#words, control.call);
+  }
+
+  #wake(): void {
+    Atomics.add(this.#words, control.call, 1);
+    Atomics.notify(this.#words, control.call);
+  }
+
+  /** Makes the call visible to the workers. `slices` are what each further worker adds to an argument. */
+  #announce(k: PoolKernel, sync: number, args: readonly number[], slices: readonly number[]): void {
+    const w = this.#words;
+    new Int32Array(this.#memory.buffer, sync, k.threads.bytes >> 2).fill(0);
+    w[control.workers] = this.size;
+    w[control.sync] = sync;
+    w[control.count] = args.length;
+    for (let i = 0; i < args.length; i++) {
+      w[control.args + 2 * i] = args[i]!;
+      w[control.args + 2 * i + 1] = slices[i]!;
+    }
+    w[control.joined] = 0;
+    w[control.done] = 0;
+    w[control.failed] = 0;
+    this.prepare(k);
+    w[control.kernel] = k.id;
+    this.#wake();
+  }
+
+  /** Runs a kernel on all threads, and returns when all are done. */
+  run(k: PoolKernel, sync: number, args: readonly number[], slices: readonly number[]): void {
+    this.#announce(k, sync, args, slices);
+    let own: unknown;
+    let threw = false;
+    try {
+      k.run(0, this.size, sync, ...args);
+    } catch (e) {
+      own = e;
+      threw = true;
+      this.#release(k, sync);
+    }
+    this.#join(k, sync);
+    if (threw) throw own;
+    this.#rethrow();
+  }
+
+  /** Waits for the workers: first by looking, then asleep. */
+  #join(k: PoolKernel, sync: number): void {
+    const w = this.#words;
+    const all = this.#workers.length;
+    for (let i = 0; i < SPINS; i++) if (Atomics.load(w, control.done) === all) return;
+    const until = Date.now() + this.#answerMs;
+    for (let wanted = all; ; ) {
+      const done = Atomics.load(w, control.done);
+      if (done >= wanted) break;
+      Atomics.wait(w, control.done, done, 100);
+      if (wanted < all || Date.now() < until || Atomics.load(w, control.joined) >= all) continue;
+      // A worker never took the call up. The others finish; it will find that the pool has stopped.
+      this.#lose(`no answer within ${this.#answerMs} ms`);
+      this.#release(k, sync);
+      wanted = Atomics.load(w, control.joined);
+    }
+    if (this.#lost) this.raiseLost();
+  }
+
+  /** Lets go whoever waits at a barrier: the call has failed. */
+  #release(k: PoolKernel, sync: number): void {
+    const { failed, round } = k.threads;
+    const words = new Int32Array(this.#memory.buffer, sync, k.threads.bytes >> 2);
+    Atomics.store(words, failed >> 2, 1);
+    Atomics.add(words, round >> 2, 1);
+    Atomics.notify(words, round >> 2);
+  }
+
+  /** The error of a worker, as an error of this thread. */
+  #rethrow(): void {
+    const w = this.#words;
+    if (w[control.failed] === 0) return;
+    const length = w[control.message]!;
+    const from = control.message + 1;
+    throw new WorkerFault(String.fromCharCode(...w.subarray(from, from + length)));
+  }
+
+  /** Runs a kernel on the workers; calls are made one after the other. */
+  runAsync(
+    k: PoolKernel,
+    sync: number,
+    args: readonly number[],
+    slices: readonly number[],
+  ): Promise<void> {
+    const call = this.#tail.then(async () => {
+      if (this.#lost) this.raiseLost();
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      try {
+        await new Promise<void>((done, fail) => {
+          this.#running = { done, fail };
+          this.#announce(k, sync, args, slices);
+          const unanswered = (): void => {
+            if (Atomics.load(this.#words, control.joined) < this.#workers.length)
+              this.#lose(`no answer within ${this.#answerMs} ms`);
+          };
+          timer = setTimeout(unanswered, this.#answerMs);
+        });
+      } finally {
+        clearTimeout(timer);
+        this.#running = undefined;
+      }
+      this.#rethrow();
+    });
+    this.#tail = call.catch(() => undefined);
+    return call;
+  }
+
+  /** Raises why the pool is lost. Whoever calls this drops the pool. */
+  raiseLost(): never {
+    return raise('Q5107', { detail: this.#lost ?? 'the pool is closed' });
+  }
+
+  #lose(detail: string): void {
+    if (this.#closed || this.#lost) return;
+    this.#lost = detail;
+    this.#stop();
+    const running = this.#running;
+    this.#running = undefined;
+    try {
+      if (running) this.raiseLost();
+    } catch (e) {
+      running!.fail(e);
+    }
+  }
+
+  #stop(): void {
+    Atomics.store(this.#words, control.stop, 1);
+    this.#wake();
+    for (const w of this.#workers) w.end();
+  }
+
+  /** Ends the workers. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#stop();
+  }
+}
+
+/** What a worker threw: a trap of the kernel. */
+export class WorkerFault extends Error {}
+
+interface PageScope {
+  readonly URL: { createObjectURL(b: object): string };
+  readonly Blob: new (parts: string[], options: { type: string }) => object;
+  readonly Worker: new (
+    url: string,
+  ) => {
+    onerror?: (e: { readonly message?: string }) => void;
+    onmessage?: (e: unknown) => void;
+    postMessage(x: object): void;
+    terminate(): void;
+  };
+}

@@ -1,0 +1,86 @@
+// What a backend must do, whatever it is: every case compiles for its target and agrees with the interpreter.
+import fc from 'fast-check';
+import { suite } from 'uvu';
+import { type HostArray, compile, interpret } from '../../compiler/index.ts';
+import type { Artifact } from '../../compiler/artifact.ts';
+import { type Case, type Runner, checkOf, hostOf, requestOf, sourceOf } from './case.ts';
+import { agree } from './compare.ts';
+import { elementwiseCases } from './elementwise.ts';
+import { bodies } from './bodies.ts';
+import { chains } from './chains.ts';
+import { contractions } from './contractions.ts';
+import { controlCases } from './control.ts';
+import { matmulCases, reductionCases } from './reductions.ts';
+import { artifactOf, lowered } from './lowered.ts';
+import { agreeWithInterpreter, samples } from './programs.ts';
+import { viewCases } from './views.ts';
+
+export const cases: readonly Case[] = [
+  ...elementwiseCases,
+  ...reductionCases,
+  ...matmulCases,
+  ...viewCases,
+  ...controlCases,
+];
+
+/** One case: compiled once, every call compared. */
+export async function check(runner: Runner, c: Case): Promise<void> {
+  const text = sourceOf(c);
+  const host = hostOf(text);
+  const { artifact } = await compile({ ...requestOf('kernel'), target: runner.target }, host);
+  await compareCalls(c, text, (inputs) => runner.run(artifact as Artifact, inputs));
+}
+
+/** Holds `run` against the interpreter on every call of a case. */
+export async function compareCalls(
+  c: Case,
+  text: string,
+  run: (inputs: readonly HostArray[]) => Promise<readonly HostArray[]>,
+): Promise<void> {
+  const host = hostOf(text);
+  const names = Object.keys(c.results);
+  const scaled = names.filter((n) => {
+    const rule = checkOf(c.results[n]!);
+    return typeof rule === 'object' && 'scale' in rule;
+  });
+  for (const [i, inputs] of c.calls.entries()) {
+    const want = (await interpret(requestOf('kernel'), inputs, host)).results;
+    const scales = scaled.length
+      ? (await interpret(requestOf('bounds'), inputs, host)).results
+      : [];
+    const got = await run(inputs);
+    names.forEach((name, r) => {
+      const what = `call ${i}: ${name} = ${typeof c.results[name] === 'string' ? c.results[name] : c.results[name]![0]}: ${name}`;
+      agree(what, got[r]!, want[r]!, checkOf(c.results[name]!), scales[scaled.indexOf(name)]);
+    });
+  }
+}
+
+export function conformance(runner: Runner): void {
+  const test = suite(`conformance of ${runner.name}`);
+  for (const c of cases) test(c.name, () => check(runner, c));
+  test('random chains of views, elementwise ops, reductions and maps', () =>
+    fc.assert(
+      fc.asyncProperty(chains, (c) => check(runner, c)),
+      { numRuns: 150 },
+    ));
+  test('random control flow', () =>
+    fc.assert(
+      fc.asyncProperty(bodies, (c) => check(runner, c)),
+      { numRuns: 100 },
+    ));
+  test('random contractions with what precedes and follows them', () =>
+    fc.assert(
+      fc.asyncProperty(contractions, (c) => check(runner, c)),
+      { numRuns: 100 },
+    ));
+  test('random programs of tensor IR', () =>
+    fc.assert(
+      fc.asyncProperty(samples, async (s) => {
+        const artifact = await artifactOf(lowered(s.func, runner.backend.limits), runner.backend);
+        agreeWithInterpreter(s, await runner.run(artifact, s.inputs));
+      }),
+      { numRuns: 250 },
+    ));
+  test.run();
+}

@@ -1,0 +1,232 @@
+// Formats through the front end: all levels, blocks and layouts, against values computed in plain JavaScript.
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { roundHalfEven } from '../../compiler/ir/dtype.ts';
+import { codesOf, file, manifest, run, t, values } from './stage.ts';
+
+const test = suite('formats');
+const imports =
+  "import { abs, amax, at, bitcast, concat, decode, encode, f16, f32, fields, format, i8, matmul, mean, reshape, round, slice, sum, transpose, u4, u8 } from 'quern';\n";
+const int8 = `export const int8 = format({
+  block: 4,
+  encode(x: Tensor<f32, [4]>) { const d = amax(abs(x)) / 127; return { d: f32(d), q: i8(d === 0 ? 0 : round(x / d)) }; },
+  decode: ({ d, q }) => q * d,
+});\n`;
+const data = Array.from({ length: 16 }, (_, i) => ((i * 37) % 23) - 11);
+const x = t(data, [2, 8]);
+
+/** int8 in plain JavaScript. */
+function reference(values: readonly number[], block: number): number[] {
+  return values.flatMap((_, start) => {
+    if (start % block) return [];
+    const part = values.slice(start, start + block);
+    const d = Math.fround(Math.max(...part.map(Math.abs)) / 127);
+    return part.map((v) => Math.fround(d === 0 ? 0 : roundHalfEven(Math.fround(v / d)) * d));
+  });
+}
+const close = (a: readonly number[], b: readonly number[]): void => {
+  assert.is(a.length, b.length);
+  a.forEach((v, i) => {
+    assert.ok(Math.abs(v - b[i]!) < 1e-5, `${v} is not ${b[i]}`);
+  });
+};
+const matrix = 'N extends Dim, K extends Dim';
+
+test('encode and decode inside of a kernel', async () => {
+  const source = `${imports}${int8}export function f<${matrix}>(x: Tensor<f32, [N, K]>) { return decode(encode(int8, x)); }`;
+  close(await values(source, [x]), reference(data, 4));
+});
+
+test('a product with a tensor that was just encoded', async () => {
+  const source = `${imports}${int8}export function f<${matrix}>(x: Tensor<f32, [N, K]>) { return matmul(decode(encode(int8, x)), transpose(x)); }`;
+  const q = reference(data, 4);
+  const expected = [0, 1].flatMap((r) =>
+    [0, 1].map((c) => q.slice(r * 8, r * 8 + 8).reduce((s, v, k) => s + v * data[c * 8 + k]!, 0)),
+  );
+  const found = await values(source, [x]);
+  found.forEach((v, i) => assert.ok(Math.abs(v - expected[i]!) < 1e-3));
+});
+
+test('encoded parameters: a constant format, an imported one, and a type parameter', async () => {
+  const use = (format: string, types = ''): string =>
+    `export function f<${types}${matrix}>(w: Encoded<${format}, [N, K]>) { return decode(w); }`;
+  const inputs = [t([0.5, 2], [1, 2]), t([1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 4], 'i8')];
+  const expected = [0.5, 1, 1.5, 2, 10, 12, 14, 16];
+  assert.equal(await values(imports + int8 + use('typeof int8'), inputs), expected);
+  const files = { './formats.ts': imports + int8 };
+  assert.equal(
+    await values(`${imports}import { int8 } from './formats.ts';\n${use('typeof int8')}`, inputs, {
+      files,
+    }),
+    expected,
+  );
+  const source = imports + int8 + use('F', 'F extends Format, ');
+  assert.equal(await values(source, inputs, { formats: [{ file, name: 'int8' }] }), expected);
+  const info = manifest(source, { formats: [{ file, name: 'int8' }] });
+  assert.ok(info.params[0]!.kind === 'encoded');
+  assert.equal(
+    info.params[0]!.fields.map((p) => `${p.name} ${p.dtype}${p.text} ${p.level}`),
+    ['d f32[N, K / 4] block', 'q i8[N, K / 4, 4] block'],
+  );
+  assert.equal(
+    info.constraints.map((c) => `${c.text} % ${c.modulus}`),
+    ['K % 4'],
+  );
+  assert.equal(codesOf(source), ['Q3005']);
+});
+
+test('kernels return encoded tensors, alone and in records', async () => {
+  const source = (result: string): string =>
+    `${imports}${int8}export function f<${matrix}>(x: Tensor<f32, [N, K]>) { const w = encode(int8, x); return ${result}; }`;
+  const one = manifest(source('w'));
+  assert.is(one.returns, 'value');
+  assert.ok(one.results[0]!.kind === 'encoded' && one.results[0]!.format.name === 'int8');
+  const { results } = await run(source('({ w, sums: sum(x, 1) })'), [x]);
+  assert.equal(
+    results.map((r) => r.shape),
+    [[2, 2], [2, 2, 4], [2]],
+  );
+});
+
+test('fields of an encoded tensor', async () => {
+  const source = `${imports}${int8}export function f<${matrix}>(x: Tensor<f32, [N, K]>) { const { q } = fields(encode(int8, x)); return amax(q, [1, 2]); }`;
+  assert.equal(
+    await values(source, [x]),
+    [0, 1].map((r) =>
+      Math.max(
+        ...[0, 1].map((b) => {
+          const part = data.slice(r * 8 + b * 4, r * 8 + b * 4 + 4);
+          const d = Math.max(...part.map(Math.abs)) / 127;
+          return Math.max(...part.map((v) => roundHalfEven(Math.fround(v / Math.fround(d)))));
+        }),
+      ),
+    ),
+  );
+});
+
+test('factories with arguments of the request', async () => {
+  const factory = `${imports}export const uniform = ({ block = 4, levels = 127 } = {}) => format({
+  block,
+  encode(x) { const d = amax(abs(x)) / levels; return { d, q: i8(round(x / d)) }; },
+  decode: ({ d, q }) => q * d,
+});
+export function f<F extends Format, ${matrix}>(x: Tensor<f32, [N, K]>, w: Encoded<F, [N, K]>) { return decode(w); }
+export function g<${matrix}>(x: Tensor<f32, [N, K]>) { return decode(encode(uniform({ block: 8 }), x)); }`;
+  close(await values(factory, [x], { name: 'g' }), reference(data, 8));
+  const info = manifest(factory, { formats: [{ file, name: 'uniform', args: [{ block: 2 }] }] });
+  assert.ok(info.params[1]!.kind === 'encoded');
+  assert.is(info.params[1]!.fields[0]!.text, '[N, K / 2]');
+});
+
+test('fields of a row and of the tensor reach encode and decode', async () => {
+  const source = `${imports}export const levels = format({
+  block: 4,
+  tensor(w) { return { top: amax(abs(w)) }; },
+  row(r, { top }) { return { scale: amax(abs(r)) / top }; },
+  encode(x, { top, scale }) { return { q: i8(round(x / (top * scale) * 100)) }; },
+  decode: ({ q, scale, top }) => (q * scale * top) / 100,
+});
+export function f<${matrix}>(x: Tensor<f32, [N, K]>) { return encode(levels, x); }
+export function g<${matrix}>(x: Tensor<f32, [N, K]>) { return decode(encode(levels, x)); }`;
+  const { manifest: info, results } = await run(source, [x]);
+  assert.ok(info.results[0]!.kind === 'encoded');
+  assert.equal(
+    info.results[0]!.fields.map((p) => `${p.name}${p.text} ${p.level}`),
+    ['top[] tensor', 'scale[N] row', 'q[N, K / 4, 4] block'],
+  );
+  const rows = [0, 1].map((r) => Math.max(...data.slice(r * 8, r * 8 + 8).map(Math.abs)));
+  close(Array.from(results[0]!.data), [Math.max(...rows)]);
+  const q = data.map((v, i) => roundHalfEven((v / rows[i >> 3]!) * 100));
+  close(
+    await values(source, [x], { name: 'g' }),
+    q.map((v, i) => (v * rows[i >> 3]!) / 100),
+  );
+});
+
+test('blocks of two axes', async () => {
+  const source = `${imports}export const tile = format({ block: [2, 4], encode: (x) => ({ d: f32(sum(x)), q: f32(x) }), decode: ({ d, q }) => q + d });
+export function f<${matrix}>(x: Tensor<f32, [N, K]>) { return decode(encode(tile, x)); }`;
+  const sums = [0, 4].map((c) =>
+    [0, 1, 2, 3].reduce((s, k) => s + data[c + k]! + data[8 + c + k]!, 0),
+  );
+  assert.equal(
+    await values(source, [x]),
+    data.map((v, i) => v + sums[(i % 8) >> 2]!),
+  );
+});
+
+test('blocks of blocks, by a loop over groups', async () => {
+  const source = `${imports}export const nested = format({ block: 8,
+  encode(x: Tensor<f32, [8]>) { const g = reshape(x, [2, 4]); const s = amax(abs(g), 1); const top = amax(s); return { top, s: u8(round(s / top * 255)), q: i8(round(g / reshape(s, [2, 1]) * 127)) }; },
+  decode: ({ top, s, q }) => reshape(q * reshape(s * top, [2, 1]) / (127 * 255), [8]),
+});
+export function f<${matrix}>(x: Tensor<f32, [N, K]>) { return decode(encode(nested, x)); }`;
+  const found = await values(source, [x]);
+  found.forEach((v, i) => assert.ok(Math.abs(v - data[i]!) < 0.1));
+});
+
+const layout = (pack: string, unpack: string): string => `${imports}export const packed = format({
+  block: 4,
+  encode: (x) => ({ d: f16(amax(x)), q: u4(x) }),
+  decode: ({ d, q }) => q * d,
+  layout: { pack: ({ d, q }) => ${pack}, unpack: (b) => (${unpack}) },
+});`;
+const struct = layout(
+  'concat([bitcast(f16(d), u8), u8(slice(q, 0, 2) | (slice(q, 2, 4) << 4))])',
+  '{ d: bitcast(slice(b, 0, 2), f16), q: u4(concat([slice(b, 2, 4) & 15, slice(b, 2, 4) >> 4])) }',
+);
+
+test('layouts: bytes of a struct, there and back', async () => {
+  const d = t([1, 2], [1, 2], 'f16');
+  const q = t([1, 2, 3, 4, 5, 6, 7, 8], [1, 2, 4], 'u4');
+  const bytes = [0x00, 0x3c, 0x31, 0x42, 0x00, 0x40, 0x75, 0x86];
+  assert.equal(await values(struct, [d, q], { name: 'packed.pack' }), bytes);
+  const { results } = await run(struct, [t(bytes, [1, 2, 4], 'u8')], { name: 'packed.unpack' });
+  assert.equal(
+    results.map((r) => Array.from(r.data)),
+    [
+      [1, 2],
+      [1, 2, 3, 4, 5, 6, 7, 8],
+    ],
+  );
+});
+
+test('layouts: a record of arrays', async () => {
+  const record = layout(
+    '({ scales: bitcast(f16(d), u8), codes: u8(q) })',
+    '{ d: bitcast(b.scales, f16), q: u4(b.codes) }',
+  );
+  const info = manifest(record, { name: 'packed.pack' });
+  assert.is(info.returns, 'record');
+  assert.equal(
+    info.results.map((r) => `${r.name}${r.text}`),
+    ['scales[N, K / 4, 2]', 'codes[N, K / 4, 4]'],
+  );
+  assert.equal(
+    manifest(record, { name: 'packed.unpack' }).params.map((p) => p.name),
+    ['scales', 'codes'],
+  );
+});
+
+test('problems of formats are reported where they stand', () => {
+  const use = (format: string): string[] =>
+    codesOf(
+      `${imports}export const bad = format(${format});\nexport function f(x: Tensor<f32, [8]>) { return decode(encode(bad, x)); }`,
+    );
+  assert.equal(use('{ block: 4, encode: (x) => ({ q: u4(x) }), decode: ({ q, d }) => q }'), [
+    'Q1014',
+  ]);
+  assert.equal(use('{ block: 4, encode: (x) => x, decode: ({ q }) => q }'), ['Q3001']);
+  assert.equal(use('{ block: 4, size: 2, encode: (x) => ({ q: x }), decode: ({ q }) => q }'), [
+    'Q3001',
+  ]);
+  assert.equal(use('{ block: 3, encode: (x) => ({ q: x }), decode: ({ q }) => q }'), ['Q3002']);
+  assert.equal(use('{ block: 4, encode: (x) => ({ q: x }), decode: ({ q }) => sum(q) }'), [
+    'Q3003',
+  ]);
+  assert.equal(use('{ block: 4, encode: (x) => ({ q: missing }), decode: ({ q }) => q }'), [
+    'Q1003',
+  ]);
+});
+
+test.run();
