@@ -17,8 +17,14 @@ import { storeAt } from './regions.ts';
 const tileRows = 3;
 const panelRows = 4;
 
-/** The contraction that `root` is an elementwise function of, element for element. */
+/** The one contraction that `root` is an elementwise function of, element for element. */
 export function contractionOf(root: Value): Op<'matmul'> | undefined {
+  const all = contractionsOf(root);
+  return all.length === 1 ? all[0] : undefined;
+}
+
+/** The contractions that `root` is an elementwise function of; empty when it is anything else. */
+function contractionsOf(root: Value): readonly Op<'matmul'>[] {
   const found = new Set<Op<'matmul'>>();
   const visit = (v: Value): boolean => {
     const op = v.def?.op;
@@ -33,7 +39,7 @@ export function contractionOf(root: Value): Op<'matmul'> | undefined {
     // Other inputs of the epilogue (a bias, a residual) may be anything without a contraction of its own.
     return !reaches(v);
   };
-  return visit(root) && found.size === 1 ? [...found][0] : undefined;
+  return visit(root) ? [...found] : [];
 }
 function reaches(v: Value): boolean {
   const op = v.def?.op;
@@ -42,27 +48,29 @@ function reaches(v: Value): boolean {
 
 /** Tries the tiled schedule; false when the iteration space does not suit it. */
 export function lowerGemm(lo: Lowering, root: Value, buffer: Buffer): boolean {
-  const op = contractionOf(root);
+  const found = contractionsOf(root);
   const { shape } = root.type;
-  if (!op || shape.length < 2 || op.results[0]!.type.dtype !== 'f32') return false;
+  if (found.length === 0 || shape.length < 2 || found.some((op) => op.results[0]!.type.dtype !== 'f32')) return false;
   const [rows, cols] = [shape.at(-2)!, shape.at(-1)!];
-  const k = op.operands[0]!.type.shape.at(-1)!;
-  const panelIsA = weight(lo, op.operands[0]!) > weight(lo, op.operands[1]!);
+  const parts = found.map((op): Part => ({ op, k: op.operands[0]!.type.shape.at(-1)! }));
+  const heavier = found.map((op) => weight(lo, op.operands[0]!) > weight(lo, op.operands[1]!));
+  const panelIsA = heavier[0]!;
+  if (heavier.some((h) => h !== panelIsA)) return false;
   const [streamed, panelled] = panelIsA ? [cols, rows] : [rows, cols];
   if ((streamed.constant ?? 64) < tileRows || (panelled.constant ?? 64) < panelRows) return false;
   const lanes = lo.limits.vectorBits / 32;
-  if ((k.constant ?? lanes) < lanes) return false;
+  if (parts.some(({ k }) => (k.constant ?? lanes) < lanes)) return false;
   const batch = shape.slice(0, -2);
   const { em } = lo;
   const m = em.index(streamed);
   const enough = L.compare('ge', m, L.i32(tileRows));
-  const tiled = em.scope(() => nest(lo, batch, (ids) => tile(lo, { op, root, buffer, ids, panelIsA, streamed, panelled, k, lanes }), true));
+  const tiled = em.scope(() => nest(lo, batch, (ids) => tile(lo, { parts, root, buffer, ids, panelIsA, streamed, panelled, lanes }), true));
   if (streamed.constant !== undefined) {
     em.scopes.at(-1)!.stmts.push(...tiled);
     return true;
   }
   const few = em.scope(() =>
-    nest(lo, batch, (ids) => rowStreams(lo, { op, root, buffer, ids, panelIsA, streamed, panelled, k, lanes }), true));
+    nest(lo, batch, (ids) => rowStreams(lo, { parts, root, buffer, ids, panelIsA, streamed, panelled, lanes }), true));
   em.push({ kind: 'if', cond: enough, then: tiled, else: few });
   return true;
 }
@@ -76,15 +84,20 @@ export function weight(lo: Lowering, v: Value, seen = new Set<Value>()): number 
   return inner + Math.min(ops[op.name].cost, 20) + op.operands.reduce((s, o) => s + weight(lo, o, seen), 0);
 }
 
-interface Tile {
+/** One contraction of the root: a gated layer has two over the same points. */
+interface Part {
   readonly op: Op<'matmul'>;
+  readonly k: Dim;
+}
+
+interface Tile {
+  readonly parts: readonly Part[];
   readonly root: Value;
   readonly buffer: Buffer;
   readonly ids: readonly Poly[];
   readonly panelIsA: boolean;
   readonly streamed: Dim;
   readonly panelled: Dim;
-  readonly k: Dim;
   readonly lanes: number;
 }
 
@@ -96,28 +109,35 @@ const isParallel = (t: Tile): boolean =>
   t.ids.every((i) => i.constant !== undefined) && (t.panelIsA || dtypes[t.buffer.dtype].bits % 8 === 0);
 
 function tile(lo: Lowering, t: Tile): void {
-  const [a, b] = t.op.operands as [Value, Value];
   const at = (row: Poly, col: Poly): Poly[] => [...t.ids, row, col];
   const index = (s: Poly, p: Poly): Poly[] => (t.panelIsA ? at(p, s) : at(s, p));
-  const panelElement = (p: Poly, k: Poly, n: number): Expr => {
-    const i = contractionIndex(t.op, index(Poly.of(0), p), k);
+  const panelElement = ({ op }: Part, p: Poly, k: Poly, n: number): Expr => {
+    const [a, b] = op.operands as [Value, Value];
+    const i = contractionIndex(op, index(Poly.of(0), p), k);
     return asFloat(t.panelIsA ? lo.emit(a, i.a, n) : lo.emit(b, i.b, n), n);
   };
-  const streamElement = (s: Poly, k: Poly, n: number): Expr => {
-    const i = contractionIndex(t.op, index(s, Poly.of(0)), k);
+  const streamElement = ({ op }: Part, s: Poly, k: Poly, n: number): Expr => {
+    const [a, b] = op.operands as [Value, Value];
+    const i = contractionIndex(op, index(s, Poly.of(0)), k);
     return asFloat(t.panelIsA ? lo.emit(b, i.b, n) : lo.emit(a, i.a, n), n);
   };
   loop(lo, t.panelled, panelRows, isParallel(t), (p0) => {
-    const panel = preparePanel(lo, t, (j, k, n) => panelElement(p0.add(j), k, n));
+    const panels = t.parts.map((part) => preparePanel(lo, t, part, (j, k, n) => panelElement(part, p0.add(j), k, n)));
     const points = (s0: Poly, count: number): void => {
-      const sums = accumulate(lo, t, count, (i, k, n) => streamElement(s0.add(i), k, n), panel);
-      sums.forEach((row, i) => {
-        row.forEach((sum, j) => {
-          const where = index(s0.add(i), p0.add(j));
-          lo.pin(t.op.results[0]!, where, sum);
-          storeAt(lo, t.buffer, t.root.type.shape, where, lo.emit(t.root, where, 1), 1);
+      // One contraction after the other, so that each has the registers to itself.
+      t.parts.forEach((part, c) => {
+        const sums = accumulate(lo, t, part, count, (i, k, n) => streamElement(part, s0.add(i), k, n), panels[c]!);
+        sums.forEach((row, i) => {
+          row.forEach((sum, j) => {
+            lo.pin(part.op.results[0]!, index(s0.add(i), p0.add(j)), sum);
+          });
         });
       });
+      for (let i = 0; i < count; i += 1)
+        for (let j = 0; j < panelRows; j += 1) {
+          const where = index(s0.add(i), p0.add(j));
+          storeAt(lo, t.buffer, t.root.type.shape, where, lo.emit(t.root, where, 1), 1);
+        }
     };
     loop(lo, t.streamed, tileRows, false, (s0) => points(s0, tileRows), Poly.of(0), 'm');
     remainder(lo, t.streamed, tileRows, (from) => loop(lo, t.streamed, 1, false, (s0) => points(s0, 1), from, 'm'));
@@ -143,24 +163,26 @@ const streams = 4;
  */
 function rowStreams(lo: Lowering, t: Tile): void {
   const { em } = lo;
-  const [a, b] = t.op.operands as [Value, Value];
   const at = (s: Poly, p: Poly): Poly[] => [...t.ids, ...(t.panelIsA ? [p, s] : [s, p])];
-  const product = (where: readonly Poly[], k: Poly, n: number): Expr => {
-    const i = contractionIndex(t.op, where, k);
+  const product = ({ op }: Part, where: readonly Poly[], k: Poly, n: number): Expr => {
+    const [a, b] = op.operands as [Value, Value];
+    const i = contractionIndex(op, where, k);
     const x = asFloat(lo.emit(a, i.a, n), n);
     return L.binary('mul', x, asFloat(lo.emit(b, i.b, n), n));
   };
   // No particular row: the first one may be of a kind of its own.
   const any = (d: Dim): Poly => Poly.atom(em.atom(em.newVar('i', L.vtype('i32')), d));
   const probe = (): Poly[] => at(any(t.streamed), any(t.panelled));
-  const lanes = chooseLanes(lo, laneCandidates(t.k, 32), (n) => product(probe(), probeIndex(lo, t.k, n), n));
-  const factors = t.k.multiple() % lanes === 0 && em.trial(() => {
+  const widths = t.parts.map((part) =>
+    chooseLanes(lo, laneCandidates(part.k, 32), (n) => product(part, probe(), probeIndex(lo, part.k, n), n)));
+  const factors = t.parts.every((part, c) => part.k.multiple() % widths[c]! === 0 && em.trial(() => {
     let found = false;
     em.scope(() => {
-      found = factoredSum(L.constant(0, 'f32', 4), product(probe(), probeIndex(lo, t.k, lanes), lanes), (x) => x) !== undefined;
+      const e = product(part, probe(), probeIndex(lo, part.k, widths[c]!), widths[c]!);
+      found = factoredSum(L.constant(0, 'f32', 4), e, (x) => x) !== undefined;
     });
     return found;
-  });
+  }));
   const store = (where: readonly Poly[]): void =>
     storeAt(lo, t.buffer, t.root.type.shape, where, lo.emit(t.root, where, 1), 1);
   const single = (from: Poly): void =>
@@ -170,23 +192,25 @@ function rowStreams(lo: Lowering, t: Tile): void {
   loop(lo, quarter, 1, isParallel(t), (p) => {
     loop(lo, t.streamed, 1, false, (s) => {
       const rows = Array.from({ length: streams }, (_, j) => at(s, p.add(quarter.mul(j))));
-      const accs = rows.map(() => {
-        const v = em.newVar('acc', L.vtype('f32', 4));
-        em.push({ kind: 'local', var: v, value: L.constant(0, 'f32', 4) });
-        return v;
-      });
-      vectorLoop(lo, t.k, lanes, (k, n) => {
+      t.parts.forEach((part, c) => {
+        const accs = rows.map(() => {
+          const v = em.newVar('acc', L.vtype('f32', 4));
+          em.push({ kind: 'local', var: v, value: L.constant(0, 'f32', 4) });
+          return v;
+        });
+        vectorLoop(lo, part.k, widths[c]!, (k, n) => {
+          rows.forEach((where, j) => {
+            const acc = L.variable(accs[j]!);
+            const e = product(part, where, k, n);
+            if (j === 0) lo.note(explainSum(e));
+            em.push({ kind: 'set', var: accs[j]!, value: addSum(acc, e, (x) => em.bind(x, 's')) });
+          });
+        });
         rows.forEach((where, j) => {
-          const acc = L.variable(accs[j]!);
-          const e = product(where, k, n);
-          if (j === 0) lo.note(explainSum(e));
-          em.push({ kind: 'set', var: accs[j]!, value: addSum(acc, e, (x) => em.bind(x, 's')) });
+          lo.pin(part.op.results[0]!, where, em.bind(L.reduce('add', L.variable(accs[j]!)), 'sum'));
         });
       });
-      rows.forEach((where, j) => {
-        lo.pin(t.op.results[0]!, where, em.bind(L.reduce('add', L.variable(accs[j]!)), 'sum'));
-        store(where);
-      });
+      rows.forEach(store);
     }, Poly.of(0), 'm');
   }, Poly.of(0), 'n');
   const done = em.index(quarter.mul(streams));
@@ -214,10 +238,10 @@ function remainder(lo: Lowering, extent: Dim, step: number, body: (from: Poly) =
 type PanelRead = (j: number, k: Poly, lanes: number) => Expr;
 
 /** Decodes a panel into scratch, unless its rows can be read in place as contiguous f32. */
-function preparePanel(lo: Lowering, t: Tile, element: PanelRead): PanelRead {
+function preparePanel(lo: Lowering, t: Tile, { k: depth }: Part, element: PanelRead): PanelRead {
   const { em } = lo;
   const direct = em.trial(() => {
-    const probe = Poly.atom(em.atom(em.newVar('k', L.vtype('i32')), t.k)).mul(t.lanes).add(Poly.atom(lo.lane(t.lanes)));
+    const probe = Poly.atom(em.atom(em.newVar('k', L.vtype('i32')), depth)).mul(t.lanes).add(Poly.atom(lo.lane(t.lanes)));
     let e: Expr | undefined;
     em.scope(() => {
       e = element(0, probe, t.lanes);
@@ -225,23 +249,23 @@ function preparePanel(lo: Lowering, t: Tile, element: PanelRead): PanelRead {
     return e!.kind === 'load' && e!.buffer.dtype === 'f32' && slowness([], [e!]) === 0;
   });
   if (direct) return element;
-  const size = t.k.mul(panelRows);
+  const size = depth.mul(panelRows);
   const panel = em.newBuffer('panel', 'f32', 'temp', size);
-  const lanes = chooseLanes(lo, laneCandidates(t.k, 32), (n) => {
+  const lanes = chooseLanes(lo, laneCandidates(depth, 32), (n) => {
     const i = em.newVar('k', L.vtype('i32'));
-    const base = t.k.constant === n ? Poly.of(0) : Poly.atom(em.atom(i, t.k.over(n) ?? undefined)).mul(n);
+    const base = depth.constant === n ? Poly.of(0) : Poly.atom(em.atom(i, depth.over(n) ?? undefined)).mul(n);
     return element(0, base.add(Poly.atom(lo.lane(n))), n);
   });
   for (let j = 0; j < panelRows; j += 1)
-    vectorLoop(lo, t.k, lanes, (k, n) => {
-      storeAt(lo, panel, [Poly.of(panelRows), t.k], [Poly.of(j), k], element(j, k, n), n);
+    vectorLoop(lo, depth, lanes, (k, n) => {
+      storeAt(lo, panel, [Poly.of(panelRows), depth], [Poly.of(j), k], element(j, k, n), n);
     });
   em.bufferDepth.set(panel.id, em.depth);
-  return (j, k, n) => lo.load(panel, [Poly.of(panelRows), t.k], [Poly.of(j), k], n);
+  return (j, k, n) => lo.load(panel, [Poly.of(panelRows), depth], [Poly.of(j), k], n);
 }
 
 /** Sums of a register tile of `count` streamed rows by the panel's rows, vectorised along k. */
-function accumulate(lo: Lowering, t: Tile, count: number, stream: (i: number, k: Poly, lanes: number) => Expr, panel: PanelRead): Expr[][] {
+function accumulate(lo: Lowering, t: Tile, { k: depth }: Part, count: number, stream: (i: number, k: Poly, lanes: number) => Expr, panel: PanelRead): Expr[][] {
   const { em } = lo;
   const make = (lanes: number): Var[][] =>
     Array.from({ length: count }, () =>
@@ -251,9 +275,9 @@ function accumulate(lo: Lowering, t: Tile, count: number, stream: (i: number, k:
         return v;
       }));
   const accs = make(t.lanes);
-  const exact = t.k.multiple() % t.lanes === 0;
+  const exact = depth.multiple() % t.lanes === 0;
   const tails = exact ? undefined : make(1);
-  vectorLoop(lo, t.k, t.lanes, (k, n) => {
+  vectorLoop(lo, depth, t.lanes, (k, n) => {
     const target = n === t.lanes ? accs : tails!;
     const w = Array.from({ length: panelRows }, (_, j) => em.bind(panel(j, k, n), 'w'));
     for (let i = 0; i < count; i += 1) {
