@@ -114,7 +114,7 @@ export function factoredSum(acc: Expr, e: Expr, bind: (e: Expr) => Expr): Expr |
   const lanes = e.type.lanes;
   if (lanes < 16 || e.type.scalar !== 'f32') return undefined;
   const list = terms(e);
-  if (!list || !list.some((t) => t.scale)) return undefined;
+  if (!list?.some((t) => t.scale)) return undefined;
   // One vector pass a term: more than two pay only when they are integer dots.
   const allInt = list.every((t) => t.floats.length === 0);
   if (list.length > 2 && !allInt) return undefined;

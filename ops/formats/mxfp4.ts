@@ -39,7 +39,7 @@ function halfScale(e: Tensor<u8, []>): Tensor<f32, []> {
 function floorLog2(a: Tensor<f32, []>): Tensor<i32, []> {
   const e = exponent(a);
   const stepsBelow = 0x800000 - (bitcast(a, i32) & 0x7fffff);
-  const roundsUp = exponent(stepsBelow * 1.442695) < exponent(f32(e < 0 ? -1 - e : e));
+  const roundsUp = exponent(stepsBelow * Math.LOG2E) < exponent(f32(e < 0 ? -1 - e : e));
   return roundsUp ? e + 1 : e;
 }
 
