@@ -2,7 +2,7 @@
 // loads and runs them. The two share no names.
 export * from './compiler/language/index.ts';
 export type { Device, DeviceKind } from './runtime/devices/device.ts';
-export { type DeviceName, device } from './runtime/devices/index.ts';
+export { type DeviceName, type DeviceOptions, device } from './runtime/devices/index.ts';
 export type { Argument, Plan, Result, Results } from './runtime/dispatch.ts';
 export { QuernError, type RuntimeCode } from './runtime/errors.ts';
 export type { FieldLayout, FormatHandle, Packed } from './runtime/formats.ts';

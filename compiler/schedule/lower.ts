@@ -111,7 +111,8 @@ export function lower(source: Func, limits: Limits, note: (text: string) => void
   const buffers = orderBuffers(func, lo.em.buffers, bufferOf, params);
   for (const b of buffers) (b as { size: Poly }).size = inSignatureDims(b.size, quotients);
   const program: Program = { name: func.name, dims: func.dims, buffers, kernels };
-  const own = privateBuffers(program);
+  // On a GPU iterations have slices of their own already: see gpu/scratch.ts.
+  const own = limits.gpu ? new Set<number>() : privateBuffers(program);
   for (const b of buffers) if (own.has(b.id)) (b as { private?: boolean }).private = true;
   return program;
 }

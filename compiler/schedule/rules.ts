@@ -5,6 +5,9 @@ import type { Op, Region } from '../ir/ir.ts';
 export const soleMap = (r: Region): Op<'map'> | undefined => {
   const op = r.yields[0]?.def?.op;
   if (op?.name !== 'map' || !r.ops.includes(op)) return undefined;
-  return r.yields.length === op.results.length && r.yields.every((y, i) => y === op.results[i]) ? (op as Op<'map'>) : undefined;
+  return r.yields.length === op.results.length && r.yields.every((y, i) => y === op.results[i])
+    ? (op as Op<'map'>)
+    : undefined;
 };
-export const isControl = (op: Op | undefined): boolean => op?.name === 'for' || op?.name === 'while' || op?.name === 'if';
+export const isControl = (op: Op | undefined): boolean =>
+  op?.name === 'for' || op?.name === 'while' || op?.name === 'if';

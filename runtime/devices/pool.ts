@@ -26,8 +26,8 @@ const ANSWER_MS = 10_000;
 const WORDS = 16384;
 /** Most arguments of a kernel. */
 export const maxArgs = (WORDS - control.args) / 2;
-/** Looks at the count of the workers that are done, before going to sleep: some 20 µs. */
-const SPINS = 20_000;
+/** Looks at the count of the workers that are done, before going to sleep: 10 to 40 µs. */
+const SPINS = 4_000;
 
 let nextKernel = 1;
 export const newKernelId = (): number => nextKernel++;

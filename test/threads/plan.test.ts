@@ -15,7 +15,7 @@ const buffers = `
   buffer s: f32[8] temp private`;
 const program = (...kernels: string[]) =>
   parseProgram(
-    `program "p" (N) {${buffers}\n${kernels.map((k, i) => `kernel k${i} by "rows" {\n${k}\n}`).join('\n')}\n}\n`,
+    `program "p" (N) {${buffers}\n${kernels.map((k, i) => `kernel "k${i}" by "rows" {\n${k}\n}`).join('\n')}\n}\n`,
   );
 
 const text = (list: readonly Segment[]): string =>
