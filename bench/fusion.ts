@@ -1,8 +1,9 @@
 // What fusion is worth: matmul on encoded weights, against decoding them to f32 first and multiplying those, and
 // against weights that were f32 all along; one runtime, one run.
-import { type EncodedTensor, array, formatFromRef, load } from '../index.ts';
-import type * as Kernels from './kernels.ts';
+
 import { fileURLToPath } from 'node:url';
+import { array, type EncodedTensor, formatFromRef, load } from '../index.ts';
+import type * as Kernels from './kernels.ts';
 import { alternate, noise, table } from './support.ts';
 
 export const benchFormats = [

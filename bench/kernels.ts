@@ -1,6 +1,7 @@
 // Kernels of the benchmarks: parsed by Quern, never executed.
+
+import type { Dim, Encoded, Format, f32, Tensor } from 'quern';
 import { decode, matmul, transpose } from 'quern';
-import type { Dim, Encoded, Format, Tensor, f32 } from 'quern';
 
 /** y = x · wᵀ with the weights decoded inside the kernel. */
 export function linear<F extends Format, M extends Dim, N extends Dim, K extends Dim>(

@@ -1,12 +1,27 @@
 // The compiler's entry: what the runtime loads when a kernel is in no cache, and what the command line calls.
 import type { Backend } from '../backends/backend.ts';
-import type { ArgInfo, Artifact, BufferInfo, FieldInfo, FormatRef, Manifest, TensorInfo, ThreadsInfo } from './artifact.ts';
+import type {
+  ArgInfo,
+  Artifact,
+  BufferInfo,
+  FieldInfo,
+  FormatRef,
+  Manifest,
+  TensorInfo,
+  ThreadsInfo,
+} from './artifact.ts';
 import { CompileError, RuleError, diagnostic } from './diagnostics/diagnostic.ts';
 import { type Field, fieldsOf } from './frontend/formats.ts';
 import { formatParams, readAnnotation } from './frontend/annotations.ts';
 import { type StageRequest, stage } from './frontend/entry.ts';
 import type { Staged } from './frontend/signatures.ts';
-import { type Dependency, type SourceHost, SourceFiles, nodeHost, resolveEntry } from './frontend/modules.ts';
+import {
+  type Dependency,
+  type SourceHost,
+  SourceFiles,
+  nodeHost,
+  resolveEntry,
+} from './frontend/modules.ts';
 import { ProgramFiles } from './frontend/program.ts';
 import { type FormatVal, is } from './frontend/values.ts';
 import { interpret as run } from './interpreter/interpret.ts';
@@ -56,8 +71,13 @@ function asFault(e: unknown, file: string): CompileError {
   if (e instanceof CompileError) return e;
   const place = { file: resolveEntry(file), start: 0, end: 0 };
   if (e instanceof RangeError && /call stack/i.test(e.message)) {
-    const hint = 'The kernel unrolls into a very long chain; `for (const i of range(n))` loops when it runs.';
-    return new CompileError([diagnostic('Q1006', place, { limit: 'the nesting depth', hint })], undefined, e);
+    const hint =
+      'The kernel unrolls into a very long chain; `for (const i of range(n))` loops when it runs.';
+    return new CompileError(
+      [diagnostic('Q1006', place, { limit: 'the nesting depth', hint })],
+      undefined,
+      e,
+    );
   }
   const detail = e instanceof RuleError ? `${e.code} ${JSON.stringify(e.facts)}` : String(e);
   return new CompileError([diagnostic('Q9001', place, { detail })], undefined, e);
@@ -72,7 +92,10 @@ function guarded<T>(file: string, body: () => T): T {
 }
 
 /** Compiles an export of a kernel file. Throws CompileError with every problem found. */
-export async function compile(request: CompileRequest, host: SourceHost = nodeHost): Promise<CompileResult> {
+export async function compile(
+  request: CompileRequest,
+  host: SourceHost = nodeHost,
+): Promise<CompileResult> {
   try {
     return await compileUnguarded(request, host);
   } catch (e) {
@@ -87,36 +110,56 @@ async function compileUnguarded(request: CompileRequest, host: SourceHost): Prom
   const limits: Limits = { ...backend.limits, ...request.limits };
   const trace = new Trace(request.trace ?? false);
   const func = optimize(staged.func, trace);
-  const { program, code, threads, launches } = await generate(func, backend, limits, trace, { threads: request.threads ?? false });
+  const { program, code, threads, launches } = await generate(func, backend, limits, trace, {
+    threads: request.threads ?? false,
+  });
   const kernels = program.kernels.map((k) => ({ name: k.name, schedule: k.schedule }));
   const sync = threads && { work: polyCode(sharedWork(program)), ...threads.sync };
   const manifest = manifestOf({ ...staged, func }, request.target, program.buffers, kernels, sync);
   const constants: Record<string, Uint8Array> = {};
   const { encodeConstant } = await import('./constants.ts');
   manifest.buffers.forEach((b, i) => {
-    if (b.role === 'const') constants[b.name] = encodeConstant(b.dtype, program.buffers[i]!.data ?? []);
+    if (b.role === 'const')
+      constants[b.name] = encodeConstant(b.dtype, program.buffers[i]!.data ?? []);
   });
   const variants = threads ? { variants: { threads: threads.code } } : {};
   const launched = launches ? { ...manifest, launches } : manifest;
-  return { artifact: { manifest: launched, code, constants, ...variants }, dependencies: files.dependencies(), stages: trace.stages };
+  return {
+    artifact: { manifest: launched, code, constants, ...variants },
+    dependencies: files.dependencies(),
+    stages: trace.stages,
+  };
 }
 
 /** Runs an export on the interpreter: the reference device. */
 export async function interpret(
-  request: Omit<CompileRequest, 'target'>, inputs: readonly HostArray[], host: SourceHost = nodeHost,
+  request: Omit<CompileRequest, 'target'>,
+  inputs: readonly HostArray[],
+  host: SourceHost = nodeHost,
 ): Promise<{ manifest: Manifest; results: readonly HostArray[] }> {
   const staged = guarded(request.file, () => stage(new SourceFiles(host), request));
-  const results = run(staged.func, inputs.map((x) => ({ ...x, shape: [...x.shape] })));
+  const results = run(
+    staged.func,
+    inputs.map((x) => ({ ...x, shape: [...x.shape] })),
+  );
   return { manifest: manifestOf(staged, 'reference', [], []), results: results as HostArray[] };
 }
 
 /** The manifest of an export without generating code: what a call looks like. */
-export function signature(request: Omit<CompileRequest, 'target'>, host: SourceHost = nodeHost): Manifest {
-  return guarded(request.file, () => manifestOf(stage(new SourceFiles(host), request), 'none', [], []));
+export function signature(
+  request: Omit<CompileRequest, 'target'>,
+  host: SourceHost = nodeHost,
+): Manifest {
+  return guarded(request.file, () =>
+    manifestOf(stage(new SourceFiles(host), request), 'none', [], []),
+  );
 }
 
 const tensorInfo = (name: string, dtype: DType, shape: readonly Dim[]): TensorInfo => ({
-  name, dtype, shape: shape.map(polyCode), text: shapeText(shape),
+  name,
+  dtype,
+  shape: shape.map(polyCode),
+  text: shapeText(shape),
 });
 
 function argInfo(s: Signature, fields: ReadonlyMap<string, readonly Field[]>): ArgInfo {
@@ -127,15 +170,27 @@ function argInfo(s: Signature, fields: ReadonlyMap<string, readonly Field[]>): A
   const format = JSON.parse(s.format) as FormatRef;
   const known = fields.get(JSON.stringify([format.file, format.name, format.args ?? []])) ?? [];
   return {
-    kind: 'encoded', name: s.name, format, shape: s.shape.map(polyCode), text: shapeText(s.shape),
-    fields: s.fields.map((name, i): FieldInfo => ({
-      ...tensorInfo(name, s.values[i]!.type.dtype, s.values[i]!.type.shape),
-      level: known.find((f) => f.name === name)?.level ?? 'block',
-    })),
+    kind: 'encoded',
+    name: s.name,
+    format,
+    shape: s.shape.map(polyCode),
+    text: shapeText(s.shape),
+    fields: s.fields.map(
+      (name, i): FieldInfo => ({
+        ...tensorInfo(name, s.values[i]!.type.dtype, s.values[i]!.type.shape),
+        level: known.find((f) => f.name === name)?.level ?? 'block',
+      }),
+    ),
   };
 }
 
-function manifestOf(staged: Staged, target: string, buffers: readonly Buffer[], kernels: Manifest['kernels'], sync?: ThreadsInfo): Manifest {
+function manifestOf(
+  staged: Staged,
+  target: string,
+  buffers: readonly Buffer[],
+  kernels: Manifest['kernels'],
+  sync?: ThreadsInfo,
+): Manifest {
   const { func, fields } = staged;
   const used = new Set<string>();
   const unique = (name: string): string => {
@@ -145,15 +200,26 @@ function manifestOf(staged: Staged, target: string, buffers: readonly Buffer[], 
     return n;
   };
   return {
-    version: 1, name: func.name, target, compiler: compilerVersion, dims: func.dims,
+    version: 1,
+    name: func.name,
+    target,
+    compiler: compilerVersion,
+    dims: func.dims,
     params: func.params.map((p) => argInfo(p, fields)),
     results: func.results.map((r) => argInfo(r, fields)),
     returns: staged.returns,
     constraints: func.constraints.map((c) => ({
-      poly: polyCode(c.poly), modulus: c.modulus, text: `${c.poly}`, reason: c.reason,
+      poly: polyCode(c.poly),
+      modulus: c.modulus,
+      text: `${c.poly}`,
+      reason: c.reason,
     })),
     buffers: buffers.filter(isCallers).map((b) => ({
-      name: unique(b.name), role: b.role, dtype: b.dtype, bytes: polyCode(bytesOf(b)), ...(b.private ? { private: true } : {}),
+      name: unique(b.name),
+      role: b.role,
+      dtype: b.dtype,
+      bytes: polyCode(bytesOf(b)),
+      ...(b.private ? { private: true } : {}),
     })),
     kernels,
     ...(sync ? { threads: sync } : {}),
@@ -161,7 +227,8 @@ function manifestOf(staged: Staged, target: string, buffers: readonly Buffer[], 
 }
 
 /** Memory within a kernel is none of the caller's. */
-const isCallers = (b: Buffer): b is Buffer & { readonly role: BufferInfo['role'] } => b.role !== 'group' && b.role !== 'thread';
+const isCallers = (b: Buffer): b is Buffer & { readonly role: BufferInfo['role'] } =>
+  b.role !== 'group' && b.role !== 'thread';
 
 const bytesOf = (b: Buffer): Poly => {
   const bits = b.size.mul(dtypes[b.dtype].bits);
@@ -177,8 +244,19 @@ export interface ParamInfo {
   readonly formatParam?: number;
 }
 export type ExportInfo =
-  | { readonly name: string; readonly kind: 'kernel'; readonly params: readonly ParamInfo[]; readonly formatParams: readonly string[] }
-  | { readonly name: string; readonly kind: 'format'; readonly block: readonly number[]; readonly hasLayout: boolean; readonly fields: readonly FieldInfo[] }
+  | {
+      readonly name: string;
+      readonly kind: 'kernel';
+      readonly params: readonly ParamInfo[];
+      readonly formatParams: readonly string[];
+    }
+  | {
+      readonly name: string;
+      readonly kind: 'format';
+      readonly block: readonly number[];
+      readonly hasLayout: boolean;
+      readonly fields: readonly FieldInfo[];
+    }
   | { readonly name: string; readonly kind: 'other' };
 export interface ModuleInfo {
   readonly exports: readonly ExportInfo[];
@@ -208,7 +286,10 @@ function describeUnguarded(file: string, host: SourceHost): ModuleInfo {
   const exports = program.exportNames(path).map((name): ExportInfo => {
     const v = program.export(path, name);
     if (is(v, 'format')) {
-      const fields = fieldsOrThrow(program, v).map((f) => ({ ...tensorInfo(f.name, f.dtype, f.shape), level: f.level }));
+      const fields = fieldsOrThrow(program, v).map((f) => ({
+        ...tensorInfo(f.name, f.dtype, f.shape),
+        level: f.level,
+      }));
       return { name, kind: 'format', block: v.block, hasLayout: v.pack !== undefined, fields };
     }
     if (!is(v, 'closure')) return { name, kind: 'other' };
@@ -217,8 +298,11 @@ function describeUnguarded(file: string, host: SourceHost): ModuleInfo {
       const a = readAnnotation(p.type);
       const i = a.kind === 'encoded' && !a.constant ? formats.indexOf(a.format ?? '') : -1;
       return {
-        name: p.name.getText(), kind: a.kind, text: p.type?.getText() ?? 'unknown',
-        optional: p.initializer !== undefined || p.questionToken !== undefined, ...(i >= 0 ? { formatParam: i } : {}),
+        name: p.name.getText(),
+        kind: a.kind,
+        text: p.type?.getText() ?? 'unknown',
+        optional: p.initializer !== undefined || p.questionToken !== undefined,
+        ...(i >= 0 ? { formatParam: i } : {}),
       };
     });
     return params.some((p) => p.kind !== 'static')

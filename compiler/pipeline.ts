@@ -17,7 +17,9 @@ import { lower } from './schedule/lower.ts';
 export const pipeline: readonly Pass[] = [canonicalize, cse, dce, fuse];
 
 /** Passes by name, for tests of single passes. */
-export const passTable: Readonly<Record<string, Pass>> = Object.fromEntries(pipeline.map((p) => [p.name, p]));
+export const passTable: Readonly<Record<string, Pass>> = Object.fromEntries(
+  pipeline.map((p) => [p.name, p]),
+);
 
 export interface Stage {
   readonly name: string;
@@ -50,7 +52,11 @@ export function optimize(func: Func, trace: Trace): Func {
 }
 
 export async function generate(
-  func: Func, backend: Backend, limits: Limits, trace: Trace, options: EmitOptions = {},
+  func: Func,
+  backend: Backend,
+  limits: Limits,
+  trace: Trace,
+  options: EmitOptions = {},
 ): Promise<{ program: Program } & Omit<Emitted, 'text'>> {
   const notes: string[] = [];
   const program = lower(func, limits, (text) => notes.push(`# ${text}`));

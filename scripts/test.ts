@@ -58,11 +58,15 @@ function runFile(path: string): Promise<FileResult> {
   const started = performance.now();
   const env = { ...process.env, NO_COLOR: '1' };
   delete (env as NodeJS.ProcessEnv).FORCE_COLOR;
-  const child = spawn(process.execPath, ['--import', new URL('typescript.js', import.meta.url).href, path], {
-    env,
-    detached: true,
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+  const child = spawn(
+    process.execPath,
+    ['--import', new URL('typescript.js', import.meta.url).href, path],
+    {
+      env,
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  );
   running.add(child);
   let output = '';
   let late = false;

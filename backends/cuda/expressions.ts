@@ -4,7 +4,16 @@
 import type { Expr, ExprOf } from '../../compiler/loops/loops.ts';
 import { operands } from '../../compiler/loops/loops.ts';
 import { loadElement, loadVector } from './memory.ts';
-import { binaryRows, combineRows, compareRows, knownDivisor, levels, type Row, unaryRows, wrapping } from './tables.ts';
+import {
+  binaryRows,
+  combineRows,
+  compareRows,
+  knownDivisor,
+  levels,
+  type Row,
+  unaryRows,
+  wrapping,
+} from './tables.ts';
 import { dtypes } from '../../compiler/ir/dtype.ts';
 import { literal, valueType } from './types.ts';
 import { type Range, type Writer, fault } from './writer.ts';
@@ -23,7 +32,10 @@ export const scalar = (w: Writer, e: Expr, summed = false): string => {
   return lane(w, e, '0', summed).text;
 };
 /** As an operand of anything. */
-export const operand = (w: Writer, e: Expr): string => inside((prepare(w, e), lane(w, e, '0', false)), atom);
+export function operand(w: Writer, e: Expr): string {
+  prepare(w, e);
+  return inside(lane(w, e, '0', false), atom);
+}
 
 /** Lane by lane, after everything that comes first was written. */
 export function vector(w: Writer, e: Expr, summed = true): (l: string) => string {
@@ -39,7 +51,11 @@ function prepare(w: Writer, e: Expr): void {
   for (const o of operands(e)) prepare(w, o);
   switch (e.kind) {
     case 'load':
-      if (e.type.lanes > 1) loaders(w).set(e, loadVector(w, e.buffer, lane(w, e.index, '0', false).text, e.type.lanes, e.align));
+      if (e.type.lanes > 1)
+        loaders(w).set(
+          e,
+          loadVector(w, e.buffer, lane(w, e.index, '0', false).text, e.type.lanes, e.align),
+        );
       if (e.type.lanes > 1) w.made.set(e, '');
       return;
     case 'splat':
@@ -61,12 +77,16 @@ function prepare(w: Writer, e: Expr): void {
     }
     case 'fold': {
       const at = w.temp('part');
-      const product = e.a.kind === 'binary' && e.a.op === 'mul' && e.a.type.scalar === 'f32' ? e.a : undefined;
+      const product =
+        e.a.kind === 'binary' && e.a.op === 'mul' && e.a.type.scalar === 'f32' ? e.a : undefined;
       const type = valueType[e.type.scalar];
       w.line(`${type} ${at}[4] = {};`);
-      w.lanes(e.a.type.lanes, product
-        ? `${at}[l % 4] = fmaf(${lane(w, product.a, 'l', false).text}, ${lane(w, product.b, 'l', false).text}, ${at}[l % 4]);`
-        : `${at}[l % 4] += ${inside(lane(w, e.a, 'l', true), levels.mul)};`);
+      w.lanes(
+        e.a.type.lanes,
+        product
+          ? `${at}[l % 4] = fmaf(${lane(w, product.a, 'l', false).text}, ${lane(w, product.b, 'l', false).text}, ${at}[l % 4]);`
+          : `${at}[l % 4] += ${inside(lane(w, e.a, 'l', true), levels.mul)};`,
+      );
       w.made.set(e, at);
       return;
     }
@@ -74,7 +94,10 @@ function prepare(w: Writer, e: Expr): void {
       const at = w.temp('dots');
       w.line(`int ${at}[4] = {};`);
       const [a, b] = [lane(w, e.a, 'l', false), lane(w, e.b, 'l', false)];
-      w.lanes(e.a.type.lanes, `${at}[l / 2 % 4] += ${inside(a, levels.mul)} * ${inside(b, levels.mul + 1)};`);
+      w.lanes(
+        e.a.type.lanes,
+        `${at}[l / 2 % 4] += ${inside(a, levels.mul)} * ${inside(b, levels.mul + 1)};`,
+      );
       w.made.set(e, at);
       return;
     }
@@ -86,7 +109,10 @@ function prepare(w: Writer, e: Expr): void {
 const loaded = new WeakMap<Map<Expr, string>, Map<Expr, (l: string) => string>>();
 function loaders(w: Writer): Map<Expr, (l: string) => string> {
   let map = loaded.get(w.made);
-  if (!map) loaded.set(w.made, (map = new Map()));
+  if (!map) {
+    map = new Map();
+    loaded.set(w.made, map);
+  }
   return map;
 }
 
@@ -113,7 +139,8 @@ function lane(w: Writer, e: Expr, l: string, summed: boolean): Text {
   const made = w.made.get(e);
   if (made) return e.type.lanes > 1 ? plain(`${made}[${l}]`) : plain(made);
   const x = (a: Expr, s = false): Text => lane(w, a, l, s);
-  const fn = (f: string, ...xs: readonly Expr[]): Text => plain(`${f}(${xs.map((a) => x(a).text).join(', ')})`);
+  const fn = (f: string, ...xs: readonly Expr[]): Text =>
+    plain(`${f}(${xs.map((a) => x(a).text).join(', ')})`);
   switch (e.kind) {
     case 'const': {
       const text = literal(e.value, e.type.scalar);
@@ -130,7 +157,10 @@ function lane(w: Writer, e: Expr, l: string, summed: boolean): Text {
       if (!/^[-~!]$/.test(row.call)) return fn(row.call, e.a);
       const inner = x(e.a, summed);
       // Not -- before a negative number.
-      return { text: `${row.call}${inside(inner, inner.text.startsWith('-') ? atom : prefix)}`, level: prefix };
+      return {
+        text: `${row.call}${inside(inner, inner.text.startsWith('-') ? atom : prefix)}`,
+        level: prefix,
+      };
     }
     case 'binary':
       return binaryText(w, e, l, summed);
@@ -139,7 +169,10 @@ function lane(w: Writer, e: Expr, l: string, summed: boolean): Text {
       return { text: `${inside(x(e.a), level)} ${sign} ${inside(x(e.b), level + 1)}`, level };
     }
     case 'select':
-      return { text: `${inside(x(e.c), 1)} ? ${inside(x(e.a, summed), 1)} : ${inside(x(e.b, summed), 1)}`, level: 0 };
+      return {
+        text: `${inside(x(e.c), 1)} ? ${inside(x(e.a, summed), 1)} : ${inside(x(e.b, summed), 1)}`,
+        level: 0,
+      };
     case 'convert':
       return convertText(w, e, l);
     case 'bits':
@@ -195,19 +228,29 @@ function binaryText(w: Writer, e: ExprOf<'binary'>, l: string, summed: boolean):
   }
   const count = constantOf(e.b);
   const isShift = e.op === 'shl' || e.op === 'shr';
-  const right = isShift && !(count >= 0 && count < 32) ? `(${inside(b, levels.and)} & 31)` : inside(b, row.level + 1);
+  const right =
+    isShift && !(count >= 0 && count < 32)
+      ? `(${inside(b, levels.and)} & 31)`
+      : inside(b, row.level + 1);
   // Minus a number, not plus a negative one.
-  if (e.op === 'add' && /^-[\d.]/.test(b.text)) return { text: `${inside(a, row.level)} - ${b.text.slice(1)}`, level: row.level };
+  if (e.op === 'add' && /^-[\d.]/.test(b.text))
+    return { text: `${inside(a, row.level)} - ${b.text.slice(1)}`, level: row.level };
   const left = inside(a, isShift ? levels.prefix : row.level);
   return { text: `${left} ${row.infix} ${right}`, level: row.level };
 }
 
-const constantOf = (e: Expr): number => (e.kind === 'const' ? e.value : e.kind === 'splat' && e.a.kind === 'const' ? e.a.value : Number.NaN);
+const constantOf = (e: Expr): number =>
+  e.kind === 'const'
+    ? e.value
+    : e.kind === 'splat' && e.a.kind === 'const'
+      ? e.a.value
+      : Number.NaN;
 
 function convertText(w: Writer, e: ExprOf<'convert'>, l: string): Text {
   const [from, to] = [e.a.type.scalar, e.type.scalar];
   const a = lane(w, e.a, l, false);
-  if (to === 'bool') return { text: `${inside(a, levels.equal)} != ${literal(0, from)}`, level: levels.equal };
+  if (to === 'bool')
+    return { text: `${inside(a, levels.equal)} != ${literal(0, from)}`, level: levels.equal };
   if (from === 'f32') return plain(`__float2${to === 'i32' ? 'int' : 'uint'}_rz(${a.text})`);
   return { text: `(${valueType[to]})${inside(a, prefix)}`, level: prefix };
 }
@@ -235,7 +278,9 @@ function arithmetic(w: Writer, e: ExprOf<'binary'>): Range {
   // Of indices with each other and with small numbers nothing leaves the range.
   if ((a === undefined || b === undefined) && !big(e.a) && !big(e.b)) {
     const other = a ?? b;
-    return other && (other[0] < -(2 ** 20) || other[1] > 2 ** 20) ? [-(2 ** 62), 2 ** 62] : undefined;
+    return other && (other[0] < -(2 ** 20) || other[1] > 2 ** 20)
+      ? [-(2 ** 62), 2 ** 62]
+      : undefined;
   }
   const [al, ah] = a ?? whole;
   const [bl, bh] = b ?? whole;
@@ -250,7 +295,11 @@ export function rangeOf(w: Writer, e: Expr): Range {
     case 'const':
       return [e.value, e.value];
     case 'var':
-      return w.ranges.has(e.var.id) ? w.ranges.get(e.var.id) : e.type.lanes === 1 ? undefined : whole;
+      return w.ranges.has(e.var.id)
+        ? w.ranges.get(e.var.id)
+        : e.type.lanes === 1
+          ? undefined
+          : whole;
     case 'dim':
     case 'lanes':
       return undefined;
@@ -271,7 +320,8 @@ export function rangeOf(w: Writer, e: Expr): Range {
       }
       const parts = [rangeOf(w, e.a), rangeOf(w, e.b)];
       if (e.op === 'shr' || e.op === 'div' || e.op === 'rem') return parts[0];
-      if (e.op === 'min' || e.op === 'max') return parts.some((p) => p === undefined) ? undefined : whole;
+      if (e.op === 'min' || e.op === 'max')
+        return parts.some((p) => p === undefined) ? undefined : whole;
       return whole;
     }
     case 'select': {

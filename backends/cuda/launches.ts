@@ -2,7 +2,15 @@
 // in front of such a loop is computed by every thread again, as far as the loop needs it.
 import type { PolyCode } from '../../compiler/artifact.ts';
 import { nested } from '../../compiler/loops/expand.ts';
-import { type Buffer, type Expr, type Kernel, type Program, type Spread, type Stmt, operands } from '../../compiler/loops/loops.ts';
+import {
+  type Buffer,
+  type Expr,
+  type Kernel,
+  type Program,
+  type Spread,
+  type Stmt,
+  operands,
+} from '../../compiler/loops/loops.ts';
 import { fault } from './writer.ts';
 
 export interface Launch {
@@ -39,7 +47,11 @@ export function launchesOf(program: Program): readonly Launch[] {
     const name = `${program.name}_${k.name}`;
     const before: Stmt[] = [];
     let mapped = 0;
-    const take = (list: readonly Stmt[], known: readonly Stmt[], when: readonly Condition[]): void => {
+    const take = (
+      list: readonly Stmt[],
+      known: readonly Stmt[],
+      when: readonly Condition[],
+    ): void => {
       const own: Stmt[] = [...known];
       for (const s of list) {
         if (s.kind === 'for' && s.on) {
@@ -48,7 +60,8 @@ export function launchesOf(program: Program): readonly Launch[] {
         } else if (s.kind === 'if' && hasMapped(s)) {
           take(s.then, own, [...when, { cond: s.cond, holds: true }]);
           take(s.else, own, [...when, { cond: s.cond, holds: false }]);
-        } else if (hasStore(s) && k.body.some(hasMapped)) throw fault('a store outside of the loops of a kernel');
+        } else if (hasStore(s) && k.body.some(hasMapped))
+          throw fault('a store outside of the loops of a kernel');
         else {
           own.push(s);
           before.push(s);
@@ -61,14 +74,27 @@ export function launchesOf(program: Program): readonly Launch[] {
   return out;
 }
 
-const hasMapped = (s: Stmt): boolean => (s.kind === 'for' && s.on !== undefined) || nested(s).some((list) => list.some(hasMapped));
-const hasStore = (s: Stmt): boolean => s.kind === 'store' || nested(s).some((list) => list.some(hasStore));
+const hasMapped = (s: Stmt): boolean =>
+  (s.kind === 'for' && s.on !== undefined) || nested(s).some((list) => list.some(hasMapped));
+const hasStore = (s: Stmt): boolean =>
+  s.kind === 'store' || nested(s).some((list) => list.some(hasStore));
 
-function launch(program: Program, k: Kernel, name: string, body: readonly Stmt[], loop: Loop | undefined, before: readonly Stmt[], when: readonly Condition[]): Launch {
+function launch(
+  program: Program,
+  k: Kernel,
+  name: string,
+  body: readonly Stmt[],
+  loop: Loop | undefined,
+  before: readonly Stmt[],
+  when: readonly Condition[],
+): Launch {
   const use = usesOf(body);
   const all = program.buffers.filter((b) => use.buffers.has(b.id));
   return {
-    name, schedule: k.schedule, body, written: use.written,
+    name,
+    schedule: k.schedule,
+    body,
+    written: use.written,
     grid: loop ? blocks(loop, before) : [1],
     when: when.map((c) => positive(c, envOf(before))),
     threads: loop ? threadsOf[loop.on!]! : 1,
@@ -98,10 +124,13 @@ interface Condition {
 
 /** What is above 0 when the condition is met. */
 function positive({ cond, holds }: Condition, env: ReadonlyMap<number, Expr>): PolyCode {
-  if (cond.kind !== 'compare' || (cond.op !== 'lt' && cond.op !== 'ge')) throw fault('a launch depends on no comparison of sizes');
+  if (cond.kind !== 'compare' || (cond.op !== 'lt' && cond.op !== 'ge'))
+    throw fault('a launch depends on no comparison of sizes');
   const [a, b] = [code(cond.a, env), code(cond.b, env)];
   // a < b: b - a; a >= b: a - b + 1.
-  return (cond.op === 'lt') === holds ? [...b, ...a, -1, '*', '+'] : [...a, ...b, -1, '*', '+', 1, '+'];
+  return (cond.op === 'lt') === holds
+    ? [...b, ...a, -1, '*', '+']
+    : [...a, ...b, -1, '*', '+', 1, '+'];
 }
 
 /** A size in dims as postfix code. */
@@ -169,7 +198,11 @@ function needed(before: readonly Stmt[], s: Stmt): Stmt[] {
   for (const b of [...before].reverse()) {
     const uses = usesOf([b]);
     const declares = b.kind === 'let' || b.kind === 'local' ? vars.has(b.var.id) : false;
-    const sets = !declares && b.kind !== 'let' && b.kind !== 'local' && [...setsOf(b)].some((v) => vars.has(v));
+    const sets =
+      !declares &&
+      b.kind !== 'let' &&
+      b.kind !== 'local' &&
+      [...setsOf(b)].some((v) => vars.has(v));
     if (!declares && !sets) continue;
     out.unshift(b);
     for (const v of uses.vars) vars.add(v);

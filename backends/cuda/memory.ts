@@ -20,11 +20,11 @@ export function loadElement(w: Writer, b: Buffer, at: string): string {
     w.use('bits');
     return widen(b.dtype, `bits<${dtypes[b.dtype].bits}>(${p}, ${at})`);
   }
-  return valueOf(w, b.dtype, `${p}[${at}]`);
+  return readAs(w, b.dtype, `${p}[${at}]`);
 }
 
 /** An element as it is in memory, as a value. */
-function valueOf(w: Writer, d: DType, stored: string): string {
+function readAs(w: Writer, d: DType, stored: string): string {
   if (d === 'f16') {
     w.use('fp16');
     return `__half2float(${stored})`;
@@ -55,7 +55,13 @@ const address = (w: Writer, b: Buffer, at: string): string =>
     : `${w.buffer(b)} + ${at}`;
 
 /** Reads a vector into registers; gives the text of the value of lane `l`. */
-export function loadVector(w: Writer, b: Buffer, at: string, lanes: number, align: number): (l: string) => string {
+export function loadVector(
+  w: Writer,
+  b: Buffer,
+  at: string,
+  lanes: number,
+  align: number,
+): (l: string) => string {
   const d = b.dtype;
   const { bits } = dtypes[d];
   const bytes = (lanes * bits) / 8;
@@ -66,16 +72,30 @@ export function loadVector(w: Writer, b: Buffer, at: string, lanes: number, alig
   w.use('copy');
   w.line(`alignas(16) ${type} ${name}[${count}];`);
   w.line(`copy<${bytes}, ${alignedTo(d, align)}>(${name}, ${address(w, b, at)});`);
-  if (!isPacked(d)) return (l) => valueOf(w, d, `${name}[${l}]`);
+  if (!isPacked(d)) return (l) => readAs(w, d, `${name}[${l}]`);
   return (l) => widen(d, wordBits(w, name, bits, l));
 }
 
 /** Reads a vector whose elements are values as they are into an array. */
-export function loadInto(w: Writer, to: string, b: Buffer, at: string, lanes: number, align: number): void {
+export function loadInto(
+  w: Writer,
+  to: string,
+  b: Buffer,
+  at: string,
+  lanes: number,
+  align: number,
+): void {
   w.use('copy');
   w.line(`copy<${lanes * 4}, ${alignedTo(b.dtype, align)}>(${to}, ${address(w, b, at)});`);
 }
-export function storeFrom(w: Writer, from: string, b: Buffer, at: string, lanes: number, align: number): void {
+export function storeFrom(
+  w: Writer,
+  from: string,
+  b: Buffer,
+  at: string,
+  lanes: number,
+  align: number,
+): void {
   w.use('copy');
   w.line(`copy<${lanes * 4}, ${alignedTo(b.dtype, align)}>(${address(w, b, at)}, ${from});`);
 }
@@ -97,7 +117,14 @@ export function storeElement(w: Writer, b: Buffer, at: string, value: string): v
 }
 
 /** Writes a vector: `value` gives lane `l`. */
-export function storeVector(w: Writer, b: Buffer, at: string, lanes: number, align: number, value: (l: string) => string): void {
+export function storeVector(
+  w: Writer,
+  b: Buffer,
+  at: string,
+  lanes: number,
+  align: number,
+  value: (l: string) => string,
+): void {
   const d = b.dtype;
   const { bits } = dtypes[d];
   const bytes = (lanes * bits) / 8;

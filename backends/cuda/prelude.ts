@@ -183,5 +183,8 @@ export function preludeText(used: ReadonlySet<PartName>): string {
     for (const n of (parts[name] as Part).needs ?? []) add(n as PartName);
   };
   used.forEach(add);
-  return (Object.keys(parts) as PartName[]).filter((n) => all.has(n)).map((n) => parts[n].text).join('\n\n');
+  return (Object.keys(parts) as PartName[])
+    .filter((n) => all.has(n))
+    .map((n) => parts[n].text)
+    .join('\n\n');
 }

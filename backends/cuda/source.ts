@@ -20,7 +20,10 @@ export function sourceText(program: Program, launches: readonly Launch[]): strin
 
 function kernelText(l: Launch, used: Set<PartName>): string {
   const w = new Writer(used);
-  const params = [...l.buffers.map((b) => pointer(w, b, used, l.written.has(b.id))), ...l.dims.map((d) => `int ${w.dim(d)}`)];
+  const params = [
+    ...l.buffers.map((b) => pointer(w, b, used, l.written.has(b.id))),
+    ...l.dims.map((d) => `int ${w.dim(d)}`),
+  ];
   for (const b of l.inner) w.line(innerMemory(w, b, used));
   statements(w, l.body);
   return [

@@ -1,6 +1,7 @@
 // Statements as CUDA C. Loops on the grid, on groups and on warps become the index of a thread, a block or a warp; loops
 // that a team shares start at the member's number and step by their count.
-import type { Expr, Spread, Stmt } from '../../compiler/loops/loops.ts';
+import { dtypes } from '../../compiler/ir/dtype.ts';
+import type { Buffer, Expr, Spread, Stmt } from '../../compiler/loops/loops.ts';
 import { operand, rangeOf, scalar, vector } from './expressions.ts';
 import { usesOf } from './launches.ts';
 import { loadInto, storeElement, storeFrom, storeVector } from './memory.ts';
@@ -51,6 +52,9 @@ function statement(w: Writer, s: Stmt): void {
   }
 }
 
+/** Values of 32 bits lie in memory as they are in registers. */
+const isWord = (b: Buffer): boolean => dtypes[b.dtype].bits === 32;
+
 function declare(w: Writer, s: Of<'let'> | Of<'local'>): void {
   const name = w.variable(s.var);
   if (s.kind === 'let') w.ranges.set(s.var.id, rangeOf(w, s.value));
@@ -60,7 +64,11 @@ function declare(w: Writer, s: Of<'let'> | Of<'local'>): void {
     return w.line(`${fixed}${valueType[s.var.type.scalar]} ${name} = ${scalar(w, s.value, true)};`);
   if (s.value.kind === 'const' && Object.is(s.value.value, 0))
     return w.line(`${w.declaration(s.var.type, name)} = {};`);
-  if (s.value.kind === 'load' && s.value.buffer.dtype === s.var.type.scalar) {
+  if (
+    s.value.kind === 'load' &&
+    isWord(s.value.buffer) &&
+    s.value.buffer.dtype === s.var.type.scalar
+  ) {
     const at = scalar(w, s.value.index);
     w.line(`${w.declaration(s.var.type, name)};`);
     return loadInto(w, name, s.value.buffer, at, s.var.type.lanes, s.value.align);
@@ -82,7 +90,8 @@ function assign(w: Writer, s: Of<'set'>): void {
   const name = w.variable(s.var);
   const fused = accumulation(s);
   if (s.var.type.lanes === 1) {
-    if (fused) return w.line(`${name} = fmaf(${scalar(w, fused.a)}, ${scalar(w, fused.b)}, ${name});`);
+    if (fused)
+      return w.line(`${name} = fmaf(${scalar(w, fused.a)}, ${scalar(w, fused.b)}, ${name});`);
     return w.line(`${name} = ${scalar(w, s.value, true)};`);
   }
   if (fused) {
@@ -101,7 +110,9 @@ function combine(w: Writer, s: Of<'combine'>): void {
   w.ranges.set(s.var.id, [-(2 ** 31), 2 ** 31 - 1]);
   const call = `combine_${s.team === 'lanes' ? 'warp' : 'group'}<${op}>`;
   if (s.var.type.lanes === 1)
-    return w.line(`const ${valueType[s.var.type.scalar]} ${name} = ${call}(${scalar(w, s.value, true)});`);
+    return w.line(
+      `const ${valueType[s.var.type.scalar]} ${name} = ${call}(${scalar(w, s.value, true)});`,
+    );
   const value = vector(w, s.value);
   w.line(`${w.declaration(s.var.type, name)};`);
   w.lanes(s.var.type.lanes, `${name}[l] = ${call}(${value('l')});`);
@@ -114,7 +125,7 @@ function store(w: Writer, s: Of<'store'>): void {
     if (at.includes('?')) throw fault('an index is a choice');
     return storeElement(w, s.buffer, at, scalar(w, s.value));
   }
-  if (s.value.kind === 'var' && s.buffer.dtype === s.value.type.scalar)
+  if (s.value.kind === 'var' && isWord(s.buffer) && s.buffer.dtype === s.value.type.scalar)
     return storeFrom(w, w.variable(s.value.var), s.buffer, at, lanes, s.align);
   const value = vector(w, s.value, false);
   storeVector(w, s.buffer, at, lanes, s.align, value);
@@ -136,7 +147,10 @@ function forLoop(w: Writer, s: Of<'for'>): void {
   const fits = s.step === 1 ? `${i} < ${end}` : `${i} + ${s.step - 1} < ${end}`;
   const body = (): void => statements(w, s.body);
   if (!s.on)
-    return w.block(`for (int ${i} = ${start}; ${fits}; ${s.step === 1 ? `++${i}` : `${i} += ${s.step}`})`, body);
+    return w.block(
+      `for (int ${i} = ${start}; ${fits}; ${s.step === 1 ? `++${i}` : `${i} += ${s.step}`})`,
+      body,
+    );
   const { first, stride } = places[s.on];
   const scaled = s.step === 1 ? first : `${s.step} * (${first})`;
   const from = start === '0' ? scaled : `${start} + ${scaled}`;
@@ -145,7 +159,12 @@ function forLoop(w: Writer, s: Of<'for'>): void {
     return w.block(`if (${fits})`, body);
   }
   // One member does it: no loop.
-  if (s.start.kind === 'const' && s.end.kind === 'const' && s.start.value === 0 && s.end.value === 1)
+  if (
+    s.start.kind === 'const' &&
+    s.end.kind === 'const' &&
+    s.start.value === 0 &&
+    s.end.value === 1
+  )
     return w.block(`if (${s.on === 'lanes' ? 'threadIdx.x % 32' : 'threadIdx.x'} == 0)`, () => {
       if (usesOf(s.body).vars.has(s.var.id)) w.line(`const int ${i} = 0;`);
       body();

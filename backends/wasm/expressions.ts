@@ -7,7 +7,15 @@ import { place } from './addresses.ts';
 import type { Ref } from './binaryen.ts';
 import { type Frame, chunksOf } from './frame.ts';
 import { binaryRows, compareRef, knownDivisor, unaryRows, uniformShifts } from './instructions.ts';
-import { gatherLanes, isNibbleLookup, loadChunk, loadEight, loadScalar, lookupChunk, lookupEight } from './loads.ts';
+import {
+  gatherLanes,
+  isNibbleLookup,
+  loadChunk,
+  loadEight,
+  loadScalar,
+  lookupChunk,
+  lookupEight,
+} from './loads.ts';
 
 function row<T>(table: Readonly<Record<string, T>>, key: string): T {
   const found = table[key];

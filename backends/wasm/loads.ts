@@ -130,7 +130,12 @@ function loadNibbles(f: Frame, e: ExprOf<'load'>, at: At, chunk: number, signed:
 }
 
 /** Elements 8g .. 8g+7 as 16-bit integers, where the storage gives them so cheaply. */
-export function loadEight(f: Frame, emit: EmitScalar, e: ExprOf<'load'>, g: number): Ref | undefined {
+export function loadEight(
+  f: Frame,
+  emit: EmitScalar,
+  e: ExprOf<'load'>,
+  g: number,
+): Ref | undefined {
   const { bits, signed } = storageOf(e.buffer);
   const { v128 } = f.m;
   const at: At = (byte) => {
@@ -197,7 +202,9 @@ function loadField(f: Frame, at: At, start: number, bits: number, signed: boolea
 // ---- look-up in small constant tables ----
 
 /** Whether a gather reads a table of up to 16 entries by 4-bit codes: then a byte swizzle finds 16 at once. */
-export function isNibbleLookup(e: ExprOf<'gather'>): e is ExprOf<'gather'> & { index: ExprOf<'load'> } {
+export function isNibbleLookup(
+  e: ExprOf<'gather'>,
+): e is ExprOf<'gather'> & { index: ExprOf<'load'> } {
   const { buffer, index } = e;
   if (buffer.role !== 'const' || !buffer.data || buffer.data.length > 16) return false;
   if (buffer.dtype !== 'f32' && buffer.dtype !== 'i8' && buffer.dtype !== 'u8') return false;
@@ -206,7 +213,10 @@ export function isNibbleLookup(e: ExprOf<'gather'>): e is ExprOf<'gather'> & { i
 
 /** Lanes 4c .. 4c+3 of such a look-up. f32 entries are found a byte plane at a time and interleaved. */
 export function lookupChunk(
-  f: Frame, emit: EmitScalar, e: ExprOf<'gather'> & { index: ExprOf<'load'> }, chunk: number,
+  f: Frame,
+  emit: EmitScalar,
+  e: ExprOf<'gather'> & { index: ExprOf<'load'> },
+  chunk: number,
 ): Ref {
   const { m, types } = f;
   const { buffer, index } = e;
@@ -233,7 +243,11 @@ export function lookupChunk(
     return widen16(f, within % 2 === 1, signed, eight);
   }
   const raw = new Uint8Array(Float32Array.from(padded).buffer);
-  const plane = (p: number): Ref => find(p, padded.map((_, i) => raw[i * 4 + p]!));
+  const plane = (p: number): Ref =>
+    find(
+      p,
+      padded.map((_, i) => raw[i * 4 + p]!),
+    );
   // Bytes 0,1 and 2,3 of eight entries, then their halves.
   const pairs = (first: number): Ref =>
     f.once(e, part(8 + (first >> 1) + 2 * (within >> 1)), types.v128, () => {
@@ -245,7 +259,10 @@ export function lookupChunk(
 }
 /** Eight entries of an integer table, 16 bits each. */
 export function lookupEight(
-  f: Frame, emit: EmitScalar, e: ExprOf<'gather'> & { index: ExprOf<'load'> }, g: number,
+  f: Frame,
+  emit: EmitScalar,
+  e: ExprOf<'gather'> & { index: ExprOf<'load'> },
+  g: number,
 ): Ref {
   const { m, types } = f;
   const { buffer, index } = e;

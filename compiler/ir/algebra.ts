@@ -296,7 +296,9 @@ function below(p: Poly, limit: Poly): boolean {
     if (t.atoms.length === 0) top = top.add(t.n);
     else if (t.atoms.length === 1 && t.atoms[0]!.extent) {
       // c * floor(x / c) is at most x.
-      const most = t.atoms[0]!.extent.mul(t.n).substitute((a) => (a.kind === 'div' && a.den!.constant === t.n ? a.num!.over(t.n) : undefined));
+      const most = t.atoms[0]!.extent.mul(t.n).substitute((a) =>
+        a.kind === 'div' && a.den!.constant === t.n ? a.num!.over(t.n) : undefined,
+      );
       top = top.add(most).sub(t.n);
     } else return false;
   }

@@ -17,6 +17,7 @@ export function polyCode(p: Poly): PolyCode {
   }
   // A bare dim reads ['K'], not [1, 'K', '*'].
   if (out.length === 3 && out[0] === 1 && out[2] === '*') return [out[1]!];
-  if (out.length > 3 && p.terms.size === 1 && out[0] === 1 && out[2] === '*') return [out[1]!, ...out.slice(3)];
+  if (out.length > 3 && p.terms.size === 1 && out[0] === 1 && out[2] === '*')
+    return [out[1]!, ...out.slice(3)];
   return out.length ? out : [0];
 }

@@ -13,7 +13,16 @@ import {
 } from '../ir/dtype.ts';
 import { compareMeaning } from '../ir/ops.ts';
 import type { Buffer, Expr, Program, Stmt, Var } from './loops.ts';
-import { binaryLane, bitsLane, convertLane, dotLanes, foldLanes, reduceLanes, unaryLane, wrap } from './lanes.ts';
+import {
+  binaryLane,
+  bitsLane,
+  convertLane,
+  dotLanes,
+  foldLanes,
+  reduceLanes,
+  unaryLane,
+  wrap,
+} from './lanes.ts';
 
 type Lanes = readonly number[];
 

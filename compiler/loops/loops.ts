@@ -46,8 +46,7 @@ export type Spread = 'grid' | 'groups' | 'warps' | 'threads' | 'lanes';
 /** Those who meet at a barrier, or combine values: the threads of a group or the lanes of a warp. */
 export type Team = 'threads' | 'lanes';
 
-export type Expr = { readonly type: VType } & /** A literal, in every lane. */
-(
+export type Expr = { readonly type: VType } /** A literal, in every lane. */ & (
   | { readonly kind: 'const'; readonly value: number }
   /** 0, 1, ..., lanes-1 as i32. */
   | { readonly kind: 'lanes' }
@@ -260,7 +259,8 @@ export const fold = (a: Expr): Expr =>
   a.type.lanes === 4 ? a : { kind: 'fold', a, type: vtype(a.type.scalar, 4) };
 export const dot = (a: Expr, b: Expr): Expr => {
   const type = same(a, b);
-  if (type.scalar !== 'i32' || type.lanes % 8 !== 0) throw new TypeError(`loop IR: dot of ${typeName(type)}`);
+  if (type.scalar !== 'i32' || type.lanes % 8 !== 0)
+    throw new TypeError(`loop IR: dot of ${typeName(type)}`);
   return { kind: 'dot', a, b, type: vtype('i32', 4) };
 };
 export const load = (buffer: Buffer, index: Expr, lanes: number, align: number): Expr => ({

@@ -64,7 +64,10 @@ class Verifier {
       case 'comment':
         return;
       case 'barrier':
-        this.#check(this.#spread.length > 0, () => 'a barrier outside of a loop on groups or warps');
+        this.#check(
+          this.#spread.length > 0,
+          () => 'a barrier outside of a loop on groups or warps',
+        );
         this.#checkTeam(s.team, 'a barrier');
         return;
       case 'combine':
@@ -98,7 +101,10 @@ class Verifier {
         const around = this.#spread;
         if (s.on) {
           const outer = around.at(-1);
-          this.#check(mayContain[outer ?? 'kernel'].includes(s.on), () => `a loop on ${s.on} inside of ${outer ?? 'the kernel'}`);
+          this.#check(
+            mayContain[outer ?? 'kernel'].includes(s.on),
+            () => `a loop on ${s.on} inside of ${outer ?? 'the kernel'}`,
+          );
           this.#spread = [...around, s.on];
         }
         this.#list(s.body, new Map(scope).set(s.var.id, { var: s.var, mutable: false }));
@@ -134,7 +140,10 @@ class Verifier {
   /** All members of a team meet: no loop that they share is open. */
   #checkTeam(team: Team, what: string): void {
     const outer = this.#spread.at(-1);
-    this.#check(outer === (team === 'threads' ? 'groups' : 'warps') || outer === undefined, () => `${what} of ${team} inside of a loop on ${outer}`);
+    this.#check(
+      outer === (team === 'threads' ? 'groups' : 'warps') || outer === undefined,
+      () => `${what} of ${team} inside of a loop on ${outer}`,
+    );
   }
 
   #assigned(v: Var, value: Expr): void {

@@ -22,7 +22,8 @@ export function overQuotients(func: Func, quotients: QuotientDims): Func {
   if (quotients.size === 0) return func;
   const by = new Map<string, Poly>();
   for (const [key, { dim, divisor }] of quotients) by.set(dim, Poly.dim(key).mul(divisor));
-  const poly = (p: Poly): Poly => p.substitute((a: Atom) => (a.kind === 'dim' ? by.get(a.key) : undefined));
+  const poly = (p: Poly): Poly =>
+    p.substitute((a: Atom) => (a.kind === 'dim' ? by.get(a.key) : undefined));
   const type = (t: TensorType): TensorType => ({ dtype: t.dtype, shape: t.shape.map(poly) });
   const values = new Map<Value, Value>();
   const value = (v: Value): Value => {
@@ -36,13 +37,21 @@ export function overQuotients(func: Func, quotients: QuotientDims): Func {
   const attr = (x: unknown): unknown =>
     x instanceof Poly ? poly(x) : Array.isArray(x) && x[0] instanceof Poly ? x.map(attr) : x;
   const region = (r: Region): Region => ({
-    params: r.params.map(value), ops: r.ops.map(copy), yields: r.yields.map(value),
+    params: r.params.map(value),
+    ops: r.ops.map(copy),
+    yields: r.yields.map(value),
   });
   const copy = (op: Op): Op => {
-    const attrs = Object.fromEntries(Object.entries(op.attrs).map(([k, x]) => [k, attr(x)])) as Op['attrs'];
+    const attrs = Object.fromEntries(
+      Object.entries(op.attrs).map(([k, x]) => [k, attr(x)]),
+    ) as Op['attrs'];
     const now: Op = {
-      name: op.name, operands: op.operands.map(value), attrs,
-      regions: op.regions.map(region), results: op.results.map(value), span: op.span,
+      name: op.name,
+      operands: op.operands.map(value),
+      attrs,
+      regions: op.regions.map(region),
+      results: op.results.map(value),
+      span: op.span,
     };
     now.results.forEach((v, index) => {
       v.def = { op: now, index };
@@ -50,7 +59,8 @@ export function overQuotients(func: Func, quotients: QuotientDims): Func {
     return now;
   };
   const body = region(func.body);
-  const moved = <T extends Func['params'][number]>(s: T): T => ({ ...s, values: s.values.map(value) }) as T;
+  const moved = <T extends Func['params'][number]>(s: T): T =>
+    ({ ...s, values: s.values.map(value) }) as T;
   return { ...func, params: func.params.map(moved), results: func.results.map(moved), body };
 }
 

@@ -12,7 +12,10 @@ import { argReduceElement, matmulElement, reduceElement } from './reductions.ts'
 
 /** `lanes` is the width of the result: 1 unless the index (or a map around) moves with the lanes. */
 export type ElementRule<K extends OpName> = (
-  lo: Lowering, op: Op<K>, index: readonly Poly[], lanes: number,
+  lo: Lowering,
+  op: Op<K>,
+  index: readonly Poly[],
+  lanes: number,
 ) => Expr;
 
 /** Index of a broadcast operand: aligned from the right, unit axes at 0. */
@@ -22,29 +25,56 @@ export function broadcastIndex(shape: readonly Dim[], index: readonly Poly[]): P
 }
 
 /** An operand at the index of the result, as `scalar` and with the lanes of the result. */
-function operand(lo: Lowering, v: Value, index: readonly Poly[], lanes: number, scalar?: Scalar): Expr {
+function operand(
+  lo: Lowering,
+  v: Value,
+  index: readonly Poly[],
+  lanes: number,
+  scalar?: Scalar,
+): Expr {
   const e = lo.emit(v, broadcastIndex(v.type.shape, index), lanes);
   const x = scalar && e.type.scalar !== scalar ? convertScalar(e, scalar) : e;
   return L.splat(x, lanes);
 }
 
 const convertScalar = (e: Expr, to: Scalar): Expr =>
-  (e.type.scalar === 'i32' && to === 'u32') || (e.type.scalar === 'u32' && to === 'i32') ? L.bits(e, to) : L.convert(e, to);
+  (e.type.scalar === 'i32' && to === 'u32') || (e.type.scalar === 'u32' && to === 'i32')
+    ? L.bits(e, to)
+    : L.convert(e, to);
 
-const unary = (name: UnaryName): ElementRule<UnaryName> => (lo, op, index, lanes) => {
-  const x = op.operands[0]!;
-  const out = scalarOf(op.results[0]!.type.dtype);
-  const compute: Scalar = name === 'exponent' || name === 'isnan' ? 'f32' : name === 'popcount' ? (x.type.dtype === 'u32' ? 'u32' : 'i32') : out;
-  let a = operand(lo, x, index, lanes, compute);
-  if (name === 'popcount' && dtypes[x.type.dtype].kind === 'int' && dtypes[x.type.dtype].bits < 32)
-    a = L.binary('and', a, L.constant(2 ** dtypes[x.type.dtype].bits - 1, 'i32', a.type.lanes));
-  if (name === 'exponent' && dtypes[x.type.dtype].bits === 32 && dtypes[x.type.dtype].kind !== 'float')
-    return wholeExponent(operand(lo, x, index, lanes));
-  const rounding = ['floor', 'ceil', 'trunc', 'round', 'roundHalfAway', 'roundHalfUp'].includes(name);
-  if (rounding && compute !== 'f32') return a;
-  const e = L.unary(name, a);
-  return e.type.scalar === out ? e : L.convert(e, out);
-};
+const unary =
+  (name: UnaryName): ElementRule<UnaryName> =>
+  (lo, op, index, lanes) => {
+    const x = op.operands[0]!;
+    const out = scalarOf(op.results[0]!.type.dtype);
+    const compute: Scalar =
+      name === 'exponent' || name === 'isnan'
+        ? 'f32'
+        : name === 'popcount'
+          ? x.type.dtype === 'u32'
+            ? 'u32'
+            : 'i32'
+          : out;
+    let a = operand(lo, x, index, lanes, compute);
+    if (
+      name === 'popcount' &&
+      dtypes[x.type.dtype].kind === 'int' &&
+      dtypes[x.type.dtype].bits < 32
+    )
+      a = L.binary('and', a, L.constant(2 ** dtypes[x.type.dtype].bits - 1, 'i32', a.type.lanes));
+    if (
+      name === 'exponent' &&
+      dtypes[x.type.dtype].bits === 32 &&
+      dtypes[x.type.dtype].kind !== 'float'
+    )
+      return wholeExponent(operand(lo, x, index, lanes));
+    const rounding = ['floor', 'ceil', 'trunc', 'round', 'roundHalfAway', 'roundHalfUp'].includes(
+      name,
+    );
+    if (rounding && compute !== 'f32') return a;
+    const e = L.unary(name, a);
+    return e.type.scalar === out ? e : L.convert(e, out);
+  };
 
 /** floor(log2 |x|) of a 32-bit integer: the low 8 bits go first where f32 would round them up. */
 function wholeExponent(x: Expr): Expr {
@@ -56,16 +86,28 @@ function wholeExponent(x: Expr): Expr {
   return L.binary('add', f, L.select(big, L.constant(8, 'i32', n), L.constant(0, 'i32', n)));
 }
 
-const binary = (name: BinaryName): ElementRule<BinaryName> => (lo, op, index, lanes) => {
-  const scalar = scalarOf(op.results[0]!.type.dtype);
-  return L.binary(name, operand(lo, op.operands[0]!, index, lanes, scalar), operand(lo, op.operands[1]!, index, lanes, scalar));
-};
+const binary =
+  (name: BinaryName): ElementRule<BinaryName> =>
+  (lo, op, index, lanes) => {
+    const scalar = scalarOf(op.results[0]!.type.dtype);
+    return L.binary(
+      name,
+      operand(lo, op.operands[0]!, index, lanes, scalar),
+      operand(lo, op.operands[1]!, index, lanes, scalar),
+    );
+  };
 
-const compare = (name: CompareName): ElementRule<CompareName> => (lo, op, index, lanes) => {
-  const [a, b] = op.operands as [Value, Value];
-  const scalar = scalarOf(promote(a.type.dtype, b.type.dtype));
-  return L.compare(name, operand(lo, a, index, lanes, scalar), operand(lo, b, index, lanes, scalar));
-};
+const compare =
+  (name: CompareName): ElementRule<CompareName> =>
+  (lo, op, index, lanes) => {
+    const [a, b] = op.operands as [Value, Value];
+    const scalar = scalarOf(promote(a.type.dtype, b.type.dtype));
+    return L.compare(
+      name,
+      operand(lo, a, index, lanes, scalar),
+      operand(lo, b, index, lanes, scalar),
+    );
+  };
 
 /** Two's complement wrap of an i32 into a narrower integer. */
 export function wrapTo(d: DType, e: Expr): Expr {
@@ -88,8 +130,7 @@ export function castExpr(from: DType, to: DType, e: Expr): Expr {
     const exact = to === 'f32' || (source.kind !== 'float' && source.bits <= 8 && to === 'f16');
     return exact ? f : L.roundTo(to, f);
   }
-  if (target.kind === 'bool')
-    return L.compare('ne', e, L.constant(0, e.type.scalar, n));
+  if (target.kind === 'bool') return L.compare('ne', e, L.constant(0, e.type.scalar, n));
   if (isFloat(from)) {
     if (target.bits === 32) return L.convert(e, scalarOf(to));
     const lo = L.constant(target.min!, 'f32', n);
@@ -109,7 +150,9 @@ function rawBits(d: DType, e: Expr): Expr {
   const { kind, bits } = dtypes[d];
   if (kind === 'float') return d === 'f32' ? L.bits(e, 'i32') : L.encodeBits(d, e);
   const i = convertScalar(e, 'i32');
-  return bits === 32 || kind === 'uint' ? i : L.binary('and', i, L.constant(2 ** bits - 1, 'i32', i.type.lanes));
+  return bits === 32 || kind === 'uint'
+    ? i
+    : L.binary('and', i, L.constant(2 ** bits - 1, 'i32', i.type.lanes));
 }
 function fromRawBits(d: DType, e: Expr): Expr {
   const { kind } = dtypes[d];
@@ -123,19 +166,25 @@ const bitcast: ElementRule<'bitcast'> = (lo, op, index, lanes) => {
   const { dtype } = op.attrs;
   const to = dtypes[dtype].bits;
   const n = lanes;
-  if (from === to) return fromRawBits(dtype, rawBits(x.type.dtype, L.splat(lo.emit(x, index, lanes), n)));
+  if (from === to)
+    return fromRawBits(dtype, rawBits(x.type.dtype, L.splat(lo.emit(x, index, lanes), n)));
   if (from > to) {
     const last = index.at(-1)!;
     if (!lo.isUniform(last)) return lo.perLane(n, (at) => bitcast(lo, op, index.map(at), 1));
     const raw = rawBits(x.type.dtype, lo.emit(x, index.slice(0, -1), lanes));
     const shift = L.splat(L.binary('mul', lo.em.index(last), L.i32(to)), raw.type.lanes);
-    const part = L.binary('and', L.binary('shr', raw, shift), L.constant(to === 32 ? -1 : 2 ** to - 1, 'i32', raw.type.lanes));
+    const part = L.binary(
+      'and',
+      L.binary('shr', raw, shift),
+      L.constant(to === 32 ? -1 : 2 ** to - 1, 'i32', raw.type.lanes),
+    );
     return L.splat(fromRawBits(dtype, part), n);
   }
   let sum: Expr | undefined;
   for (let j = 0; j < to / from; j += 1) {
     const part = rawBits(x.type.dtype, lo.emit(x, [...index, Poly.of(j)], lanes));
-    const shifted = j === 0 ? part : L.binary('shl', part, L.constant(from * j, 'i32', part.type.lanes));
+    const shifted =
+      j === 0 ? part : L.binary('shl', part, L.constant(from * j, 'i32', part.type.lanes));
     sum = sum ? L.binary('or', sum, shifted) : shifted;
   }
   return L.splat(fromRawBits(dtype, sum!), n);
@@ -145,7 +194,11 @@ const bitcast: ElementRule<'bitcast'> = (lo, op, index, lanes) => {
  * Index into `from` of the element at `index` of `to`, both of the same size. Axes are matched in groups of
  * equal products, so that symbolic outer axes need no division.
  */
-export function reshapeIndex(from: readonly Dim[], to: readonly Dim[], index: readonly Poly[]): Poly[] {
+export function reshapeIndex(
+  from: readonly Dim[],
+  to: readonly Dim[],
+  index: readonly Poly[],
+): Poly[] {
   const out: Poly[] = [];
   let i = 0;
   let j = 0;
@@ -191,7 +244,9 @@ function dividesInto(a: Poly, b: Poly): boolean {
   const q = b.over(a);
   if (q) {
     const c = q.constant;
-    return c === undefined ? ![...q.terms.values()].some((t) => t.d > 1 && t.atoms.length === 0) : c > 1;
+    return c === undefined
+      ? ![...q.terms.values()].some((t) => t.d > 1 && t.atoms.length === 0)
+      : c > 1;
   }
   return a.constant !== undefined || !a.over(b);
 }
@@ -209,11 +264,23 @@ const concat: ElementRule<'concat'> = (lo, op, index, lanes) => {
     return { v, from, to: start };
   });
   const take = (part: (typeof parts)[number], at: Poly): Expr =>
-    L.splat(castExpr(part.v.type.dtype, dtype, lo.emit(part.v, index.map((q, i) => (i === axis ? at : q)), lanes)), n);
+    L.splat(
+      castExpr(
+        part.v.type.dtype,
+        dtype,
+        lo.emit(
+          part.v,
+          index.map((q, i) => (i === axis ? at : q)),
+          lanes,
+        ),
+      ),
+      n,
+    );
   for (const part of parts) {
     const a = part.from.constant;
     const b = part.to.constant;
-    if (a !== undefined && low >= a && ((b !== undefined && high < b) || part === parts.at(-1))) return take(part, p.sub(part.from));
+    if (a !== undefined && low >= a && ((b !== undefined && high < b) || part === parts.at(-1)))
+      return take(part, p.sub(part.from));
   }
   if (n > 1) return lo.perLane(n, (at) => concat(lo, op, index.map(at), 1));
   let result: Expr | undefined;
@@ -232,7 +299,10 @@ const concat: ElementRule<'concat'> = (lo, op, index, lanes) => {
 function clampIndex(lo: Lowering, p: Poly, size: Dim): Poly {
   const [low, high] = p.bounds();
   if (low >= 0 && size.constant !== undefined && high < size.constant) return p;
-  const e = lo.em.bind(L.binary('max', L.i32(0), L.binary('min', lo.em.index(p), lo.em.index(size.sub(1)))), 'clamped');
+  const e = lo.em.bind(
+    L.binary('max', L.i32(0), L.binary('min', lo.em.index(p), lo.em.index(size.sub(1)))),
+    'clamped',
+  );
   if (e.kind === 'const') return Poly.of(e.value);
   if (e.kind !== 'var') throw new Error('an index is not bound');
   return Poly.atom(lo.em.atom(e.var, size.bounds()[0] >= 1 ? size : undefined));
@@ -246,13 +316,26 @@ const pad: ElementRule<'pad'> = (lo, op, index, lanes) => {
   const n = lanes;
   const [a, b] = p.bounds();
   const top = size.constant;
-  const value = (at: Poly): Expr => L.splat(lo.emit(x, index.map((q, i) => (i === axis ? at : q)), lanes), n);
-  const outside = (): Expr => L.splat(castExpr(fill.type.dtype, x.type.dtype, lo.emit(fill, [], lanes)), n);
+  const value = (at: Poly): Expr =>
+    L.splat(
+      lo.emit(
+        x,
+        index.map((q, i) => (i === axis ? at : q)),
+        lanes,
+      ),
+      n,
+    );
+  const outside = (): Expr =>
+    L.splat(castExpr(fill.type.dtype, x.type.dtype, lo.emit(fill, [], lanes)), n);
   if (a >= 0 && top !== undefined && b < top) return value(p);
   if (b < 0 || (top !== undefined && a >= top)) return outside();
   if (n > 1) return lo.perLane(n, (at) => pad(lo, op, index.map(at), 1));
   const where = lo.em.index(p);
-  const inside = L.binary('and', L.compare('ge', where, L.i32(0)), L.compare('lt', where, lo.em.index(size)));
+  const inside = L.binary(
+    'and',
+    L.compare('ge', where, L.i32(0)),
+    L.compare('lt', where, lo.em.index(size)),
+  );
   return L.select(inside, value(clampIndex(lo, p, size)), outside());
 };
 
@@ -263,7 +346,9 @@ const pad: ElementRule<'pad'> = (lo, op, index, lanes) => {
 function tableType({ dtype, data }: Op<'table'>['attrs']): DType {
   const { bits, kind } = dtypes[dtype];
   if (kind === 'float') {
-    const isByte = data.every((x) => Number.isInteger(x) && !Object.is(x, -0) && x >= -128 && x <= 127);
+    const isByte = data.every(
+      (x) => Number.isInteger(x) && !Object.is(x, -0) && x >= -128 && x <= 127,
+    );
     return isByte ? 'i8' : bits >= 8 ? dtype : 'f32';
   }
   return bits >= 8 ? dtype : 'i8';
@@ -279,7 +364,13 @@ export const elements: { readonly [K in OpName]: ElementRule<K> } = {
     const key = `table ${op.results[0]!.id}`;
     let buffer = lo.tables.get(key);
     if (!buffer || !lo.em.buffers.includes(buffer)) {
-      buffer = lo.em.newBuffer(op.results[0]!.name ?? 'table', tableType(op.attrs), 'const', product(op.attrs.shape), op.attrs.data);
+      buffer = lo.em.newBuffer(
+        op.results[0]!.name ?? 'table',
+        tableType(op.attrs),
+        'const',
+        product(op.attrs.shape),
+        op.attrs.data,
+      );
       lo.tables.set(key, buffer);
     }
     const e = lo.load(buffer, op.attrs.shape, index, lanes);
@@ -289,24 +380,59 @@ export const elements: { readonly [K in OpName]: ElementRule<K> } = {
   iota: (lo, _op, index, lanes) => lo.polyValue(index[0]!, lanes),
   dim: (lo, op) => lo.em.index(op.attrs.dim),
 
-  neg: unary('neg'), abs: unary('abs'), sign: unary('sign'), floor: unary('floor'), ceil: unary('ceil'),
-  trunc: unary('trunc'), round: unary('round'), roundHalfAway: unary('roundHalfAway'),
-  roundHalfUp: unary('roundHalfUp'), sqrt: unary('sqrt'), exp: unary('exp'), exp2: unary('exp2'),
-  log: unary('log'), log2: unary('log2'), sin: unary('sin'), cos: unary('cos'), tanh: unary('tanh'),
-  not: unary('not'), popcount: unary('popcount'), exponent: unary('exponent'), isnan: unary('isnan'),
-  add: binary('add'), sub: binary('sub'), mul: binary('mul'), div: binary('div'), rem: binary('rem'),
-  pow: binary('pow'), min: binary('min'), max: binary('max'), and: binary('and'), or: binary('or'),
-  xor: binary('xor'), shl: binary('shl'), shr: binary('shr'),
-  eq: compare('eq'), ne: compare('ne'), lt: compare('lt'), le: compare('le'), gt: compare('gt'),
+  neg: unary('neg'),
+  abs: unary('abs'),
+  sign: unary('sign'),
+  floor: unary('floor'),
+  ceil: unary('ceil'),
+  trunc: unary('trunc'),
+  round: unary('round'),
+  roundHalfAway: unary('roundHalfAway'),
+  roundHalfUp: unary('roundHalfUp'),
+  sqrt: unary('sqrt'),
+  exp: unary('exp'),
+  exp2: unary('exp2'),
+  log: unary('log'),
+  log2: unary('log2'),
+  sin: unary('sin'),
+  cos: unary('cos'),
+  tanh: unary('tanh'),
+  not: unary('not'),
+  popcount: unary('popcount'),
+  exponent: unary('exponent'),
+  isnan: unary('isnan'),
+  add: binary('add'),
+  sub: binary('sub'),
+  mul: binary('mul'),
+  div: binary('div'),
+  rem: binary('rem'),
+  pow: binary('pow'),
+  min: binary('min'),
+  max: binary('max'),
+  and: binary('and'),
+  or: binary('or'),
+  xor: binary('xor'),
+  shl: binary('shl'),
+  shr: binary('shr'),
+  eq: compare('eq'),
+  ne: compare('ne'),
+  lt: compare('lt'),
+  le: compare('le'),
+  gt: compare('gt'),
   ge: compare('ge'),
 
   select: (lo, op, index, lanes) => {
     const scalar = scalarOf(op.results[0]!.type.dtype);
     const n = lanes;
     const [c, a, b] = op.operands as [Value, Value, Value];
-    return L.select(operand(lo, c, index, n), operand(lo, a, index, n, scalar), operand(lo, b, index, n, scalar));
+    return L.select(
+      operand(lo, c, index, n),
+      operand(lo, a, index, n, scalar),
+      operand(lo, b, index, n, scalar),
+    );
   },
-  cast: (lo, op, index, lanes) => castExpr(op.operands[0]!.type.dtype, op.attrs.dtype, lo.emit(op.operands[0]!, index, lanes)),
+  cast: (lo, op, index, lanes) =>
+    castExpr(op.operands[0]!.type.dtype, op.attrs.dtype, lo.emit(op.operands[0]!, index, lanes)),
   bitcast,
 
   broadcast: (lo, op, index, lanes) => operand(lo, op.operands[0]!, index, lanes),
@@ -327,9 +453,14 @@ export const elements: { readonly [K in OpName]: ElementRule<K> } = {
     const from = index[axis]!;
     const unbounded = lo.isUniform(from) && from.atoms().some((a) => a.kind === 'var' && !a.extent);
     const at = unbounded ? clampIndex(lo, from.add(start), x.type.shape[axis]!) : from.add(start);
-    return lo.emit(x, index.map((p, i) => (i === axis ? at : p)), lanes);
+    return lo.emit(
+      x,
+      index.map((p, i) => (i === axis ? at : p)),
+      lanes,
+    );
   },
-  concat, pad,
+  concat,
+  pad,
   gather: (lo, op, index, lanes) => {
     const [x, ids] = op.operands as [Value, Value];
     const { axis } = op.attrs;
@@ -340,7 +471,11 @@ export const elements: { readonly [K in OpName]: ElementRule<K> } = {
   },
   at: (lo, op, index, lanes) => {
     const [x, ...ids] = op.operands as [Value, ...Value[]];
-    return lo.emit(x, [...ids.map((v, i) => lo.indexOf(v, [], x.type.shape[i]!, lanes)), ...index], lanes);
+    return lo.emit(
+      x,
+      [...ids.map((v, i) => lo.indexOf(v, [], x.type.shape[i]!, lanes)), ...index],
+      lanes,
+    );
   },
 
   sum: (lo, op, index, lanes) => reduceElement(lo, op, index, lanes, 'add'),
@@ -357,5 +492,8 @@ export const elements: { readonly [K in OpName]: ElementRule<K> } = {
     const indices = index.slice(0, n);
     return lo.inside(op, indices, () => lo.emit(op.regions[0]!.yields[0]!, index.slice(n), lanes));
   },
-  for: never('for'), while: never('while'), if: never('if'), kernel: never('kernel'),
+  for: never('for'),
+  while: never('while'),
+  if: never('if'),
+  kernel: never('kernel'),
 };

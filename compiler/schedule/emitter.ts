@@ -55,7 +55,13 @@ export class Emitter {
     return v;
   }
 
-  newBuffer(name: string, dtype: DType, role: Buffer['role'], size: Dim, data?: readonly number[]): Buffer {
+  newBuffer(
+    name: string,
+    dtype: DType,
+    role: Buffer['role'],
+    size: Dim,
+    data?: readonly number[],
+  ): Buffer {
     const b: Buffer = { id: this.#nextId++, name, dtype, role, size, ...(data ? { data } : {}) };
     this.buffers.push(b);
     this.bufferDepth.set(b.id, role === 'temp' ? this.depth : 0);
@@ -71,7 +77,11 @@ export class Emitter {
   }
   /** An index atom for floor(v / step), where v is a loop variable that moves by `step`. */
   counter(v: Var, step: number, extent?: Dim): Atom {
-    const a: Atom = { key: `${v.name}#${v.id}/${step}`, kind: 'var', ...(extent ? { extent } : {}) };
+    const a: Atom = {
+      key: `${v.name}#${v.id}/${step}`,
+      kind: 'var',
+      ...(extent ? { extent } : {}),
+    };
     this.#steps.set(a.key, { var: v, step });
     return a;
   }
@@ -210,7 +220,12 @@ export class Emitter {
       const own = byDepth.get(d)!;
       outer = outer.add(own);
       const known = this.recall(`poly ${outer}`);
-      sum = known ?? this.remember(`poly ${outer}`, this.bind(sum ? L.binary('add', sum, this.#part(own)) : this.#part(own), 'i'));
+      sum =
+        known ??
+        this.remember(
+          `poly ${outer}`,
+          this.bind(sum ? L.binary('add', sum, this.#part(own)) : this.#part(own), 'i'),
+        );
     }
     return sum!;
   }
@@ -236,23 +251,41 @@ export class Emitter {
       e = e ? L.binary('mul', e, L.i32(n)) : L.i32(n);
       sum = sum ? L.binary('add', sum, e) : e;
     }
-    return this.remember(key, den === 1 ? sum! : this.bind(this.quotient(this.bind(sum!, 'i'), L.i32(den)), 'i'));
+    return this.remember(
+      key,
+      den === 1 ? sum! : this.bind(this.quotient(this.bind(sum!, 'i'), L.i32(den)), 'i'),
+    );
   }
 
   #atomExpr(a: Atom): Expr {
     if (a.kind === 'dim') {
       const q = this.#quotients.get(a.key);
       if (!q) return L.dimExpr(a.key);
-      return this.recall(a.key) ?? this.remember(a.key, this.bind(this.quotient(L.dimExpr(q.dim), L.i32(q.divisor)), a.key.replace(/\W+/g, '_')));
+      return (
+        this.recall(a.key) ??
+        this.remember(
+          a.key,
+          this.bind(this.quotient(L.dimExpr(q.dim), L.i32(q.divisor)), a.key.replace(/\W+/g, '_')),
+        )
+      );
     }
     if (a.kind === 'div') {
       const key = `atom ${a.key}`;
-      return this.recall(key) ?? this.remember(key, this.bind(this.quotient(this.index(a.num!), this.index(a.den!)), 'i'));
+      return (
+        this.recall(key) ??
+        this.remember(key, this.bind(this.quotient(this.index(a.num!), this.index(a.den!)), 'i'))
+      );
     }
     const s = this.#steps.get(a.key);
     if (s) {
       const key = `atom ${a.key}`;
-      return this.recall(key) ?? this.remember(key, this.bind(this.quotient(L.variable(s.var), L.i32(s.step)), `${s.var.name}b`));
+      return (
+        this.recall(key) ??
+        this.remember(
+          key,
+          this.bind(this.quotient(L.variable(s.var), L.i32(s.step)), `${s.var.name}b`),
+        )
+      );
     }
     const v = this.#atoms.get(a.key);
     if (!v) throw new Error(`index ${a.key} is not bound`);

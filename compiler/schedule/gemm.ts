@@ -10,7 +10,15 @@ import * as L from '../loops/loops.ts';
 import type { Buffer, Expr, Var } from '../loops/loops.ts';
 import { addSum, explainSum, factoredSum } from './factor.ts';
 import type { Lowering } from './lowering.ts';
-import { chooseLanes, contractionIndex, laneCandidates, loop, nest, slowness, vectorLoop } from './reductions.ts';
+import {
+  chooseLanes,
+  contractionIndex,
+  laneCandidates,
+  loop,
+  nest,
+  slowness,
+  vectorLoop,
+} from './reductions.ts';
 import { storeAt } from './regions.ts';
 
 /** Rows of the streamed operand and of the panel in one register tile: 12 accumulators of 16 registers. */
@@ -32,10 +40,13 @@ function contractionsOf(root: Value): readonly Op<'matmul'>[] {
     if (op.name === 'matmul') {
       found.add(op as Op<'matmul'>);
       const { shape } = root.type;
-      return v.type.shape.length === shape.length && v.type.shape.every((d, i) => d.equals(shape[i]!));
+      return (
+        v.type.shape.length === shape.length && v.type.shape.every((d, i) => d.equals(shape[i]!))
+      );
     }
     const { kind } = ops[op.name];
-    if (kind === 'unary' || kind === 'binary' || kind === 'compare' || kind === 'elementwise') return op.operands.every(visit);
+    if (kind === 'unary' || kind === 'binary' || kind === 'compare' || kind === 'elementwise')
+      return op.operands.every(visit);
     // Other inputs of the epilogue (a bias, a residual) may be anything without a contraction of its own.
     return !reaches(v);
   };
@@ -50,7 +61,12 @@ function reaches(v: Value): boolean {
 export function lowerGemm(lo: Lowering, root: Value, buffer: Buffer): boolean {
   const found = contractionsOf(root);
   const { shape } = root.type;
-  if (found.length === 0 || shape.length < 2 || found.some((op) => op.results[0]!.type.dtype !== 'f32')) return false;
+  if (
+    found.length === 0 ||
+    shape.length < 2 ||
+    found.some((op) => op.results[0]!.type.dtype !== 'f32')
+  )
+    return false;
   const [rows, cols] = [shape.at(-2)!, shape.at(-1)!];
   const parts = found.map((op): Part => ({ op, k: op.operands[0]!.type.shape.at(-1)! }));
   const heavier = found.map((op) => weight(lo, op.operands[0]!) > weight(lo, op.operands[1]!));
@@ -64,13 +80,26 @@ export function lowerGemm(lo: Lowering, root: Value, buffer: Buffer): boolean {
   const { em } = lo;
   const m = em.index(streamed);
   const enough = L.compare('ge', m, L.i32(tileRows));
-  const tiled = em.scope(() => nest(lo, batch, (ids) => tile(lo, { parts, root, buffer, ids, panelIsA, streamed, panelled, lanes }), true));
+  const tiled = em.scope(() =>
+    nest(
+      lo,
+      batch,
+      (ids) => tile(lo, { parts, root, buffer, ids, panelIsA, streamed, panelled, lanes }),
+      true,
+    ),
+  );
   if (streamed.constant !== undefined) {
     em.scopes.at(-1)!.stmts.push(...tiled);
     return true;
   }
   const few = em.scope(() =>
-    nest(lo, batch, (ids) => rowStreams(lo, { parts, root, buffer, ids, panelIsA, streamed, panelled, lanes }), true));
+    nest(
+      lo,
+      batch,
+      (ids) => rowStreams(lo, { parts, root, buffer, ids, panelIsA, streamed, panelled, lanes }),
+      true,
+    ),
+  );
   em.push({ kind: 'if', cond: enough, then: tiled, else: few });
   return true;
 }
@@ -80,8 +109,15 @@ export function weight(lo: Lowering, v: Value, seen = new Set<Value>()): number 
   if (lo.storage.has(v) || !v.def || seen.has(v)) return 0;
   seen.add(v);
   const { op } = v.def;
-  const inner = op.regions.reduce((n, r) => n + r.ops.reduce((s, o) => s + Math.min(ops[o.name].cost, 20), 0), 0);
-  return inner + Math.min(ops[op.name].cost, 20) + op.operands.reduce((s, o) => s + weight(lo, o, seen), 0);
+  const inner = op.regions.reduce(
+    (n, r) => n + r.ops.reduce((s, o) => s + Math.min(ops[o.name].cost, 20), 0),
+    0,
+  );
+  return (
+    inner +
+    Math.min(ops[op.name].cost, 20) +
+    op.operands.reduce((s, o) => s + weight(lo, o, seen), 0)
+  );
 }
 
 /** One contraction of the root: a gated layer has two over the same points. */
@@ -106,7 +142,8 @@ interface Tile {
  * neighbouring results share a byte.
  */
 const isParallel = (t: Tile): boolean =>
-  t.ids.every((i) => i.constant !== undefined) && (t.panelIsA || dtypes[t.buffer.dtype].bits % 8 === 0);
+  t.ids.every((i) => i.constant !== undefined) &&
+  (t.panelIsA || dtypes[t.buffer.dtype].bits % 8 === 0);
 
 function tile(lo: Lowering, t: Tile): void {
   const at = (row: Poly, col: Poly): Poly[] => [...t.ids, row, col];
@@ -121,35 +158,70 @@ function tile(lo: Lowering, t: Tile): void {
     const i = contractionIndex(op, index(s, Poly.of(0)), k);
     return asFloat(t.panelIsA ? lo.emit(b, i.b, n) : lo.emit(a, i.a, n), n);
   };
-  loop(lo, t.panelled, panelRows, isParallel(t), (p0) => {
-    const panels = t.parts.map((part) => preparePanel(lo, t, part, (j, k, n) => panelElement(part, p0.add(j), k, n)));
-    const points = (s0: Poly, count: number): void => {
-      // One contraction after the other, so that each has the registers to itself.
-      t.parts.forEach((part, c) => {
-        const sums = accumulate(lo, t, part, count, (i, k, n) => streamElement(part, s0.add(i), k, n), panels[c]!);
-        sums.forEach((row, i) => {
-          row.forEach((sum, j) => {
-            lo.pin(part.op.results[0]!, index(s0.add(i), p0.add(j)), sum);
+  loop(
+    lo,
+    t.panelled,
+    panelRows,
+    isParallel(t),
+    (p0) => {
+      const panels = t.parts.map((part) =>
+        preparePanel(lo, t, part, (j, k, n) => panelElement(part, p0.add(j), k, n)),
+      );
+      const points = (s0: Poly, count: number): void => {
+        // One contraction after the other, so that each has the registers to itself.
+        t.parts.forEach((part, c) => {
+          const sums = accumulate(
+            lo,
+            t,
+            part,
+            count,
+            (i, k, n) => streamElement(part, s0.add(i), k, n),
+            panels[c]!,
+          );
+          sums.forEach((row, i) => {
+            row.forEach((sum, j) => {
+              lo.pin(part.op.results[0]!, index(s0.add(i), p0.add(j)), sum);
+            });
           });
         });
-      });
-      for (let i = 0; i < count; i += 1)
-        for (let j = 0; j < panelRows; j += 1) {
-          const where = index(s0.add(i), p0.add(j));
-          storeAt(lo, t.buffer, t.root.type.shape, where, lo.emit(t.root, where, 1), 1);
-        }
-    };
-    loop(lo, t.streamed, tileRows, false, (s0) => points(s0, tileRows), Poly.of(0), 'm');
-    remainder(lo, t.streamed, tileRows, (from) => loop(lo, t.streamed, 1, false, (s0) => points(s0, 1), from, 'm'));
-  }, Poly.of(0), 'n');
+        for (let i = 0; i < count; i += 1)
+          for (let j = 0; j < panelRows; j += 1) {
+            const where = index(s0.add(i), p0.add(j));
+            storeAt(lo, t.buffer, t.root.type.shape, where, lo.emit(t.root, where, 1), 1);
+          }
+      };
+      loop(lo, t.streamed, tileRows, false, (s0) => points(s0, tileRows), Poly.of(0), 'm');
+      remainder(lo, t.streamed, tileRows, (from) =>
+        loop(lo, t.streamed, 1, false, (s0) => points(s0, 1), from, 'm'),
+      );
+    },
+    Poly.of(0),
+    'n',
+  );
   // Rows that do not fill a panel.
   remainder(lo, t.panelled, panelRows, (from) =>
-    loop(lo, t.panelled, 1, isParallel(t), (p) => {
-      loop(lo, t.streamed, 1, false, (s) => {
-        const where = index(s, p);
-        storeAt(lo, t.buffer, t.root.type.shape, where, lo.emit(t.root, where, 1), 1);
-      }, Poly.of(0), 'm');
-    }, from, 'n'),
+    loop(
+      lo,
+      t.panelled,
+      1,
+      isParallel(t),
+      (p) => {
+        loop(
+          lo,
+          t.streamed,
+          1,
+          false,
+          (s) => {
+            const where = index(s, p);
+            storeAt(lo, t.buffer, t.root.type.shape, where, lo.emit(t.root, where, 1), 1);
+          },
+          Poly.of(0),
+          'm',
+        );
+      },
+      from,
+      'n',
+    ),
   );
 }
 
@@ -174,45 +246,84 @@ function rowStreams(lo: Lowering, t: Tile): void {
   const any = (d: Dim): Poly => Poly.atom(em.atom(em.newVar('i', L.vtype('i32')), d));
   const probe = (): Poly[] => at(any(t.streamed), any(t.panelled));
   const widths = t.parts.map((part) =>
-    chooseLanes(lo, laneCandidates(part.k, 32), (n) => product(part, probe(), probeIndex(lo, part.k, n), n)));
-  const factors = t.parts.every((part, c) => part.k.multiple() % widths[c]! === 0 && em.trial(() => {
-    let found = false;
-    em.scope(() => {
-      const e = product(part, probe(), probeIndex(lo, part.k, widths[c]!), widths[c]!);
-      found = factoredSum(L.constant(0, 'f32', 4), e, (x) => x) !== undefined;
-    });
-    return found;
-  }));
+    chooseLanes(lo, laneCandidates(part.k, 32), (n) =>
+      product(part, probe(), probeIndex(lo, part.k, n), n),
+    ),
+  );
+  const factors = t.parts.every(
+    (part, c) =>
+      part.k.multiple() % widths[c]! === 0 &&
+      em.trial(() => {
+        let found = false;
+        em.scope(() => {
+          const e = product(part, probe(), probeIndex(lo, part.k, widths[c]!), widths[c]!);
+          found = factoredSum(L.constant(0, 'f32', 4), e, (x) => x) !== undefined;
+        });
+        return found;
+      }),
+  );
   const store = (where: readonly Poly[]): void =>
     storeAt(lo, t.buffer, t.root.type.shape, where, lo.emit(t.root, where, 1), 1);
   const single = (from: Poly): void =>
-    loop(lo, t.panelled, 1, isParallel(t), (p) => loop(lo, t.streamed, 1, false, (s) => store(at(s, p)), Poly.of(0), 'm'), from, 'n');
+    loop(
+      lo,
+      t.panelled,
+      1,
+      isParallel(t),
+      (p) => loop(lo, t.streamed, 1, false, (s) => store(at(s, p)), Poly.of(0), 'm'),
+      from,
+      'n',
+    );
   if (!factors) return single(Poly.of(0));
   const quarter = floorDiv(t.panelled, streams);
-  loop(lo, quarter, 1, isParallel(t), (p) => {
-    loop(lo, t.streamed, 1, false, (s) => {
-      const rows = Array.from({ length: streams }, (_, j) => at(s, p.add(quarter.mul(j))));
-      t.parts.forEach((part, c) => {
-        const accs = rows.map(() => {
-          const v = em.newVar('acc', L.vtype('f32', 4));
-          em.push({ kind: 'local', var: v, value: L.constant(0, 'f32', 4) });
-          return v;
-        });
-        vectorLoop(lo, part.k, widths[c]!, (k, n) => {
-          rows.forEach((where, j) => {
-            const acc = L.variable(accs[j]!);
-            const e = product(part, where, k, n);
-            if (j === 0) lo.note(explainSum(e));
-            em.push({ kind: 'set', var: accs[j]!, value: addSum(acc, e, (x) => em.bind(x, 's')) });
+  loop(
+    lo,
+    quarter,
+    1,
+    isParallel(t),
+    (p) => {
+      loop(
+        lo,
+        t.streamed,
+        1,
+        false,
+        (s) => {
+          const rows = Array.from({ length: streams }, (_, j) => at(s, p.add(quarter.mul(j))));
+          t.parts.forEach((part, c) => {
+            const accs = rows.map(() => {
+              const v = em.newVar('acc', L.vtype('f32', 4));
+              em.push({ kind: 'local', var: v, value: L.constant(0, 'f32', 4) });
+              return v;
+            });
+            vectorLoop(lo, part.k, widths[c]!, (k, n) => {
+              rows.forEach((where, j) => {
+                const acc = L.variable(accs[j]!);
+                const e = product(part, where, k, n);
+                if (j === 0) lo.note(explainSum(e));
+                em.push({
+                  kind: 'set',
+                  var: accs[j]!,
+                  value: addSum(acc, e, (x) => em.bind(x, 's')),
+                });
+              });
+            });
+            rows.forEach((where, j) => {
+              lo.pin(
+                part.op.results[0]!,
+                where,
+                em.bind(L.reduce('add', L.variable(accs[j]!)), 'sum'),
+              );
+            });
           });
-        });
-        rows.forEach((where, j) => {
-          lo.pin(part.op.results[0]!, where, em.bind(L.reduce('add', L.variable(accs[j]!)), 'sum'));
-        });
-      });
-      rows.forEach(store);
-    }, Poly.of(0), 'm');
-  }, Poly.of(0), 'n');
+          rows.forEach(store);
+        },
+        Poly.of(0),
+        'm',
+      );
+    },
+    Poly.of(0),
+    'n',
+  );
   const done = em.index(quarter.mul(streams));
   if (t.panelled.multiple() % streams !== 0) single(em.asIndex(done));
 }
@@ -220,18 +331,22 @@ function rowStreams(lo: Lowering, t: Tile): void {
 /** An index vector of the loop over k, for trials. */
 function probeIndex(lo: Lowering, k: Dim, n: number): Poly {
   const i = lo.em.newVar('k', L.vtype('i32'));
-  const base = k.constant === n ? Poly.of(0) : Poly.atom(lo.em.atom(i, k.over(n) ?? undefined)).mul(n);
+  const base =
+    k.constant === n ? Poly.of(0) : Poly.atom(lo.em.atom(i, k.over(n) ?? undefined)).mul(n);
   return n === 1 ? base : base.add(Poly.atom(lo.lane(n)));
 }
 
-const asFloat = (e: Expr, lanes: number): Expr => L.splat(e.type.scalar === 'f32' ? e : L.convert(e, 'f32'), lanes);
+const asFloat = (e: Expr, lanes: number): Expr =>
+  L.splat(e.type.scalar === 'f32' ? e : L.convert(e, 'f32'), lanes);
 
 function remainder(lo: Lowering, extent: Dim, step: number, body: (from: Poly) => void): void {
   if (extent.multiple() % step === 0) return;
   const { em } = lo;
   const n = em.index(extent);
   const rest = em.bind(L.binary('mul', em.quotient(n, L.i32(step)), L.i32(step)), 'rest');
-  body(rest.kind === 'const' ? Poly.of(rest.value) : Poly.atom(em.atom((rest as L.ExprOf<'var'>).var)));
+  body(
+    rest.kind === 'const' ? Poly.of(rest.value) : Poly.atom(em.atom((rest as L.ExprOf<'var'>).var)),
+  );
 }
 
 /** Reads `lanes` elements of row `j` of the panel from position `k`. */
@@ -241,7 +356,9 @@ type PanelRead = (j: number, k: Poly, lanes: number) => Expr;
 function preparePanel(lo: Lowering, t: Tile, { k: depth }: Part, element: PanelRead): PanelRead {
   const { em } = lo;
   const direct = em.trial(() => {
-    const probe = Poly.atom(em.atom(em.newVar('k', L.vtype('i32')), depth)).mul(t.lanes).add(Poly.atom(lo.lane(t.lanes)));
+    const probe = Poly.atom(em.atom(em.newVar('k', L.vtype('i32')), depth))
+      .mul(t.lanes)
+      .add(Poly.atom(lo.lane(t.lanes)));
     let e: Expr | undefined;
     em.scope(() => {
       e = element(0, probe, t.lanes);
@@ -253,7 +370,8 @@ function preparePanel(lo: Lowering, t: Tile, { k: depth }: Part, element: PanelR
   const panel = em.newBuffer('panel', 'f32', 'temp', size);
   const lanes = chooseLanes(lo, laneCandidates(depth, 32), (n) => {
     const i = em.newVar('k', L.vtype('i32'));
-    const base = depth.constant === n ? Poly.of(0) : Poly.atom(em.atom(i, depth.over(n) ?? undefined)).mul(n);
+    const base =
+      depth.constant === n ? Poly.of(0) : Poly.atom(em.atom(i, depth.over(n) ?? undefined)).mul(n);
     return element(0, base.add(Poly.atom(lo.lane(n))), n);
   });
   for (let j = 0; j < panelRows; j += 1)
@@ -265,7 +383,14 @@ function preparePanel(lo: Lowering, t: Tile, { k: depth }: Part, element: PanelR
 }
 
 /** Sums of a register tile of `count` streamed rows by the panel's rows, vectorised along k. */
-function accumulate(lo: Lowering, t: Tile, { k: depth }: Part, count: number, stream: (i: number, k: Poly, lanes: number) => Expr, panel: PanelRead): Expr[][] {
+function accumulate(
+  lo: Lowering,
+  t: Tile,
+  { k: depth }: Part,
+  count: number,
+  stream: (i: number, k: Poly, lanes: number) => Expr,
+  panel: PanelRead,
+): Expr[][] {
   const { em } = lo;
   const make = (lanes: number): Var[][] =>
     Array.from({ length: count }, () =>
@@ -273,7 +398,8 @@ function accumulate(lo: Lowering, t: Tile, { k: depth }: Part, count: number, st
         const v = em.newVar('acc', L.vtype('f32', lanes));
         em.push({ kind: 'local', var: v, value: L.constant(0, 'f32', lanes) });
         return v;
-      }));
+      }),
+    );
   const accs = make(t.lanes);
   const exact = depth.multiple() % t.lanes === 0;
   const tails = exact ? undefined : make(1);
@@ -284,7 +410,11 @@ function accumulate(lo: Lowering, t: Tile, { k: depth }: Part, count: number, st
       const x = em.bind(stream(i, k, n), 'x');
       for (let j = 0; j < panelRows; j += 1) {
         const acc = target[i]![j]!;
-        em.push({ kind: 'set', var: acc, value: L.binary('add', L.variable(acc), L.binary('mul', x, w[j]!)) });
+        em.push({
+          kind: 'set',
+          var: acc,
+          value: L.binary('add', L.variable(acc), L.binary('mul', x, w[j]!)),
+        });
       }
     }
   });
@@ -292,5 +422,6 @@ function accumulate(lo: Lowering, t: Tile, { k: depth }: Part, count: number, st
     row.map((v, j) => {
       const sum = L.reduce('add', L.variable(v));
       return em.bind(tails ? L.binary('add', sum, L.variable(tails[i]![j]!)) : sum, 'sum');
-    }));
+    }),
+  );
 }

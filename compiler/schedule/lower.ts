@@ -32,7 +32,10 @@ export const scheduleRules: readonly ScheduleRule[] = [
   },
   {
     name: 'gemm',
-    apply: (lo, region, out) => region.yields.length === 1 && !isControl(region.yields[0]!.def?.op) && lowerGemm(lo, region.yields[0]!, out[0]!),
+    apply: (lo, region, out) =>
+      region.yields.length === 1 &&
+      !isControl(region.yields[0]!.def?.op) &&
+      lowerGemm(lo, region.yields[0]!, out[0]!),
   },
   {
     name: 'rows',
@@ -55,7 +58,11 @@ export const scheduleRules: readonly ScheduleRule[] = [
 ];
 
 /** Lowers a fused function. */
-export function lower(source: Func, limits: Limits, note: (text: string) => void = () => {}): Program {
+export function lower(
+  source: Func,
+  limits: Limits,
+  note: (text: string) => void = () => {},
+): Program {
   const quotients = quotientDims(source);
   const func = overQuotients(source, quotients);
   const lo = new Lowering(limits, func.body, quotients);
@@ -64,20 +71,31 @@ export function lower(source: Func, limits: Limits, note: (text: string) => void
   for (const p of func.params)
     p.values.forEach((v, i) => {
       const name = p.kind === 'encoded' ? `${p.name}.${p.fields[i]}` : p.name;
-      const buffer = lo.em.newBuffer(name, v.type.dtype, 'param', storedSize(v.type.dtype, v.type.shape));
+      const buffer = lo.em.newBuffer(
+        name,
+        v.type.dtype,
+        'param',
+        storedSize(v.type.dtype, v.type.shape),
+      );
       lo.storage.set(v, { kind: 'buffer', buffer, shape: v.type.shape });
       params.push(buffer);
     });
   const resultNames = new Map<Value, string>();
   for (const r of func.results)
-    r.values.forEach((v, i) => resultNames.set(v, r.kind === 'encoded' ? `${r.name}.${r.fields[i]}` : r.name));
+    r.values.forEach((v, i) =>
+      resultNames.set(v, r.kind === 'encoded' ? `${r.name}.${r.fields[i]}` : r.name),
+    );
   const kernels: Kernel[] = [];
   const bufferOf = new Map<Value, Buffer>();
   for (const op of func.body.ops) {
     if (op.name === 'reshape') {
       const from = bufferOf.get(op.operands[0]!)!;
       bufferOf.set(op.results[0]!, from);
-      lo.storage.set(op.results[0]!, { kind: 'buffer', buffer: from, shape: op.results[0]!.type.shape });
+      lo.storage.set(op.results[0]!, {
+        kind: 'buffer',
+        buffer: from,
+        shape: op.results[0]!.type.shape,
+      });
       continue;
     }
     if (op.name !== 'kernel') throw new Error(`${op.name} outside of a kernel`);
@@ -85,7 +103,12 @@ export function lower(source: Func, limits: Limits, note: (text: string) => void
     const out = k.results.map((v) => {
       const name = resultNames.get(v) ?? aliasResult(func, v, resultNames);
       const size = storedSize(v.type.dtype, v.type.shape);
-      const b = lo.em.newBuffer(name ?? nameOf(v), v.type.dtype, name === undefined ? 'temp' : 'result', size);
+      const b = lo.em.newBuffer(
+        name ?? nameOf(v),
+        v.type.dtype,
+        name === undefined ? 'temp' : 'result',
+        size,
+      );
       lo.em.bufferDepth.set(b.id, 0);
       bufferOf.set(v, b);
       return b;
@@ -120,13 +143,20 @@ export function lower(source: Func, limits: Limits, note: (text: string) => void
 /** A result of the function that is a reshape of this value shares its buffer. */
 function aliasResult(func: Func, v: Value, names: ReadonlyMap<Value, string>): string | undefined {
   for (const op of func.body.ops)
-    if (op.name === 'reshape' && op.operands[0] === v) return names.get(op.results[0]!) ?? aliasResult(func, op.results[0]!, names);
+    if (op.name === 'reshape' && op.operands[0] === v)
+      return names.get(op.results[0]!) ?? aliasResult(func, op.results[0]!, names);
   return undefined;
 }
 
 /** Params and results in the order of the signature, then temps and consts. */
-function orderBuffers(func: Func, all: readonly Buffer[], bufferOf: ReadonlyMap<Value, Buffer>, params: readonly Buffer[]): Buffer[] {
+function orderBuffers(
+  func: Func,
+  all: readonly Buffer[],
+  bufferOf: ReadonlyMap<Value, Buffer>,
+  params: readonly Buffer[],
+): Buffer[] {
   const results = func.results.flatMap((r) => r.values.map((v) => bufferOf.get(v)!));
-  const made = (...roles: readonly Buffer['role'][]): readonly Buffer[] => roles.flatMap((r) => all.filter((b) => b.role === r));
+  const made = (...roles: readonly Buffer['role'][]): readonly Buffer[] =>
+    roles.flatMap((r) => all.filter((b) => b.role === r));
   return [...params, ...results, ...made('temp', 'const', 'group', 'thread')];
 }

@@ -91,7 +91,9 @@ export class Lowering {
     const key = `${v.id}@${frame}[${index.join(';')}]${width}`;
     const known = this.em.recall(key);
     if (known) return known;
-    const e = stored ? this.load(stored.buffer, stored.shape, index, width) : this.#compute(v, index, width);
+    const e = stored
+      ? this.load(stored.buffer, stored.shape, index, width)
+      : this.#compute(v, index, width);
     // Scalars are cheap to name and often shared; vectors are named when they can leave the current loop or
     // have several readers.
     const named = e.type.lanes === 1 || this.em.depthOf(e) < this.em.depth || this.isShared(v);
@@ -123,7 +125,12 @@ export class Lowering {
   #compute(v: Value, index: readonly Poly[], lanes: number): Expr {
     const op = v.def?.op;
     if (!op) throw new Error(`value ${v.name ?? v.id} has no definition in this kernel`);
-    const rule = elements[op.name] as (lo: Lowering, op: Op, index: readonly Poly[], lanes: number) => Expr;
+    const rule = elements[op.name] as (
+      lo: Lowering,
+      op: Op,
+      index: readonly Poly[],
+      lanes: number,
+    ) => Expr;
     return rule(this, op, index, lanes);
   }
 
@@ -166,8 +173,11 @@ export class Lowering {
         const rest = p.sub(step.mul(Poly.atom(lane)));
         if (this.isUniform(rest)) {
           const ids = L.laneIds(lanes);
-          const scaled = step.constant === 1 ? ids : L.binary('mul', L.splat(this.em.index(step), lanes), ids);
-          return rest.constant === 0 ? scaled : L.binary('add', L.splat(this.em.index(rest), lanes), scaled);
+          const scaled =
+            step.constant === 1 ? ids : L.binary('mul', L.splat(this.em.index(step), lanes), ids);
+          return rest.constant === 0
+            ? scaled
+            : L.binary('add', L.splat(this.em.index(rest), lanes), scaled);
         }
       }
     }
@@ -178,8 +188,11 @@ export class Lowering {
         const rest = p.sub(step.mul(Poly.atom(v)));
         if (this.isUniform(rest)) {
           const x = this.em.vectorOf(v);
-          const scaled = step.constant === 1 ? x : L.binary('mul', L.splat(this.em.index(step), lanes), x);
-          return rest.constant === 0 ? scaled : L.binary('add', L.splat(this.em.index(rest), lanes), scaled);
+          const scaled =
+            step.constant === 1 ? x : L.binary('mul', L.splat(this.em.index(step), lanes), x);
+          return rest.constant === 0
+            ? scaled
+            : L.binary('add', L.splat(this.em.index(rest), lanes), scaled);
         }
       }
     }
@@ -200,11 +213,18 @@ export class Lowering {
   /** A vector put together from its elements: always possible, never fast. */
   perLane(lanes: number, element: (lane: (p: Poly) => Poly) => Expr): Expr {
     const moving = [...this.frames].filter(([, f]) => f.indices.some((p) => !this.isUniform(p)));
-    return L.build(Array.from({ length: lanes }, (_, j) => {
-      const at = (p: Poly): Poly => this.atLane(p, j);
-      // Maps whose indices move with the lanes are entered again, one lane at a time.
-      return moving.reduce<() => Expr>((inner, [map, f]) => () => this.inside(map, f.indices.map(at), inner), () => element(at))();
-    }));
+    return L.build(
+      Array.from({ length: lanes }, (_, j) => {
+        const at = (p: Poly): Poly => this.atLane(p, j);
+        // Maps whose indices move with the lanes are entered again, one lane at a time.
+        return moving.reduce<() => Expr>(
+          (inner, [map, f]) =>
+            () =>
+              this.inside(map, f.indices.map(at), inner),
+          () => element(at),
+        )();
+      }),
+    );
   }
 
   /** Loads from storage, contiguous along the lanes where the layout allows it. */
@@ -233,10 +253,17 @@ export class Lowering {
       const [lo, hi] = known.bounds();
       const top = size.constant;
       if (lo >= 0 && ((top !== undefined && hi < top) || provablyBelow(known, size))) return known;
-      if (known.constant !== undefined && known.constant >= 0 && top === undefined && known.constant === 0) return known;
+      if (
+        known.constant !== undefined &&
+        known.constant >= 0 &&
+        top === undefined &&
+        known.constant === 0
+      )
+        return known;
     }
     let e = this.emit(v, at, lanes);
-    if (e.type.scalar !== 'i32') e = e.type.scalar === 'u32' ? L.bits(e, 'i32') : L.convert(e, 'i32');
+    if (e.type.scalar !== 'i32')
+      e = e.type.scalar === 'u32' ? L.bits(e, 'i32') : L.convert(e, 'i32');
     const bound = size.constant;
     const inside = bound !== undefined && intBounds(v)[0] >= 0 && intBounds(v)[1] < bound;
     if (inside && e.type.lanes > 1) return Poly.atom(this.em.vectorAtom(e, size));
@@ -267,13 +294,20 @@ export class Lowering {
     };
     if (v.type.dtype !== 'i32') return undefined;
     switch (op.name) {
-      case 'const': return Poly.of((op as Op<'const'>).attrs.value);
-      case 'dim': return (op as Op<'dim'>).attrs.dim;
-      case 'add': return both((a, b) => a.add(b));
-      case 'sub': return both((a, b) => a.sub(b));
-      case 'mul': return both((a, b) => a.mul(b));
-      case 'cast': return op.operands[0]!.type.dtype === 'i32' ? operand(0) : undefined;
-      default: return undefined;
+      case 'const':
+        return Poly.of((op as Op<'const'>).attrs.value);
+      case 'dim':
+        return (op as Op<'dim'>).attrs.dim;
+      case 'add':
+        return both((a, b) => a.add(b));
+      case 'sub':
+        return both((a, b) => a.sub(b));
+      case 'mul':
+        return both((a, b) => a.mul(b));
+      case 'cast':
+        return op.operands[0]!.type.dtype === 'i32' ? operand(0) : undefined;
+      default:
+        return undefined;
     }
   }
 }
@@ -288,7 +322,12 @@ function intBounds(v: Value): readonly [number, number] {
       const c = constantOf(o);
       if (c !== undefined && c >= 0) return [0, c];
     }
-  if (op?.name === 'cast' || op?.name === 'reshape' || op?.name === 'broadcast' || op?.name === 'at') {
+  if (
+    op?.name === 'cast' ||
+    op?.name === 'reshape' ||
+    op?.name === 'broadcast' ||
+    op?.name === 'at'
+  ) {
     const source = op.operands[0]!;
     if (dtypes[source.type.dtype].kind !== 'float') return intBounds(source);
   }

@@ -15,10 +15,15 @@ import type { Lowering } from './lowering.ts';
 /** Neutral element of a reduction. */
 function identity(op: ReduceOp, scalar: Scalar): number {
   switch (op) {
-    case 'add': case 'or': return 0;
-    case 'and': return 1;
-    case 'min': return scalar === 'f32' ? Infinity : scalar === 'u32' ? 2 ** 32 - 1 : 2 ** 31 - 1;
-    case 'max': return scalar === 'f32' ? -Infinity : scalar === 'u32' ? 0 : -(2 ** 31);
+    case 'add':
+    case 'or':
+      return 0;
+    case 'and':
+      return 1;
+    case 'min':
+      return scalar === 'f32' ? Infinity : scalar === 'u32' ? 2 ** 32 - 1 : 2 ** 31 - 1;
+    case 'max':
+      return scalar === 'f32' ? -Infinity : scalar === 'u32' ? 0 : -(2 ** 31);
   }
 }
 
@@ -33,13 +38,33 @@ export function slowness(stmts: readonly Stmt[], extra: readonly Expr[] = []): n
   };
   const visit = (s: Stmt): void => {
     switch (s.kind) {
-      case 'let': case 'local': case 'set': expr(s.value); break;
-      case 'store': expr(s.value); expr(s.index); break;
-      case 'for': s.body.forEach(visit); break;
-      case 'while': s.header.forEach(visit); s.body.forEach(visit); break;
-      case 'if': expr(s.cond); s.then.forEach(visit); s.else.forEach(visit); break;
-      case 'combine': expr(s.value); break;
-      case 'comment': case 'barrier': break;
+      case 'let':
+      case 'local':
+      case 'set':
+        expr(s.value);
+        break;
+      case 'store':
+        expr(s.value);
+        expr(s.index);
+        break;
+      case 'for':
+        s.body.forEach(visit);
+        break;
+      case 'while':
+        s.header.forEach(visit);
+        s.body.forEach(visit);
+        break;
+      case 'if':
+        expr(s.cond);
+        s.then.forEach(visit);
+        s.else.forEach(visit);
+        break;
+      case 'combine':
+        expr(s.value);
+        break;
+      case 'comment':
+      case 'barrier':
+        break;
     }
   };
   stmts.forEach(visit);
@@ -58,7 +83,11 @@ export function laneCandidates(extent: Dim, widest: number): number[] {
 }
 
 /** The width whose code goes least element by element; wider wins a tie. 1 when vectors do not pay. */
-export function chooseLanes(lo: Lowering, candidates: readonly number[], attempt: (lanes: number) => Expr): number {
+export function chooseLanes(
+  lo: Lowering,
+  candidates: readonly number[],
+  attempt: (lanes: number) => Expr,
+): number {
   let best = 1;
   let bestCost = Infinity;
   for (const n of candidates) {
@@ -83,8 +112,14 @@ export function chooseLanes(lo: Lowering, candidates: readonly number[], attempt
  * placed in the outermost scope that has what `anchor` (the index of the result) needs.
  */
 export function reduceLoop(
-  lo: Lowering, op: ReduceOp, scalar: Scalar, extents: readonly Dim[], outLanes: number,
-  element: (ids: readonly Poly[], lanes: number) => Expr, depth: number, name: string,
+  lo: Lowering,
+  op: ReduceOp,
+  scalar: Scalar,
+  extents: readonly Dim[],
+  outLanes: number,
+  element: (ids: readonly Poly[], lanes: number) => Expr,
+  depth: number,
+  name: string,
 ): Expr {
   const { em } = lo;
   return em.atDepth(depth, () => {
@@ -94,9 +129,19 @@ export function reduceLoop(
     if (outLanes > 1) {
       const acc = em.newVar(name, L.vtype(scalar, outLanes));
       em.push({ kind: 'local', var: acc, value: start(outLanes) });
-      nest(lo, extents, (ids) => {
-        em.push({ kind: 'set', var: acc, value: combine(op, L.variable(acc), L.splat(element(ids, outLanes), outLanes)) });
-      }, false, on);
+      nest(
+        lo,
+        extents,
+        (ids) => {
+          em.push({
+            kind: 'set',
+            var: acc,
+            value: combine(op, L.variable(acc), L.splat(element(ids, outLanes), outLanes)),
+          });
+        },
+        false,
+        on,
+      );
       return whole(L.variable(acc));
     }
     const last = extents.at(-1)!;
@@ -110,19 +155,31 @@ export function reduceLoop(
     });
     // A block that is one vector needs no loop.
     if (outer.length === 0 && c === lanes && c !== undefined)
-      return L.reduce(op, L.splat(element([lanes === 1 ? Poly.of(0) : Poly.atom(lo.lane(lanes))], lanes), lanes));
+      return L.reduce(
+        op,
+        L.splat(element([lanes === 1 ? Poly.of(0) : Poly.atom(lo.lane(lanes))], lanes), lanes),
+      );
     // Sums of whole vectors leave block constants out of the lanes, where there are any.
-    const factored = op === 'add' && scalar === 'f32' && lanes >= 16 && em.trial(() => {
-      let found = false;
-      em.scope(() => {
-        const v = em.newVar('k', L.vtype('i32'));
-        const fake = outer.map(() => Poly.atom(em.atom(em.newVar('o', L.vtype('i32')))));
-        const base = c === lanes ? Poly.of(0) : Poly.atom(em.atom(v, last.over(lanes) ?? undefined)).mul(lanes);
-        const e = element([...fake, base.add(Poly.atom(lo.lane(lanes)))], lanes);
-        found = e.type.lanes === lanes && factoredSum(L.constant(0, 'f32', 4), e, (x) => x) !== undefined;
+    const factored =
+      op === 'add' &&
+      scalar === 'f32' &&
+      lanes >= 16 &&
+      em.trial(() => {
+        let found = false;
+        em.scope(() => {
+          const v = em.newVar('k', L.vtype('i32'));
+          const fake = outer.map(() => Poly.atom(em.atom(em.newVar('o', L.vtype('i32')))));
+          const base =
+            c === lanes
+              ? Poly.of(0)
+              : Poly.atom(em.atom(v, last.over(lanes) ?? undefined)).mul(lanes);
+          const e = element([...fake, base.add(Poly.atom(lo.lane(lanes)))], lanes);
+          found =
+            e.type.lanes === lanes &&
+            factoredSum(L.constant(0, 'f32', 4), e, (x) => x) !== undefined;
+        });
+        return found;
       });
-      return found;
-    });
     const width = factored ? 4 : lanes;
     const acc = em.newVar(name, L.vtype(scalar, width));
     em.push({ kind: 'local', var: acc, value: start(width) });
@@ -130,13 +187,23 @@ export function reduceLoop(
     const tail = exact ? undefined : em.newVar(name, L.vtype(scalar));
     if (tail) em.push({ kind: 'local', var: tail, value: start(1) });
     nest(lo, outer, (ids) => {
-      vectorLoop(lo, last, lanes, (k, n) => {
-        const target = n === lanes ? acc : tail!;
-        const e = L.splat(element([...ids, k], n), n);
-        if (op === 'add' && scalar === 'f32' && n === lanes) lo.note(explainSum(e));
-        const sum = factored && target === acc ? addSum(L.variable(acc), e, (x) => em.bind(x, 's')) : combine(op, L.variable(target), e);
-        em.push({ kind: 'set', var: target, value: sum });
-      }, false, on);
+      vectorLoop(
+        lo,
+        last,
+        lanes,
+        (k, n) => {
+          const target = n === lanes ? acc : tail!;
+          const e = L.splat(element([...ids, k], n), n);
+          if (op === 'add' && scalar === 'f32' && n === lanes) lo.note(explainSum(e));
+          const sum =
+            factored && target === acc
+              ? addSum(L.variable(acc), e, (x) => em.bind(x, 's'))
+              : combine(op, L.variable(target), e);
+          em.push({ kind: 'set', var: target, value: sum });
+        },
+        false,
+        on,
+      );
     });
     const total = L.reduce(op, L.variable(acc));
     return em.bind(whole(tail ? combine(op, total, L.variable(tail)) : total), name);
@@ -144,19 +211,43 @@ export function reduceLoop(
 }
 
 /** Nested loops, one index an axis; only the outermost may be parallel, only the innermost shared by a team. */
-export function nest(lo: Lowering, extents: readonly Dim[], body: (ids: readonly Poly[]) => void, parallel = false, lastOn?: Spread): void {
+export function nest(
+  lo: Lowering,
+  extents: readonly Dim[],
+  body: (ids: readonly Poly[]) => void,
+  parallel = false,
+  lastOn?: Spread,
+): void {
   const go = (ids: readonly Poly[], outermost: boolean): void => {
     const extent = extents[ids.length];
     if (extent === undefined) return body(ids);
     if (extent.constant === 1) return go([...ids, Poly.of(0)], outermost);
     const on = ids.length === extents.length - 1 ? lastOn : undefined;
-    loop(lo, extent, 1, parallel && outermost, (i) => go([...ids, i], false), undefined, undefined, on);
+    loop(
+      lo,
+      extent,
+      1,
+      parallel && outermost,
+      (i) => go([...ids, i], false),
+      undefined,
+      undefined,
+      on,
+    );
   };
   go([], true);
 }
 
 /** One loop of full steps from 0; the index handed on is the element number. */
-export function loop(lo: Lowering, extent: Dim, step: number, parallel: boolean, body: (i: Poly) => void, from: Poly = Poly.of(0), name = 'i', on?: Spread): void {
+export function loop(
+  lo: Lowering,
+  extent: Dim,
+  step: number,
+  parallel: boolean,
+  body: (i: Poly) => void,
+  from: Poly = Poly.of(0),
+  name = 'i',
+  on?: Spread,
+): void {
   const { em } = lo;
   const start = em.index(from);
   const end = em.index(extent);
@@ -165,7 +256,9 @@ export function loop(lo: Lowering, extent: Dim, step: number, parallel: boolean,
   // The index is step * a counter, so that divisions by a block that the step fills resolve.
   const stmts = em.scope(() => {
     const stepped = step > 1 && from.constant === 0;
-    const i = stepped ? Poly.atom(em.counter(v, step, floorDiv(extent, step))).mul(step) : Poly.atom(em.atom(v, extent));
+    const i = stepped
+      ? Poly.atom(em.counter(v, step, floorDiv(extent, step))).mul(step)
+      : Poly.atom(em.atom(v, extent));
     if (on && lo.team) lo.team.within(on, em.depth, () => body(i));
     else body(i);
   });
@@ -179,10 +272,18 @@ function outerBlock(extent: Dim, lanes: number): number {
   return g;
 }
 
-const hasLoad = (e: Expr): boolean => e.kind === 'load' || e.kind === 'gather' || L.operands(e).some(hasLoad);
+const hasLoad = (e: Expr): boolean =>
+  e.kind === 'load' || e.kind === 'gather' || L.operands(e).some(hasLoad);
 
 /** Full vectors, then a scalar tail where the extent may leave one. */
-export function vectorLoop(lo: Lowering, extent: Dim, lanes: number, body: (k: Poly, lanes: number) => void, parallel = false, on?: Spread): void {
+export function vectorLoop(
+  lo: Lowering,
+  extent: Dim,
+  lanes: number,
+  body: (k: Poly, lanes: number) => void,
+  parallel = false,
+  on?: Spread,
+): void {
   const { em } = lo;
   const c = extent.constant;
   const lane = Poly.atom(lo.lane(lanes));
@@ -191,20 +292,46 @@ export function vectorLoop(lo: Lowering, extent: Dim, lanes: number, body: (k: P
   if (c === lanes) return body(lane, lanes);
   const group = outerBlock(extent, lanes);
   const nested = (): void =>
-    loop(lo, extent, group, parallel, (i) => {
-      loop(lo, Poly.of(group / lanes), 1, false, (j) => body(i.add(j.mul(lanes)).add(lane), lanes), Poly.of(0), 'j');
-    }, Poly.of(0), 'k');
+    loop(
+      lo,
+      extent,
+      group,
+      parallel,
+      (i) => {
+        loop(
+          lo,
+          Poly.of(group / lanes),
+          1,
+          false,
+          (j) => body(i.add(j.mul(lanes)).add(lane), lanes),
+          Poly.of(0),
+          'j',
+        );
+      },
+      Poly.of(0),
+      'k',
+    );
   // Two loops pay where something belongs to a super-block only: its scales are then read once.
-  const pays = group > lanes && em.trial((stmts) => {
-    nested();
-    const outer = stmts().find((s) => s.kind === 'for');
-    return outer?.kind === 'for' && outer.body.some((s) => s.kind === 'let' && hasLoad(s.value));
-  });
+  const pays =
+    group > lanes &&
+    em.trial((stmts) => {
+      nested();
+      const outer = stmts().find((s) => s.kind === 'for');
+      return outer?.kind === 'for' && outer.body.some((s) => s.kind === 'let' && hasLoad(s.value));
+    });
   if (pays) return nested();
   loop(lo, extent, lanes, parallel, (i) => body(i.add(lane), lanes), Poly.of(0), 'k');
   if (extent.multiple() % lanes === 0) return;
-  const rest = em.bind(L.binary('mul', em.quotient(em.index(extent), L.i32(lanes)), L.i32(lanes)), 'rest');
-  const from = rest.kind === 'var' ? Poly.atom(em.atom(rest.var)) : rest.kind === 'const' ? Poly.of(rest.value) : undefined;
+  const rest = em.bind(
+    L.binary('mul', em.quotient(em.index(extent), L.i32(lanes)), L.i32(lanes)),
+    'rest',
+  );
+  const from =
+    rest.kind === 'var'
+      ? Poly.atom(em.atom(rest.var))
+      : rest.kind === 'const'
+        ? Poly.of(rest.value)
+        : undefined;
   if (!from) throw new Error('the start of a tail is not bound');
   loop(lo, extent, 1, false, (i) => body(i, 1), from, 'k');
 }
@@ -235,7 +362,11 @@ export function depthFor(lo: Lowering, v: Value, index: readonly Poly[]): number
 }
 
 /** Index into the operand: the result's index with the reduced axes put back. */
-function operandIndex(op: Op<'sum' | 'argmax'>, index: readonly Poly[], ids: readonly Poly[]): Poly[] {
+function operandIndex(
+  op: Op<'sum' | 'argmax'>,
+  index: readonly Poly[],
+  ids: readonly Poly[],
+): Poly[] {
   const { axes, keepdims } = op.attrs;
   let next = 0;
   let reduced = 0;
@@ -248,7 +379,13 @@ function operandIndex(op: Op<'sum' | 'argmax'>, index: readonly Poly[], ids: rea
   });
 }
 
-export function reduceElement(lo: Lowering, op: Op, index: readonly Poly[], lanes: number, how: ReduceOp): Expr {
+export function reduceElement(
+  lo: Lowering,
+  op: Op,
+  index: readonly Poly[],
+  lanes: number,
+  how: ReduceOp,
+): Expr {
   const r = op as Op<'sum'>;
   const x = r.operands[0]!;
   const scalar = scalarOf(r.results[0]!.type.dtype);
@@ -258,11 +395,26 @@ export function reduceElement(lo: Lowering, op: Op, index: readonly Poly[], lane
     const e = lo.emit(x, operandIndex(r, index, ids), width);
     return e.type.scalar === scalar ? e : L.convert(e, scalar);
   };
-  return reduceLoop(lo, how, scalar, extents, n, element, depthFor(lo, r.results[0]!, index), r.results[0]!.name ?? how);
+  return reduceLoop(
+    lo,
+    how,
+    scalar,
+    extents,
+    n,
+    element,
+    depthFor(lo, r.results[0]!, index),
+    r.results[0]!.name ?? how,
+  );
 }
 
 /** First the extreme value, then the first index that has it; a NaN counts as the extreme. */
-export function argReduceElement(lo: Lowering, op: Op, index: readonly Poly[], lanes: number, how: 'min' | 'max'): Expr {
+export function argReduceElement(
+  lo: Lowering,
+  op: Op,
+  index: readonly Poly[],
+  lanes: number,
+  how: 'min' | 'max',
+): Expr {
   const r = op as Op<'argmax'>;
   const x = r.operands[0]!;
   const scalar = scalarOf(x.type.dtype) === 'bool' ? 'i32' : scalarOf(x.type.dtype);
@@ -273,7 +425,10 @@ export function argReduceElement(lo: Lowering, op: Op, index: readonly Poly[], l
     const e = lo.emit(x, operandIndex(r, index, ids), width);
     return e.type.scalar === scalar ? e : L.convert(e, scalar);
   };
-  const extreme = lo.em.bind(reduceLoop(lo, how, scalar, extents, n, value, depth, 'extreme'), 'extreme');
+  const extreme = lo.em.bind(
+    reduceLoop(lo, how, scalar, extents, n, value, depth, 'extreme'),
+    'extreme',
+  );
   const position = (ids: readonly Poly[], width: number): Expr => {
     const k = ids.reduce((p, id, i) => p.mul(extents[i]!).add(id), Poly.of(0));
     const e = value(ids, width);
@@ -283,7 +438,16 @@ export function argReduceElement(lo: Lowering, op: Op, index: readonly Poly[], l
     const any = scalar === 'f32' ? L.binary('or', hit, L.unary('isnan', v)) : hit;
     return L.select(any, L.splat(lo.polyValue(k, width), m), L.constant(2 ** 31 - 1, 'i32', m));
   };
-  const first = reduceLoop(lo, 'min', 'i32', extents, n, position, depth, r.results[0]!.name ?? 'index');
+  const first = reduceLoop(
+    lo,
+    'min',
+    'i32',
+    extents,
+    n,
+    position,
+    depth,
+    r.results[0]!.name ?? 'index',
+  );
   if (extents.every((d) => (d.constant ?? 0) > 0)) return first;
   // Of nothing the position is 0.
   const none = L.constant(2 ** 31 - 1, 'i32', first.type.lanes);
@@ -291,14 +455,23 @@ export function argReduceElement(lo: Lowering, op: Op, index: readonly Poly[], l
 }
 
 /** Operand indices of a contraction at one point. */
-export function contractionIndex(op: Op<'matmul'>, index: readonly Poly[], k: Poly): { a: Poly[]; b: Poly[] } {
+export function contractionIndex(
+  op: Op<'matmul'>,
+  index: readonly Poly[],
+  k: Poly,
+): { a: Poly[]; b: Poly[] } {
   const [a, b] = op.operands as [Value, Value];
   const batch = index.slice(0, -2);
   const lead = (v: Value): Poly[] => broadcastIndex(v.type.shape.slice(0, -2), batch);
   return { a: [...lead(a), index.at(-2)!, k], b: [...lead(b), k, index.at(-1)!] };
 }
 
-export function matmulElement(lo: Lowering, op: Op<'matmul'>, index: readonly Poly[], lanes: number): Expr {
+export function matmulElement(
+  lo: Lowering,
+  op: Op<'matmul'>,
+  index: readonly Poly[],
+  lanes: number,
+): Expr {
   const [a, b] = op.operands as [Value, Value];
   const scalar = scalarOf(promote(a.type.dtype, b.type.dtype));
   const n = lanes;
@@ -310,5 +483,14 @@ export function matmulElement(lo: Lowering, op: Op<'matmul'>, index: readonly Po
     const as = (e: Expr): Expr => L.splat(e.type.scalar === scalar ? e : L.convert(e, scalar), m);
     return L.binary('mul', as(x), as(y));
   };
-  return reduceLoop(lo, 'add', scalar, [a.type.shape.at(-1)!], n, element, depthFor(lo, op.results[0]!, index), op.results[0]!.name ?? 'sum');
+  return reduceLoop(
+    lo,
+    'add',
+    scalar,
+    [a.type.shape.at(-1)!],
+    n,
+    element,
+    depthFor(lo, op.results[0]!, index),
+    op.results[0]!.name ?? 'sum',
+  );
 }

@@ -13,27 +13,41 @@ import { type Lowering, alignment, nameOf } from './lowering.ts';
 import { chooseLanes, loop, nest, vectorLoop } from './reductions.ts';
 
 /** Stores one value (or `lanes` of them) at an index of a buffer. */
-export function storeAt(lo: Lowering, buffer: Buffer, shape: readonly Dim[], index: readonly Poly[], value: Expr, lanes: number): void {
+export function storeAt(
+  lo: Lowering,
+  buffer: Buffer,
+  shape: readonly Dim[],
+  index: readonly Poly[],
+  value: Expr,
+  lanes: number,
+): void {
   const step = strides(buffer.dtype, shape);
   const linear = index.reduce((sum, p, i) => sum.add(p.mul(step[i]!)), Poly.of(0));
   const lane = lo.lane(lanes);
   const base = lanes === 1 ? linear : linear.sub(Poly.atom(lane));
   lo.em.push({
-    kind: 'store', buffer, index: lo.em.index(base), value: L.splat(stored(buffer.dtype, value), lanes), align: lanes === 1 ? 1 : alignment(base, lanes),
+    kind: 'store',
+    buffer,
+    index: lo.em.index(base),
+    value: L.splat(stored(buffer.dtype, value), lanes),
+    align: lanes === 1 ? 1 : alignment(base, lanes),
   });
 }
 
 const stored = (dtype: DType, e: Expr): Expr => {
   const want = scalarOf(dtype);
   if (e.type.scalar === want) return e;
-  return e.type.scalar === 'bool' || want === 'f32' || e.type.scalar === 'f32' ? L.convert(e, want) : L.bits(e, want);
+  return e.type.scalar === 'bool' || want === 'f32' || e.type.scalar === 'f32'
+    ? L.convert(e, want)
+    : L.bits(e, want);
 };
 
 /** Widths with which a buffer of this dtype can be written: whole bytes a store. */
 function storeLanes(dtype: DType, last: Dim): number[] {
   const { bits } = dtypes[dtype];
   return [32, 16, 8, 4].filter((n) => {
-    if (bits % 8 !== 0 && (n < 8 || last.multiple() % n !== 0)) return n >= 8 && n === 8 && (last.constant ?? 8) >= 8 && bits % 8 !== 0;
+    if (bits % 8 !== 0 && (n < 8 || last.multiple() % n !== 0))
+      return n >= 8 && n === 8 && (last.constant ?? 8) >= 8 && bits % 8 !== 0;
     if (last.multiple() % n === 0) return last.constant !== 0;
     return n <= 8 && (last.constant ?? n) >= n;
   });
@@ -47,29 +61,49 @@ function hasContraction(lo: Lowering, v: Value, seen = new Set<Value>()): boolea
 }
 
 /** Computes every element of `v` into `buffer`, whose leading axes are fixed at `prefix`. */
-export function storeTensor(lo: Lowering, v: Value, buffer: Buffer, prefix: readonly Poly[], fullShape: readonly Dim[], parallel: boolean): void {
+export function storeTensor(
+  lo: Lowering,
+  v: Value,
+  buffer: Buffer,
+  prefix: readonly Poly[],
+  fullShape: readonly Dim[],
+  parallel: boolean,
+): void {
   const { shape } = v.type;
   if (lo.team?.shares(lo.em.depth)) return storeTogether(lo, v, buffer, prefix, fullShape);
   if (shape.length === 0) return storeAt(lo, buffer, fullShape, prefix, lo.emit(v, [], 1), 1);
   const last = shape.at(-1)!;
-  nest(lo, shape.slice(0, -1), (outer) => {
-    const element = (k: Poly, lanes: number): Expr => lo.emit(v, [...outer, k], lanes);
-    const { em } = lo;
-    const attempt = (n: number): Expr => {
-      const c = last.constant;
-      const i = em.newVar('k', L.vtype('i32'));
-      const base = c === n ? Poly.of(0) : Poly.atom(em.atom(i, last.over(n) ?? undefined)).mul(n);
-      return element(n === 1 ? base : base.add(Poly.atom(lo.lane(n))), n);
-    };
-    const wide = storeLanes(buffer.dtype, last);
-    const candidates = hasContraction(lo, v) ? [1, ...wide] : wide;
-    const lanes = last.constant === 1 ? 1 : chooseLanes(lo, candidates, attempt);
-    // A lone row is split itself, at whole bytes.
-    const lone = outer.every((i) => i.constant !== undefined) && (lanes * dtypes[buffer.dtype].bits) % 8 === 0;
-    vectorLoop(lo, last, lanes, (k, n) => {
-      storeAt(lo, buffer, fullShape, [...prefix, ...outer, k], element(k, n), n);
-    }, parallel && lone);
-  }, parallel);
+  nest(
+    lo,
+    shape.slice(0, -1),
+    (outer) => {
+      const element = (k: Poly, lanes: number): Expr => lo.emit(v, [...outer, k], lanes);
+      const { em } = lo;
+      const attempt = (n: number): Expr => {
+        const c = last.constant;
+        const i = em.newVar('k', L.vtype('i32'));
+        const base = c === n ? Poly.of(0) : Poly.atom(em.atom(i, last.over(n) ?? undefined)).mul(n);
+        return element(n === 1 ? base : base.add(Poly.atom(lo.lane(n))), n);
+      };
+      const wide = storeLanes(buffer.dtype, last);
+      const candidates = hasContraction(lo, v) ? [1, ...wide] : wide;
+      const lanes = last.constant === 1 ? 1 : chooseLanes(lo, candidates, attempt);
+      // A lone row is split itself, at whole bytes.
+      const lone =
+        outer.every((i) => i.constant !== undefined) &&
+        (lanes * dtypes[buffer.dtype].bits) % 8 === 0;
+      vectorLoop(
+        lo,
+        last,
+        lanes,
+        (k, n) => {
+          storeAt(lo, buffer, fullShape, [...prefix, ...outer, k], element(k, n), n);
+        },
+        parallel && lone,
+      );
+    },
+    parallel,
+  );
 }
 
 /** Scratch memory for a tensor, private to one iteration of the loops around it. */
@@ -111,11 +145,16 @@ function usedWithin(region: Region, v: Value): boolean {
 
 function lowerControl(lo: Lowering, op: Op): void {
   switch (op.name) {
-    case 'map': return lowerMap(lo, op as Op<'map'>);
-    case 'for': return lowerFor(lo, op as Op<'for'>);
-    case 'while': return lowerWhile(lo, op);
-    case 'if': return lowerIf(lo, op);
-    default: throw new Error(`${op.name} inside a kernel`);
+    case 'map':
+      return lowerMap(lo, op as Op<'map'>);
+    case 'for':
+      return lowerFor(lo, op as Op<'for'>);
+    case 'while':
+      return lowerWhile(lo, op);
+    case 'if':
+      return lowerIf(lo, op);
+    default:
+      throw new Error(`${op.name} inside a kernel`);
   }
 }
 
@@ -130,16 +169,28 @@ function lowerMap(lo: Lowering, op: Op<'map'>): void {
 }
 
 /** Runs a map's body for every index and stores what it yields. */
-export function mapInto(lo: Lowering, op: Op<'map'>, buffers: readonly Buffer[], parallel: boolean): void {
+export function mapInto(
+  lo: Lowering,
+  op: Op<'map'>,
+  buffers: readonly Buffer[],
+  parallel: boolean,
+): void {
   if (lo.team?.shares(lo.em.depth)) return mapTogether(lo, op, buffers);
   const body = op.regions[0]!;
   // Neighbouring scalars of a sub-byte type share bytes: rows are independent, elements of a row are not.
-  const shares = op.attrs.dims.slice(0, -1).every((d) => d.constant === 1) && body.yields.some((y) => y.type.shape.length === 0 && dtypes[y.type.dtype].bits % 8 !== 0);
+  const shares =
+    op.attrs.dims.slice(0, -1).every((d) => d.constant === 1) &&
+    body.yields.some((y) => y.type.shape.length === 0 && dtypes[y.type.dtype].bits % 8 !== 0);
   nest(lo, op.attrs.dims, (ids) => mapBody(lo, op, ids, buffers), parallel && !shares);
 }
 
 /** One iteration of a map. */
-export function mapBody(lo: Lowering, op: Op<'map'>, ids: readonly Poly[], buffers: readonly Buffer[]): void {
+export function mapBody(
+  lo: Lowering,
+  op: Op<'map'>,
+  ids: readonly Poly[],
+  buffers: readonly Buffer[],
+): void {
   const body = op.regions[0]!;
   lo.inside(op, ids, () => {
     lowerRegion(lo, body);
@@ -150,7 +201,9 @@ export function mapBody(lo: Lowering, op: Op<'map'>, ids: readonly Poly[], buffe
 }
 
 /** Storage of values carried through a loop. */
-type Slot = { readonly kind: 'local'; readonly var: L.Var } | { readonly kind: 'buffer'; readonly buffer: Buffer };
+type Slot =
+  | { readonly kind: 'local'; readonly var: L.Var }
+  | { readonly kind: 'buffer'; readonly buffer: Buffer };
 
 function openSlots(lo: Lowering, initial: readonly Value[], names: readonly Value[]): Slot[] {
   return initial.map((v, i) => {
@@ -161,13 +214,23 @@ function openSlots(lo: Lowering, initial: readonly Value[], names: readonly Valu
       lo.em.push({ kind: 'local', var: slot, value: e });
       return { kind: 'local', var: slot };
     }
-    const buffer = lo.em.newBuffer(name, v.type.dtype, 'temp', storedSize(v.type.dtype, v.type.shape));
+    const buffer = lo.em.newBuffer(
+      name,
+      v.type.dtype,
+      'temp',
+      storedSize(v.type.dtype, v.type.shape),
+    );
     storeTensor(lo, v, buffer, [], v.type.shape, false);
     return { kind: 'buffer', buffer };
   });
 }
 
-function bindSlots(lo: Lowering, slots: readonly Slot[], values: readonly Value[], depth: number): void {
+function bindSlots(
+  lo: Lowering,
+  slots: readonly Slot[],
+  values: readonly Value[],
+  depth: number,
+): void {
   slots.forEach((s, i) => {
     const v = values[i]!;
     if (s.kind === 'local') {
@@ -181,7 +244,12 @@ function bindSlots(lo: Lowering, slots: readonly Slot[], values: readonly Value[
 }
 
 /** Gives the slots their next values, all of them computed before any is overwritten. */
-function assignSlots(lo: Lowering, slots: readonly Slot[], params: readonly Value[], yields: readonly Value[]): void {
+function assignSlots(
+  lo: Lowering,
+  slots: readonly Slot[],
+  params: readonly Value[],
+  yields: readonly Value[],
+): void {
   const pending: (() => void)[] = [];
   yields.forEach((v, i) => {
     const s = slots[i]!;
@@ -192,7 +260,8 @@ function assignSlots(lo: Lowering, slots: readonly Slot[], params: readonly Valu
       return;
     }
     const at = lo.storage.get(v);
-    const next = at?.kind === 'buffer' && at.buffer.role === 'temp' ? at.buffer : storeScratch(lo, v);
+    const next =
+      at?.kind === 'buffer' && at.buffer.role === 'temp' ? at.buffer : storeScratch(lo, v);
     pending.push(() => copy(lo, next, s.buffer, v.type.shape));
   });
   for (const p of pending) p();
@@ -219,12 +288,20 @@ function lowerFor(lo: Lowering, op: Op<'for'>): void {
     extent = n.kind === 'const' ? Poly.of(n.value) : Poly.atom(em.atom((n as L.ExprOf<'var'>).var));
   }
   const slots = openSlots(lo, initial, params);
-  loop(lo, extent, 1, false, (i) => {
-    lo.storage.set(index!, { kind: 'index', poly: i });
-    bindSlots(lo, slots, params, em.depth);
-    lowerRegion(lo, body);
-    assignSlots(lo, slots, params, body.yields);
-  }, Poly.of(0), nameOf(index!));
+  loop(
+    lo,
+    extent,
+    1,
+    false,
+    (i) => {
+      lo.storage.set(index!, { kind: 'index', poly: i });
+      bindSlots(lo, slots, params, em.depth);
+      lowerRegion(lo, body);
+      assignSlots(lo, slots, params, body.yields);
+    },
+    Poly.of(0),
+    nameOf(index!),
+  );
   bindSlots(lo, slots, op.results, em.depth);
 }
 

@@ -5,7 +5,7 @@ import { walk } from '../../ir/ir.ts';
 import { ops } from '../../ir/ops.ts';
 import { Poly, product } from '../../ir/algebra.ts';
 import { dtypes } from '../../ir/dtype.ts';
-import type { Buffer, Stmt } from '../../loops/loops.ts';
+import { type Buffer, type Expr, type Stmt, operands } from '../../loops/loops.ts';
 import { nested } from '../../loops/expand.ts';
 import type { ScheduleRule } from '../lower.ts';
 import type { Lowering } from '../lowering.ts';
@@ -24,18 +24,31 @@ function isHeavy(region: Region): boolean {
   let heavy = false;
   walk(region, (op) => {
     for (const v of [...op.results, ...op.operands])
-      if (ops[op.name].kind === 'reduce' || ops[op.name].kind === 'contract' || op.results.includes(v))
+      if (
+        ops[op.name].kind === 'reduce' ||
+        ops[op.name].kind === 'contract' ||
+        op.results.includes(v)
+      )
         if ((product(v.type.shape).constant ?? Infinity) > threadElements) heavy = true;
   });
   return heavy;
 }
 
 const reductionsOf = (region: Region): Op[] =>
-  region.ops.filter((o) => ops[o.name].kind === 'reduce' || ops[o.name].kind === 'contract' || (o.name === 'map' && reductionsOf(o.regions[0]!).length > 0));
+  region.ops.filter(
+    (o) =>
+      ops[o.name].kind === 'reduce' ||
+      ops[o.name].kind === 'contract' ||
+      (o.name === 'map' && reductionsOf(o.regions[0]!).length > 0),
+  );
 
 /** A loop inside of the loops that the team shares: work that each thread does for itself. */
 const repeats = (list: readonly Stmt[], shared: boolean): boolean =>
-  list.some((s) => (s.kind === 'for' && shared) || nested(s).some((inner) => repeats(inner, shared || (s.kind === 'for' && s.on === 'threads'))));
+  list.some(
+    (s) =>
+      (s.kind === 'for' && shared) ||
+      nested(s).some((inner) => repeats(inner, shared || (s.kind === 'for' && s.on === 'threads'))),
+  );
 
 export const gpuRules: readonly ScheduleRule[] = [
   {
@@ -93,7 +106,9 @@ export const gpuRules: readonly ScheduleRule[] = [
 function lowerRows(lo: Lowering, region: Region, root: Value, buffer: Buffer): void {
   const { em } = lo;
   const { shape } = root.type;
-  const reductions = reductionsOf(region).filter((o) => o.operands.some((v) => (product(v.type.shape).constant ?? Infinity) > threadElements / 16));
+  const reductions = reductionsOf(region).filter((o) =>
+    o.operands.some((v) => (product(v.type.shape).constant ?? Infinity) > threadElements / 16),
+  );
   if (reductions.length === 0) return storeElements(lo, root, buffer, [], shape, 'grid');
   const byGroup = (): void => {
     lo.team = new TeamState('threads');
@@ -111,11 +126,27 @@ function lowerRows(lo: Lowering, region: Region, root: Value, buffer: Buffer): v
   lo.team = undefined;
   if (suits) return byGroup();
   // A reduction an element: along memory by a warp, across it by a thread.
-  const along = reductions.some((o) => o.name === 'matmul' || o.name === 'map' || (o.attrs as { axes: readonly number[] }).axes.includes(o.operands[0]!.type.shape.length - 1));
-  if (!along || dtypes[buffer.dtype].bits % 8 !== 0) return storeElements(lo, root, buffer, [], shape, 'grid');
-  lo.team = new TeamState('lanes');
-  flat(lo, shape, 'warps', (ids) => {
-    const value = em.bind(lo.emit(root, ids, 1), 'value');
-    flat(lo, [Poly.of(1)], 'lanes', () => storeAt(lo, buffer, shape, ids, value, 1));
-  });
+  const byWarp = (): void => {
+    lo.team = new TeamState('lanes');
+    flat(lo, shape, 'warps', (ids) => {
+      const value = em.bind(lo.emit(root, ids, 1), 'value');
+      flat(lo, [Poly.of(1)], 'lanes', () => storeAt(lo, buffer, shape, ids, value, 1));
+    });
+  };
+  const along =
+    dtypes[buffer.dtype].bits % 8 === 0 &&
+    em.trial((stmts) => {
+      byWarp();
+      return some(stmts(), isWide) && !some(stmts(), isScattered);
+    });
+  lo.team = undefined;
+  if (along) byWarp();
+  else storeElements(lo, root, buffer, [], shape, 'grid');
 }
+
+const isWide = (e: Expr): boolean =>
+  (e.kind === 'load' && e.type.lanes > 1) || operands(e).some(isWide);
+const isScattered = (e: Expr): boolean =>
+  (e.kind === 'gather' && e.buffer.role !== 'const') || operands(e).some(isScattered);
+const some = (list: readonly Stmt[], test: (e: Expr) => boolean): boolean =>
+  list.some((s) => ('value' in s && test(s.value)) || nested(s).some((inner) => some(inner, test)));

@@ -49,7 +49,12 @@ const setRole = (b: Buffer, role: Buffer['role']): void => {
 };
 
 /** Every access to `b` moves to the slice of the iteration; the buffer grows to hold all slices. */
-function slice(lo: Lowering, b: Buffer, owner: Owner, list: readonly Stmt[]): { lets: Stmt[]; body: Stmt[] } {
+function slice(
+  lo: Lowering,
+  b: Buffer,
+  owner: Owner,
+  list: readonly Stmt[],
+): { lets: Stmt[]; body: Stmt[] } {
   const { em } = lo;
   const size = floorDiv(b.size.add(sliceAlign - 1), sliceAlign).mul(sliceAlign);
   // The slice's length, computed in front of everything.
@@ -61,8 +66,15 @@ function slice(lo: Lowering, b: Buffer, owner: Owner, list: readonly Stmt[]): { 
   let slices = Poly.of(1);
   const inside = (body: readonly Stmt[], number: Expr | undefined, count: Poly): Stmt[] =>
     body.map((s): Stmt => {
-      if (s.kind !== 'for' || !s.on || (owner !== 'thread' && (s.on === 'threads' || s.on === 'lanes')))
-        return rewriteStmts([s], { at: (buffer, index, align) => moved(buffer, index, align, number), nested: (inner) => inside(inner, number, count) })[0]!;
+      if (
+        s.kind !== 'for' ||
+        !s.on ||
+        (owner !== 'thread' && (s.on === 'threads' || s.on === 'lanes'))
+      )
+        return rewriteStmts([s], {
+          at: (buffer, index, align) => moved(buffer, index, align, number),
+          nested: (inner) => inside(inner, number, count),
+        })[0]!;
       const mine = L.variable(s.var);
       const total = count.mul(em.extents.get(s.var.id)!);
       const numbered = number ? L.binary('add', L.binary('mul', number, s.end), mine) : mine;
@@ -70,7 +82,12 @@ function slice(lo: Lowering, b: Buffer, owner: Owner, list: readonly Stmt[]): { 
       return { ...s, body: inside(s.body, numbered, total) };
     });
   const moved = (buffer: Buffer, index: Expr, align: number, number: Expr | undefined) =>
-    buffer.id !== b.id || !number ? { index, align } : { index: L.binary('add', L.binary('mul', number, step), index), align: Math.min(align, sliceAlign) };
+    buffer.id !== b.id || !number
+      ? { index, align }
+      : {
+          index: L.binary('add', L.binary('mul', number, step), index),
+          align: Math.min(align, sliceAlign),
+        };
   const body = inside(list, undefined, Poly.of(1));
   (b as { size: Poly }).size = size.mul(slices);
   return { lets, body };

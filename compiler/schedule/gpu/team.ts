@@ -27,7 +27,9 @@ export class TeamState {
 
   /** The team, when a loop of this extent at this depth is better shared. */
   sharesLoop(depth: number, extent: Dim): Team | undefined {
-    return this.shares(depth) && (extent.constant ?? worthSharing) >= worthSharing ? this.level : undefined;
+    return this.shares(depth) && (extent.constant ?? worthSharing) >= worthSharing
+      ? this.level
+      : undefined;
   }
 
   /** Emits the body of a loop: a shared one, or one that goes around the team. */
@@ -44,7 +46,13 @@ export class TeamState {
 }
 
 /** The members' values combined; each of them gets the result. */
-export function together(lo: Lowering, op: ReduceOp, value: Expr, team: Spread, name: string): Expr {
+export function together(
+  lo: Lowering,
+  op: ReduceOp,
+  value: Expr,
+  team: Spread,
+  name: string,
+): Expr {
   const { em } = lo;
   const v = em.newVar(name, value.type);
   em.push({ kind: 'combine', var: v, op, team: team as Team, value });

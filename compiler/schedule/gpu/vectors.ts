@@ -7,7 +7,13 @@ import type { Lowering } from '../lowering.ts';
 import { loop } from '../reductions.ts';
 import { flat } from './share.ts';
 
-export function sharedVectors(lo: Lowering, extent: Dim, lanes: number, body: (k: Poly, lanes: number) => void, on: Spread): void {
+export function sharedVectors(
+  lo: Lowering,
+  extent: Dim,
+  lanes: number,
+  body: (k: Poly, lanes: number) => void,
+  on: Spread,
+): void {
   const { em } = lo;
   if (lanes === 1) return loop(lo, extent, 1, false, (i) => body(i, 1), Poly.of(0), 'k', on);
   const lane = Poly.atom(lo.lane(lanes));
@@ -21,7 +27,8 @@ export function sharedVectors(lo: Lowering, extent: Dim, lanes: number, body: (k
   loop(lo, extent, lanes, false, (i) => body(i.add(lane), lanes), Poly.of(0), 'k', on);
   if (extent.multiple() % lanes === 0) return;
   const rest = em.bind(em.index(floorDiv(extent, lanes).mul(lanes)), 'rest');
-  if (rest.kind !== 'var' && rest.kind !== 'const') throw new Error('the start of a tail is not bound');
+  if (rest.kind !== 'var' && rest.kind !== 'const')
+    throw new Error('the start of a tail is not bound');
   const from = rest.kind === 'var' ? Poly.atom(em.atom(rest.var)) : Poly.of(rest.value);
   loop(lo, extent, 1, false, (i) => body(i, 1), from, 'k', on);
 }

@@ -1,0 +1,18 @@
+// The CUDA text of a few kernels is what their files say.
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { cudaGoldens, keptCuda } from './golden.ts';
+
+const test = suite('CUDA text');
+
+for (const g of cudaGoldens)
+  test(`${g.name} becomes what its file says`, async () => {
+    const expected = keptCuda(g);
+    assert.ok(expected !== undefined, 'there is no such file: run npm run update-checks');
+    assert.snapshot(await g.text(), expected!);
+    assert.ok(expected!.split('\n').length <= 150, 'more than 150 lines are not read');
+    const kernel = expected!.slice(expected!.indexOf('extern "C"'));
+    assert.ok(kernel.split('\n').length <= 120, 'a kernel of more than 120 lines');
+  });
+
+test.run();
