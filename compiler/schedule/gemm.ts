@@ -21,9 +21,9 @@ import {
 } from './reductions.ts';
 import { storeAt } from './regions.ts';
 
-/** Rows of the streamed operand and of the panel in one register tile: 12 accumulators of 16 registers. */
-const tileRows = 3;
-const panelRows = 4;
+/** Rows of the streamed operand and of the panel in one register tile: 12 sums, 3 panel vectors, 1 streamed one. */
+const tileRows = 4;
+const panelRows = 3;
 
 /** The one contraction that `root` is an elementwise function of, element for element. */
 export function contractionOf(root: Value): Op<'matmul'> | undefined {
