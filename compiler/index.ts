@@ -10,30 +10,30 @@ import type {
   TensorInfo,
   ThreadsInfo,
 } from './artifact.ts';
-import { CompileError, RuleError, diagnostic } from './diagnostics/diagnostic.ts';
-import { type Field, fieldsOf } from './frontend/formats.ts';
+import { CompileError, diagnostic, RuleError } from './diagnostics/diagnostic.ts';
 import { formatParams, readAnnotation } from './frontend/annotations.ts';
 import { type StageRequest, stage } from './frontend/entry.ts';
-import type { Staged } from './frontend/signatures.ts';
+import { type Field, fieldsOf } from './frontend/formats.ts';
 import {
   type Dependency,
-  type SourceHost,
-  SourceFiles,
   nodeHost,
   resolveEntry,
+  SourceFiles,
+  type SourceHost,
 } from './frontend/modules.ts';
 import { ProgramFiles } from './frontend/program.ts';
+import type { Staged } from './frontend/signatures.ts';
 import { type FormatVal, is } from './frontend/values.ts';
 import { interpret as run } from './interpreter/interpret.ts';
-import { type Poly, shapeText } from './ir/algebra.ts';
 import type { Dim } from './ir/algebra.ts';
+import { type Poly, shapeText } from './ir/algebra.ts';
 import { type DType, dtypes } from './ir/dtype.ts';
 import type { Signature } from './ir/ir.ts';
 import { polyCode } from './ir/poly-code.ts';
 import type { Limits } from './limits.ts';
 import type { Buffer } from './loops/loops.ts';
-import { type Stage, Trace, generate, optimize } from './pipeline.ts';
 import { sharedWork } from './loops/work.ts';
+import { generate, optimize, type Stage, Trace } from './pipeline.ts';
 import { compilerVersion } from './version.ts';
 
 export type { Dependency, SourceHost } from './frontend/modules.ts';

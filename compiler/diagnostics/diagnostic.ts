@@ -1,5 +1,5 @@
 // What a diagnostic is, and how several are collected and thrown together.
-import { type Code, type Facts, codes } from './codes.ts';
+import { type Code, codes, type Facts } from './codes.ts';
 
 /** A place in a source file: character offsets into the file's text. */
 export interface Span {

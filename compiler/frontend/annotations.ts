@@ -1,7 +1,7 @@
 // Types written in the source: what Tensor<f32, [M, K]> or Encoded<F, [N, K]> says about a parameter or a
 // result. Only the syntax is read; aliases of the same file are followed.
 import type ts from 'typescript';
-import { CompileError, type Span, diagnostic } from '../diagnostics/diagnostic.ts';
+import { CompileError, diagnostic, type Span } from '../diagnostics/diagnostic.ts';
 import { nearest } from '../diagnostics/near.ts';
 import { type Dim, Poly } from '../ir/algebra.ts';
 import { type DType, dtypes, isDType } from '../ir/dtype.ts';

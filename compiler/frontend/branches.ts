@@ -8,17 +8,17 @@ import { typeText } from '../ir/ops.ts';
 import { type Binding, Env, Poisoned } from './env.ts';
 import { staticTruth } from './operators.ts';
 import {
-  type Leaf,
   assign,
   assignResults,
   checkAlike,
   inRegion,
+  type Leaf,
   leavesOf,
   runInRegion,
   withLeaves,
 } from './regions.ts';
 import type { Stager } from './stager.ts';
-import { type Val, describeVal, is, tensorVal } from './values.ts';
+import { describeVal, is, tensorVal, type Val } from './values.ts';
 /** A run-time condition as a bool scalar. */
 export function condition(s: Stager, v: Val): Value {
   if (!is(v, 'tensor') && !is(v, 'dim')) return s.ctx.builder.const(staticTruth(v) ? 1 : 0, 'bool');

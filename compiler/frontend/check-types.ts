@@ -7,7 +7,7 @@ import { typeText } from '../ir/ops.ts';
 import { readAnnotation } from './annotations.ts';
 import type { Context } from './context.ts';
 import { typescript } from './typescript.ts';
-import { type Val, describeVal, is } from './values.ts';
+import { describeVal, is, type Val } from './values.ts';
 
 /** Names of dims bind on first use within a call and must agree afterwards; `dims` carries them on. */
 function fits(

@@ -7,23 +7,23 @@ import type { Value } from '../ir/ir.ts';
 import { typeText } from '../ir/ops.ts';
 import { parallelMap } from './branches.ts';
 import {
-  type Level,
   argsFor,
   asRecord,
   blockDims,
   blockGrid,
   fieldRecord,
   fieldsOf,
+  type Level,
 } from './formats.ts';
 import type { Stager } from './stager.ts';
 import {
   type EncodedVal,
   type FormatVal,
-  type RecordVal,
-  type Val,
   is,
+  type RecordVal,
   recordVal,
   tensorVal,
+  type Val,
 } from './values.ts';
 
 /** [..., A, B] -> [..., A/a, B/b, a, b] for a block of [a, b]; the identity regrouping for one axis. */

@@ -4,19 +4,19 @@ import type ts from 'typescript';
 import {
   CompileError,
   type Diagnostic,
-  RuleError,
-  type Span,
   diagnostic,
   fail,
   noSpan,
+  RuleError,
+  type Span,
 } from '../diagnostics/diagnostic.ts';
 import { type Dim, Poly } from '../ir/algebra.ts';
 import { type DType, scalarOf } from '../ir/dtype.ts';
 import type { Constraint, Value } from '../ir/ir.ts';
+import { BoundedBuilder, Budget } from './budget.ts';
 import { Poisoned, Retrace } from './env.ts';
-import { Budget, BoundedBuilder } from './budget.ts';
 import type { OpenRegion } from './regions.ts';
-import { type Val, describeVal, is } from './values.ts';
+import { describeVal, is, type Val } from './values.ts';
 
 const maxDiagnostics = 20;
 

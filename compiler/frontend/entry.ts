@@ -6,20 +6,20 @@ import { CompileError, diagnostic, fail } from '../diagnostics/diagnostic.ts';
 import { Poly } from '../ir/algebra.ts';
 import { formatParams, readAnnotation } from './annotations.ts';
 import { checkReturn } from './check-types.ts';
-import { decodeTensor, encodeTensor, packTensor, packedTypes, unpackTensor } from './codecs.ts';
+import { decodeTensor, encodeTensor, packedTypes, packTensor, unpackTensor } from './codecs.ts';
 import { fieldShape, fieldsOf } from './formats.ts';
-import { type SourceFiles, resolveEntry } from './modules.ts';
+import { resolveEntry, type SourceFiles } from './modules.ts';
 import { ProgramFiles } from './program.ts';
-import { type Staged, Signatures } from './signatures.ts';
+import { Signatures, type Staged } from './signatures.ts';
 import {
-  type Closure,
-  type FormatVal,
-  type Val,
   arrayVal,
+  type Closure,
   describeVal,
+  type FormatVal,
   is,
   recordVal,
   tensorVal,
+  type Val,
 } from './values.ts';
 
 export interface StageRequest {

@@ -9,7 +9,7 @@ import { binaryOperator, isBinaryOperator, staticTruth, unaryOperator } from './
 import { assignPattern, placeOf } from './patterns.ts';
 import type { Stager } from './stager.ts';
 import { typescript } from './typescript.ts';
-import { type Val, describeVal, is, tensorVal } from './values.ts';
+import { describeVal, is, tensorVal, type Val } from './values.ts';
 
 type Logical = '&&' | '||' | '??';
 const isLogical = (text: string): text is Logical =>

@@ -6,13 +6,13 @@ import type { Value } from '../ir/ir.ts';
 import type { Stager } from './stager.ts';
 import {
   type Closure,
-  type FormatVal,
-  type RecordVal,
-  type Val,
   describeVal,
+  type FormatVal,
   is,
+  type RecordVal,
   recordVal,
   tensorVal,
+  type Val,
 } from './values.ts';
 
 export type Level = 'block' | 'row' | 'tensor';

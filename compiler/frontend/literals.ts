@@ -6,7 +6,7 @@ import { memberName } from './members.ts';
 import { isPlain } from './operators.ts';
 import type { Stager } from './stager.ts';
 import { typescript } from './typescript.ts';
-import { type Val, describeVal, is, recordVal } from './values.ts';
+import { describeVal, is, recordVal, type Val } from './values.ts';
 
 /** Elements of an array or arguments of a call. */
 export function list(s: Stager, nodes: readonly ts.Expression[], env: Env): Val[] {

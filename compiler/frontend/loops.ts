@@ -11,17 +11,17 @@ import { type Binding, Env, Poisoned, Retrace } from './env.ts';
 import { binaryOperator, staticTruth } from './operators.ts';
 import { declarePattern } from './patterns.ts';
 import {
-  type Leaf,
   assign,
   assignResults,
   checkAlike,
   inRegion,
+  type Leaf,
   leavesOf,
   runInRegion,
   withLeaves,
 } from './regions.ts';
 import type { Stager } from './stager.ts';
-import { type RangeVal, type Val, describeVal, is, tensorVal } from './values.ts';
+import { describeVal, is, type RangeVal, tensorVal, type Val } from './values.ts';
 
 /** A variable that a loop carries from pass to pass. */
 interface Carried {

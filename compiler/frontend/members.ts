@@ -4,7 +4,7 @@ import { nearest } from '../diagnostics/near.ts';
 import { isPlain, staticTruth } from './operators.ts';
 import { willChange } from './regions.ts';
 import type { Stager } from './stager.ts';
-import { type ArrayVal, type BuiltinVal, type Val, arrayVal, describeVal, is } from './values.ts';
+import { type ArrayVal, arrayVal, type BuiltinVal, describeVal, is, type Val } from './values.ts';
 
 type Method = (s: Stager, self: ArrayVal, args: readonly Val[]) => Val;
 const plainIndex = (v: Val, otherwise: number): number => (typeof v === 'number' ? v : otherwise);

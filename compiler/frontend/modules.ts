@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type ts from 'typescript';
-import { CompileError, type Span, diagnostic, fail, noSpan } from '../diagnostics/diagnostic.ts';
+import { CompileError, diagnostic, fail, noSpan, type Span } from '../diagnostics/diagnostic.ts';
 import { maxSourceLength } from './budget.ts';
 import { typescript } from './typescript.ts';
 

@@ -6,7 +6,7 @@ import { Poly } from '../ir/algebra.ts';
 import type { BinaryName, CompareName } from '../ir/ops.ts';
 import type { Context } from './context.ts';
 import { typescript } from './typescript.ts';
-import { type Val, describeVal, dimVal, is, tensorVal } from './values.ts';
+import { describeVal, dimVal, is, tensorVal, type Val } from './values.ts';
 
 type Plain = number | string | boolean | null | undefined;
 export const isPlain = (v: Val): v is Plain => typeof v !== 'object' || v === null;

@@ -6,7 +6,7 @@ import { member, memberName } from './members.ts';
 import { assign, willChange } from './regions.ts';
 import type { Stager } from './stager.ts';
 import { typescript } from './typescript.ts';
-import { type Val, arrayVal, describeVal, is, recordVal } from './values.ts';
+import { arrayVal, describeVal, is, recordVal, type Val } from './values.ts';
 
 /** Declares the names of a pattern and binds them to the parts of `v`. */
 export function declarePattern(

@@ -8,10 +8,10 @@ import { Context } from './context.ts';
 import { type Binding, Env } from './env.ts';
 import { exportsOf, isReexport, typesOf } from './exports.ts';
 import type { SourceFiles } from './modules.ts';
-import { runBlock } from './statements.ts';
 import { Stager } from './stager.ts';
+import { runBlock } from './statements.ts';
 import { typescript } from './typescript.ts';
-import { type Val, is } from './values.ts';
+import { is, type Val } from './values.ts';
 
 interface Module {
   readonly path: string;

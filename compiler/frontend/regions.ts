@@ -5,17 +5,17 @@ import { fail } from '../diagnostics/diagnostic.ts';
 import type { Value } from '../ir/ir.ts';
 import { type Binding, type Env, Poisoned } from './env.ts';
 import { nameValue } from './patterns.ts';
-import { runBlock } from './statements.ts';
 import type { Stager } from './stager.ts';
+import { runBlock } from './statements.ts';
 import {
   type ArrayVal,
-  type RecordVal,
-  type Val,
   arrayVal,
   describeVal,
   is,
+  type RecordVal,
   recordVal,
   tensorVal,
+  type Val,
 } from './values.ts';
 
 type State = Pick<Binding, 'value' | 'unset' | 'poisoned'>;

@@ -7,7 +7,7 @@ import type { Func, Region, Signature, Value } from '../ir/ir.ts';
 import { type Field, fieldShape, fieldsOf } from './formats.ts';
 import { isPlain } from './operators.ts';
 import type { ProgramFiles } from './program.ts';
-import { type EncodedVal, type FormatVal, type Val, describeVal, is, tensorVal } from './values.ts';
+import { describeVal, type EncodedVal, type FormatVal, is, tensorVal, type Val } from './values.ts';
 
 export interface Staged {
   readonly func: Func;

@@ -13,7 +13,7 @@ import { list, object, template } from './literals.ts';
 import { declarePattern } from './patterns.ts';
 import { runBody } from './statements.ts';
 import { typescript } from './typescript.ts';
-import { type Closure, type Val, arrayVal, describeVal, is, tensorVal } from './values.ts';
+import { arrayVal, type Closure, describeVal, is, tensorVal, type Val } from './values.ts';
 
 export class Stager {
   readonly ctx: Context;

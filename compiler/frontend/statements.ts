@@ -4,13 +4,13 @@ import type ts from 'typescript';
 import { CompileError, fail } from '../diagnostics/diagnostic.ts';
 import { assignedNames, namesOf } from './assigned.ts';
 import { branch } from './branches.ts';
-import { rangeLoop, whileLoop } from './loops.ts';
 import { Env, Poisoned } from './env.ts';
+import { rangeLoop, whileLoop } from './loops.ts';
 import { staticTruth } from './operators.ts';
 import { declarePattern } from './patterns.ts';
 import type { Stager } from './stager.ts';
 import { typescript } from './typescript.ts';
-import { type Val, describeVal, is } from './values.ts';
+import { describeVal, is, type Val } from './values.ts';
 
 /** How a statement ended: undefined means that the next one follows. */
 export type Completion =

@@ -2,8 +2,8 @@
 // (that of its result; for comparisons, the promotion of both), then read with broadcasting;
 // storing rounds the result.
 import {
-  type DType,
   castValue,
+  type DType,
   dtypes,
   floatOfBits,
   floatToBits,
@@ -11,16 +11,16 @@ import {
   promote,
   wrapInt,
 } from '../ir/dtype.ts';
-import { binaryMeaning, compareMeaning, unaryMeaning } from '../ir/ops.ts';
+import { binaryMeaning, compareMeaning, unaryMeaning } from '../ir/meaning.ts';
 import type { BinaryName, CompareName, UnaryName } from '../ir/ops.ts';
 import {
-  type Concrete,
-  type Data,
-  type Precision,
   allocate,
   broadcastStrides,
+  type Concrete,
   count,
+  type Data,
   offsets,
+  type Precision,
   sameShape,
 } from './concrete.ts';
 

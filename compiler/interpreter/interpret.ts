@@ -12,7 +12,7 @@ import type {
   ReduceName,
   UnaryName,
 } from '../ir/ops.ts';
-import { type Concrete, type Precision, allocate, count, sameShape } from './concrete.ts';
+import { allocate, type Concrete, count, type Precision, sameShape } from './concrete.ts';
 import * as elementwise from './elementwise.ts';
 import { argReduce, matmul, reduce } from './reduce.ts';
 import { solveDims } from './solve-dims.ts';

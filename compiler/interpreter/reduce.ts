@@ -4,12 +4,12 @@
 import { type DType, dtypes, isFloat, promote } from '../ir/dtype.ts';
 import type { ArgReduceName, ReduceName } from '../ir/ops.ts';
 import {
-  type Concrete,
-  type Precision,
   allocate,
   broadcastStrides,
+  type Concrete,
   count,
   offsets,
+  type Precision,
   stridesOf,
 } from './concrete.ts';
 import { widen } from './elementwise.ts';

@@ -1,13 +1,14 @@
 // Meaning of the ops that only move elements: each computes where every result element comes from.
-import { castValue } from '../ir/dtype.ts';
+
 import type { DType } from '../ir/dtype.ts';
+import { castValue } from '../ir/dtype.ts';
 import {
-  type Concrete,
-  type Precision,
   allocate,
   broadcastStrides,
+  type Concrete,
   count,
   offsets,
+  type Precision,
   pick,
   sameShape,
   stridesOf,

@@ -1,9 +1,9 @@
 // Builds tensor IR: applies the type rule of each op, keeps spans, and nests regions.
-import { type Span, noSpan } from '../diagnostics/diagnostic.ts';
+import { noSpan, type Span } from '../diagnostics/diagnostic.ts';
 import { type Dim, Poly } from './algebra.ts';
 import type { DType } from './dtype.ts';
 import type { Op, Region, TensorType, Value } from './ir.ts';
-import { type OpAttrs, type OpName, type TypeRule, ops } from './ops.ts';
+import { type OpAttrs, type OpName, ops, type TypeRule } from './ops.ts';
 
 export class Builder {
   #nextId: number;

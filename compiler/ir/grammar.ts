@@ -1,21 +1,21 @@
 // The grammar of tensor IR text: tokens to a syntax tree in which names are still tokens, so that
 // parser.ts can say where a fault is. printer.ts shows the form.
-import { type IToken, Lexer, type TokenType, createToken } from 'chevrotain';
+import { createToken, type IToken, Lexer, type TokenType } from 'chevrotain';
 import type { Poly } from './algebra.ts';
 import { type AttrKind, type AttrValue, attrForms } from './attributes.ts';
 import { isDType } from './dtype.ts';
 import { type OpName, ops } from './ops.ts';
 import {
+  errorAt,
+  keyword,
   LParen,
   Minus,
   NumberToken,
   PolyGrammar,
-  RParen,
-  Word,
-  errorAt,
-  keyword,
   polyTokens,
+  RParen,
   readAll,
+  Word,
   wholeNumber,
 } from './parse-poly.ts';
 

@@ -1,9 +1,9 @@
-// The op table of the tensor IR. One row an op: its attributes (OpAttrs), its type rule, and for elementwise
-// ops their meaning on single numbers. The interpreter, the printer and the lowering hold tables over the
+// The op table of the tensor IR. One row an op: its attributes (OpAttrs), its type rule and its cost; what elementwise
+// ops mean on single numbers is in meaning.ts. The interpreter, the printer and the lowering hold tables over the
 // same names, so that a missing entry is a type error.
 import { fail } from '../diagnostics/diagnostic.ts';
 import { type Dim, Poly, product, sameDims, shapeText } from './algebra.ts';
-import { type DType, dtypes, isFloat, promote, roundHalfEven, scalarOf } from './dtype.ts';
+import { type DType, dtypes, isFloat, promote, scalarOf } from './dtype.ts';
 import type { Region, TensorType } from './ir.ts';
 
 export type UnaryName =
@@ -507,80 +507,6 @@ export const ops: { readonly [K in OpName]: OpInfo<K> } = {
   while: { kind: 'region', cost: 1000, type: (_, _a, [, body]) => yieldsOf(body!) },
   if: { kind: 'region', cost: 1000, type: (_, _a, [yes]) => yieldsOf(yes!) },
   kernel: { kind: 'region', cost: 1000, type: (_, _a, [r]) => yieldsOf(r!) },
-};
-
-const sign = (x: number): number => (x > 0 ? 1 : x < 0 ? -1 : x);
-const popcount = (x: number): number => {
-  let n = 0;
-  for (let v = x >>> 0; v; v &= v - 1) n += 1;
-  return n;
-};
-
-/**
- * Meaning of the unary ops on one number; f32 results are rounded by the caller. `exponent` is floor(log2 |x|),
- * exact, and -150 for zero, 128 for Inf and NaN.
- */
-export const unaryMeaning: { readonly [U in UnaryName]: (x: number, dtype: DType) => number } = {
-  neg: (x) => -x,
-  abs: (x) => Math.abs(x),
-  sign,
-  floor: (x) => Math.floor(x),
-  ceil: (x) => Math.ceil(x),
-  trunc: (x) => Math.trunc(x),
-  round: roundHalfEven,
-  roundHalfAway: (x) => (Number.isFinite(x) ? Math.sign(x) * Math.floor(Math.abs(x) + 0.5) : x),
-  roundHalfUp: (x) => (Number.isFinite(x) ? Math.floor(x + 0.5) : x),
-  sqrt: Math.sqrt,
-  exp: Math.exp,
-  exp2: (x) => 2 ** x,
-  log: Math.log,
-  log2: Math.log2,
-  sin: Math.sin,
-  cos: Math.cos,
-  tanh: Math.tanh,
-  not: (x, d) => (d === 'bool' ? (x ? 0 : 1) : ~x),
-  popcount: (x, d) => popcount(dtypes[d].bits === 32 ? x : x & (2 ** dtypes[d].bits - 1)),
-  exponent: (x) => {
-    if (x === 0) return -150;
-    if (!Number.isFinite(x)) return 128;
-    const a = Math.abs(x);
-    let e = Math.floor(Math.log2(a));
-    if (2 ** e > a) e -= 1;
-    else if (2 ** (e + 1) <= a) e += 1;
-    return e;
-  },
-  isnan: (x) => (Number.isNaN(x) ? 1 : 0),
-};
-
-const mulInt = (a: number, b: number): number => Math.imul(a, b);
-/**
- * Meaning of the binary ops, given the dtype of the result. Integers wrap; a shift counts modulo 32; the
- * remainder has the sign of the dividend, and x % 0 is 0 for integers. min and max give NaN if either is NaN.
- */
-export const binaryMeaning: {
-  readonly [B in BinaryName]: (a: number, b: number, dtype: DType) => number;
-} = {
-  add: (a, b) => a + b,
-  sub: (a, b) => a - b,
-  mul: (a, b, d) => (d === 'f32' ? a * b : mulInt(a, b)),
-  div: (a, b) => a / b,
-  rem: (a, b, d) => (d === 'f32' ? a % b : b === 0 ? 0 : a % b),
-  pow: (a, b) => a ** b,
-  min: (a, b) => Math.min(a, b),
-  max: (a, b) => Math.max(a, b),
-  and: (a, b) => a & b,
-  or: (a, b) => a | b,
-  xor: (a, b) => a ^ b,
-  shl: (a, b) => a << b,
-  shr: (a, b, d) => (d === 'u32' ? a >>> b : a >> b),
-};
-export const compareMeaning: { readonly [C in CompareName]: (a: number, b: number) => boolean } = {
-  eq: (a, b) => a === b,
-  ne: (a, b) => a !== b,
-  lt: (a, b) => a < b,
-  le: (a, b) => a <= b,
-  gt: (a, b) => a > b,
-  ge: (a, b) => a >= b,
 };
 
 export const isUnary = (n: OpName): n is UnaryName => ops[n].kind === 'unary';

@@ -1,7 +1,7 @@
 // Reads dims as Poly prints them: `3*K / 2 + 1`, `(K + 31 div 32)`. The tokens and the grammar of
 // dims are shared by the parsers of text forms, which extend PolyGrammar; names stand for dims.
-import { EmbeddedActionsParser, type IToken, Lexer, type TokenType, createToken } from 'chevrotain';
-import { Poly, floorDiv } from './algebra.ts';
+import { createToken, EmbeddedActionsParser, type IToken, Lexer, type TokenType } from 'chevrotain';
+import { floorDiv, Poly } from './algebra.ts';
 
 const token = (name: string, pattern: RegExp | string, more: object = {}): TokenType =>
   createToken({ name, pattern, ...more });

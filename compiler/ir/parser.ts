@@ -2,21 +2,21 @@
 // every type that is written against the type rule of its op. Faults are TextErrors with line and
 // column.
 import type { IToken } from 'chevrotain';
-import { RuleError, type Span, diagnostic, noSpan } from '../diagnostics/diagnostic.ts';
+import { diagnostic, noSpan, RuleError, type Span } from '../diagnostics/diagnostic.ts';
 import { sameDims } from './algebra.ts';
 import { type AttrValue, attrForms } from './attributes.ts';
 import type { DType } from './dtype.ts';
 import {
   type FuncNode,
+  labelText,
   type OpNode,
   type RegionNode,
+  readFunc,
   type SignatureNode,
   type TypedName,
-  labelText,
-  readFunc,
 } from './grammar.ts';
 import type { Func, Op, Region, Signature, TensorType, Value } from './ir.ts';
-import { type OpAttrs, type OpName, type TypeRule, ops, typeText } from './ops.ts';
+import { type OpAttrs, type OpName, ops, type TypeRule, typeText } from './ops.ts';
 import { errorAt } from './parse-poly.ts';
 import { operandCounts, regionCounts } from './verifier.ts';
 

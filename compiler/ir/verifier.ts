@@ -1,11 +1,11 @@
 // Checks that a Func is well formed: values are defined once and before use, types are what the
 // type rules give, regions fit their ops, the signature fits the body. Passes are run under it in
 // tests.
-import { RuleError, diagnostic, noSpan } from '../diagnostics/diagnostic.ts';
+import { diagnostic, noSpan, RuleError } from '../diagnostics/diagnostic.ts';
 import { product, sameDims } from './algebra.ts';
 import { isFloat } from './dtype.ts';
 import type { Func, Op, Region, TensorType, Value } from './ir.ts';
-import { type OpName, type TypeRule, ops, typeText } from './ops.ts';
+import { type OpName, ops, type TypeRule, typeText } from './ops.ts';
 import { Namer, printOp } from './printer.ts';
 
 export interface Problem {

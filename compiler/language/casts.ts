@@ -3,7 +3,7 @@
 // compiler/ir/dtype.ts: to a float, round half to even; float to integer truncates towards zero and saturates,
 // NaN gives 0; integer to integer wraps (two's complement); to bool, anything but 0 is true.
 import { builtin } from './builtin.ts';
-import type { DType, Dim, Operand, Tensor } from './types.ts';
+import type { Dim, DType, Operand, Tensor } from './types.ts';
 
 /** A dtype as a value: call it to cast, or pass it where a dtype is asked for. */
 export interface Cast<D extends DType> {

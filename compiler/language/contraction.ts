@@ -1,7 +1,7 @@
 // Contraction. Its overloads have operands of fixed rank before the general one, so that tsc names the dims
 // of the result where it knows them, and still compares the contracted dims where it knows only those.
 import { builtin } from './builtin.ts';
-import type { DType, Dim, Known, Promoted, Tensor } from './types.ts';
+import type { Dim, DType, Known, Promoted, Tensor } from './types.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: what tsc does not know fits everywhere
 type Any = any;

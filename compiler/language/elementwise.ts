@@ -1,7 +1,7 @@
 // Elementwise functions: one result an element, the shape of the operand. As everywhere, operands widen first
 // (small floats to f32, integers below 32 bits to i32), so no result is narrower than 32 bits.
 import { builtin } from './builtin.ts';
-import type { DType, Dim, Tensor, Widened } from './types.ts';
+import type { Dim, DType, Tensor, Widened } from './types.ts';
 
 /** Keeps the shape; the dtype widens. */
 // biome-ignore lint/suspicious/noExplicitAny: what tsc does not know fits everywhere

@@ -1,7 +1,7 @@
 // Formats: how blocks of a tensor become fields, and back. A format is written once, as two functions; storage,
 // fused kernels and byte layouts follow from it.
 import { builtin } from './builtin.ts';
-import type { DType, Dim, Encoded, FieldRecord, Fields, Format, Operand, Tensor } from './types.ts';
+import type { Dim, DType, Encoded, FieldRecord, Fields, Format, Operand, Tensor } from './types.ts';
 
 /** Elements of the last axis, or of the last two. */
 export type Block = number | readonly [number, number];

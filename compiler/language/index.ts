@@ -6,4 +6,4 @@ export * from './elementwise.ts';
 export * from './formats.ts';
 export * from './reductions.ts';
 export * from './shape.ts';
-export type { DType, Dim, Encoded, Fields, Format, Scalar, Tensor } from './types.ts';
+export type { Dim, DType, Encoded, Fields, Format, Scalar, Tensor } from './types.ts';

@@ -1,7 +1,7 @@
 // Reductions: they remove the axes they name (or keep them as 1), and without an axis reduce all of them to a
 // scalar. Axes count from 0; negative ones from the end. Sums of integers are i32 and wrap; floats sum as f32.
 import { builtin } from './builtin.ts';
-import type { DType, Dim, Operand, Tensor, Widened } from './types.ts';
+import type { Dim, DType, Operand, Tensor, Widened } from './types.ts';
 
 /** One axis or several. */
 export type Axis = number | readonly number[];

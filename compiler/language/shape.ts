@@ -2,7 +2,7 @@
 // are checked while compiling; indices known only when the kernel runs are clamped into the axis.
 import { builtin } from './builtin.ts';
 import type { Cast } from './casts.ts';
-import type { DType, Dim, Operand, Sizes, Tensor } from './types.ts';
+import type { Dim, DType, Operand, Sizes, Tensor } from './types.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: what tsc does not know fits everywhere
 type Any = any;

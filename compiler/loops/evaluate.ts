@@ -1,8 +1,8 @@
 // Runs loop IR in plain TypeScript over bytes: the oracle of the backends. Slow, simple and strict: any access
 // outside of a buffer throws, and so does a misaligned vector access.
 import {
-  type DType,
   bitsOfF32,
+  type DType,
   dtypes,
   f32OfBits,
   floatOfBits,
@@ -11,8 +11,7 @@ import {
   scalarOf,
   wrapInt,
 } from '../ir/dtype.ts';
-import { compareMeaning } from '../ir/ops.ts';
-import type { Buffer, Expr, Program, Stmt, Var } from './loops.ts';
+import { compareMeaning } from '../ir/meaning.ts';
 import {
   binaryLane,
   bitsLane,
@@ -23,6 +22,7 @@ import {
   unaryLane,
   wrap,
 } from './lanes.ts';
+import type { Buffer, Expr, Program, Stmt, Var } from './loops.ts';
 
 type Lanes = readonly number[];
 

@@ -4,29 +4,29 @@
 // an integer dtype of the same layout.
 import type { DType } from '../ir/dtype.ts';
 import { scalarOf } from '../ir/dtype.ts';
-import { type Expansion, type Native, type OpKey, expansions, storageRules } from './expansions.ts';
+import { type Expansion, expansions, type Native, type OpKey, storageRules } from './expansions.ts';
 import {
   type Buffer,
-  type Expr,
-  type Kernel,
-  type Program,
-  type Stmt,
-  type Var,
   binary,
   bits,
   compare,
   convert,
   decodeBits,
-  encodeBits,
   dot,
+  type Expr,
+  encodeBits,
   fold,
   gather,
+  type Kernel,
   load,
+  type Program,
   reduce,
   roundTo,
+  type Stmt,
   select,
   splat,
   unary,
+  type Var,
   variable,
 } from './loops.ts';
 import { isPowerOfTwo, remPowerOfTwo } from './math/rounding.ts';

@@ -1,7 +1,8 @@
 // The table of what a target may lack: one row an operation, giving it in simpler ones. Rows are shared by all
 // backends; a backend names the operations that it has itself (Native) and gets the rest rewritten by expand.ts.
-import { type DType, type Scalar, dtypes } from '../ir/dtype.ts';
+import { type DType, dtypes, type Scalar } from '../ir/dtype.ts';
 import type { BinaryName, UnaryName } from '../ir/ops.ts';
+import type { Expr } from './loops.ts';
 import type { Scope } from './math/arith.ts';
 import { exp, exp2, log, log2, tanh } from './math/exponential.ts';
 import { decode, decodeBool, encode, encodeBool, roundTo, store } from './math/minifloat.ts';
@@ -23,7 +24,6 @@ import {
   signUint,
 } from './math/rounding.ts';
 import { cos, sin } from './math/trigonometry.ts';
-import type { Expr } from './loops.ts';
 
 /** `exp.f32`, `rem.i32`, ...; `grid`, `encode`, `decode`, `load` and `store` go by storage dtype. */
 export type OpKey =

@@ -1,5 +1,5 @@
 // The grammar of loop IR text: tokens, and rules that give a raw tree (raw.ts).
-import { EmbeddedActionsParser, createToken, type IToken, Lexer } from 'chevrotain';
+import { createToken, EmbeddedActionsParser, type IToken, Lexer } from 'chevrotain';
 import type { RawBuffer, RawExpr, RawPlace, RawProgram, RawStmt } from './raw.ts';
 
 // ---- tokens ----

@@ -1,8 +1,9 @@
 // The meaning of each operation of loop IR on single numbers, for the evaluator: f32 results are rounded after
 // every operation, as targets do, and integers wrap.
 import type { Scalar } from '../ir/dtype.ts';
-import { type BinaryName, type UnaryName, binaryMeaning, unaryMeaning } from '../ir/ops.ts';
 import { bitsOfF32, f32OfBits } from '../ir/dtype.ts';
+import { binaryMeaning, unaryMeaning } from '../ir/meaning.ts';
+import type { BinaryName, UnaryName } from '../ir/ops.ts';
 import type { ReduceOp } from './loops.ts';
 
 /** The representative of a number in a scalar type. */

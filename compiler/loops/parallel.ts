@@ -1,6 +1,6 @@
 // What a target may split over workers: the parallel loops that no other loop surrounds, and the buffers that
 // each worker then needs a copy of. Derived from the statements, so that it holds whatever schedule made them.
-import { type Expr, type Program, type Stmt, operands } from './loops.ts';
+import { type Expr, operands, type Program, type Stmt } from './loops.ts';
 
 export type ForLoop = Extract<Stmt, { readonly kind: 'for' }>;
 

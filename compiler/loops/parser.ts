@@ -1,27 +1,12 @@
 // Reads the text form of loop IR (printer.ts): resolves names, finds operators' precedence, and builds nodes through
 // the constructors of loops.ts, which derive the types.
 import { type Dim, Poly } from '../ir/algebra.ts';
-import { type DType, type Scalar, isDType } from '../ir/dtype.ts';
-import {
-  type BinaryName,
-  type CompareName,
-  type UnaryName,
-  binaryMeaning,
-  compareMeaning,
-  unaryMeaning,
-} from '../ir/ops.ts';
+import { type DType, isDType, type Scalar } from '../ir/dtype.ts';
+import { binaryMeaning, compareMeaning, unaryMeaning } from '../ir/meaning.ts';
+import type { BinaryName, CompareName, UnaryName } from '../ir/ops.ts';
 import { parseRaw } from './grammar.ts';
-import type { RawExpr, RawPlace, RawStmt } from './raw.ts';
 import {
   type Buffer,
-  type Expr,
-  type Program,
-  type Spread,
-  type ReduceOp,
-  type Stmt,
-  type Team,
-  type VType,
-  type Var,
   binary,
   bits,
   build,
@@ -30,22 +15,31 @@ import {
   convert,
   decodeBits,
   dimExpr,
-  encodeBits,
   dot,
+  type Expr,
+  encodeBits,
   extract,
   fold,
   gather,
   laneIds,
   load,
+  type Program,
+  type ReduceOp,
   reduce,
   roundTo,
+  type Spread,
+  type Stmt,
   select,
   splat,
+  type Team,
   unary,
+  type Var,
+  type VType,
   variable,
   vtype,
 } from './loops.ts';
 import { infix } from './printer.ts';
+import type { RawExpr, RawPlace, RawStmt } from './raw.ts';
 
 const bySign = new Map(
   Object.entries(infix).map(([op, [sign, level]]) => [sign, { op, level }] as const),

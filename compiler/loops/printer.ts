@@ -8,8 +8,8 @@ import {
   type Kernel,
   type Program,
   type Stmt,
-  type Var,
   typeName,
+  type Var,
 } from './loops.ts';
 
 /** Infix operators; a higher number binds tighter. All associate to the left. */

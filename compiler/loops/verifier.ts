@@ -3,14 +3,14 @@
 import { type DType, dtypes, scalarOf } from '../ir/dtype.ts';
 import {
   type Expr,
+  operands,
   type Program,
   type Spread,
   type Stmt,
   type Team,
-  type VType,
-  type Var,
-  operands,
   typeName,
+  type Var,
+  type VType,
 } from './loops.ts';
 
 /** Which loops may stand directly inside of which. */

@@ -1,7 +1,7 @@
 // An estimate of what the shared loops of a program cost, as a polynomial in the dims: operations on vectors of
 // four lanes times trips. Rough by design: it only decides whether a call is worth waking other threads for.
-import { Poly, floorDiv } from '../ir/algebra.ts';
-import { type Expr, type Program, type Stmt, operands } from './loops.ts';
+import { floorDiv, Poly } from '../ir/algebra.ts';
+import { type Expr, operands, type Program, type Stmt } from './loops.ts';
 import { splitLoops } from './parallel.ts';
 
 /** Trips of a loop whose count depends on data. */

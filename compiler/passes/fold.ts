@@ -1,14 +1,8 @@
 // Values of ops on known numbers, rounded as the interpreter does: operands first take the dtype in
 // which the op computes, the result is put on the grid of its own.
-import { type DType, castValue, isFloat, promote, roundToFloat, wrapInt } from '../ir/dtype.ts';
-import {
-  type BinaryName,
-  type CompareName,
-  type UnaryName,
-  binaryMeaning,
-  compareMeaning,
-  unaryMeaning,
-} from '../ir/ops.ts';
+import { castValue, type DType, isFloat, promote, roundToFloat, wrapInt } from '../ir/dtype.ts';
+import { binaryMeaning, compareMeaning, unaryMeaning } from '../ir/meaning.ts';
+import type { BinaryName, CompareName, UnaryName } from '../ir/ops.ts';
 
 /** The value that a literal has as a constant of `dtype`. */
 export const literalValue = (value: number, dtype: DType): number =>

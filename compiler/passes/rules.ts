@@ -6,7 +6,7 @@ import type { DType } from '../ir/dtype.ts';
 import { dtypes, isFloat } from '../ir/dtype.ts';
 import type { Value } from '../ir/ir.ts';
 import type { BinaryName, CompareName, OpName, UnaryName } from '../ir/ops.ts';
-import { type Candidate, type Rule, type RuleContext, commuting, rule } from './engine.ts';
+import { type Candidate, commuting, type Rule, type RuleContext, rule } from './engine.ts';
 import { foldBinary, foldCast, foldCompare, foldUnary, literalValue } from './fold.ts';
 
 /**

@@ -1,6 +1,6 @@
 // Dims with known divisors: where the constraints say that 32 divides K, the lowering works with K = 32 * k and
 // k as the atom, so that every question "does this vector fill blocks exactly?" is answered by the algebra.
-import { type Atom, Poly, lcm } from '../ir/algebra.ts';
+import { type Atom, lcm, Poly } from '../ir/algebra.ts';
 import type { Func, Op, Region, TensorType, Value } from '../ir/ir.ts';
 
 /** Atom key -> the dim it is a quotient of. */

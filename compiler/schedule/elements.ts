@@ -1,12 +1,13 @@
 // How one element (or one vector of elements) of each op is computed from its operands: the lowering table.
 // Views only rewrite indices; elementwise ops become expressions; reductions open loops (reductions.ts).
-import { Poly, floorDiv, modulo, product } from '../ir/algebra.ts';
+
 import type { Dim } from '../ir/algebra.ts';
-import { type DType, type Scalar, dtypes, isFloat, promote, scalarOf } from '../ir/dtype.ts';
+import { floorDiv, modulo, Poly, product } from '../ir/algebra.ts';
+import { type DType, dtypes, isFloat, promote, type Scalar, scalarOf } from '../ir/dtype.ts';
 import type { Op, Value } from '../ir/ir.ts';
 import type { BinaryName, CompareName, OpName, UnaryName } from '../ir/ops.ts';
-import * as L from '../loops/loops.ts';
 import type { Expr } from '../loops/loops.ts';
+import * as L from '../loops/loops.ts';
 import type { Lowering } from './lowering.ts';
 import { argReduceElement, matmulElement, reduceElement } from './reductions.ts';
 

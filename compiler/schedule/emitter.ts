@@ -1,11 +1,12 @@
 // Where statements go: a stack of open scopes (one a loop or branch), bindings that are hoisted to the
 // outermost scope that has everything they need, and symbolic indices as expressions.
-import { type Atom, Poly, floorDiv } from '../ir/algebra.ts';
-import { type DType, dtypes } from '../ir/dtype.ts';
+
 import type { Dim } from '../ir/algebra.ts';
-import type { QuotientDims } from './dims.ts';
+import { type Atom, floorDiv, Poly } from '../ir/algebra.ts';
+import { type DType, dtypes } from '../ir/dtype.ts';
+import type { Buffer, Expr, Stmt, Var, VType } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
-import type { Buffer, Expr, Stmt, VType, Var } from '../loops/loops.ts';
+import type { QuotientDims } from './dims.ts';
 
 export interface Scope {
   readonly stmts: Stmt[];

@@ -5,8 +5,8 @@
 // to a sum of up to 64 products instead of to each, which is never less accurate by more than one rounding of
 // the block's sum; an infinite or NaN scale spreads to the block either way.
 import { dtypes } from '../ir/dtype.ts';
-import * as L from '../loops/loops.ts';
 import type { Expr } from '../loops/loops.ts';
+import * as L from '../loops/loops.ts';
 
 /** scale * (product of integer vectors) * (product of f32 vectors); an empty product is 1. */
 interface Term {

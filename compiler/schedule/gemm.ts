@@ -1,13 +1,14 @@
 // Tiled contraction: one operand is decoded a panel of rows at a time into scratch, and each panel serves tiles
 // of rows of the other operand from registers. With few rows the same kernel takes the row-by-row road, which
 // decodes in registers, so that one compiled kernel is right for every size.
-import { Poly, floorDiv } from '../ir/algebra.ts';
+
 import type { Dim } from '../ir/algebra.ts';
+import { floorDiv, Poly } from '../ir/algebra.ts';
 import { dtypes } from '../ir/dtype.ts';
 import type { Op, Value } from '../ir/ir.ts';
 import { ops } from '../ir/ops.ts';
-import * as L from '../loops/loops.ts';
 import type { Buffer, Expr, Var } from '../loops/loops.ts';
+import * as L from '../loops/loops.ts';
 import { addSum, explainSum, factoredSum } from './factor.ts';
 import type { Lowering } from './lowering.ts';
 import {

@@ -1,14 +1,15 @@
 // Demand-driven lowering: `emit(value, index, lanes)` gives the expression of one element, or of `lanes`
 // elements along the axis that the lane atom moves through. Values without storage are recomputed from their
 // operands, which is what fusion means here; stored values become loads.
-import { type Atom, Poly, provablyBelow } from '../ir/algebra.ts';
+
 import type { Dim } from '../ir/algebra.ts';
+import { type Atom, Poly, provablyBelow } from '../ir/algebra.ts';
 import { dtypes } from '../ir/dtype.ts';
 import type { Op, Region, Value } from '../ir/ir.ts';
 import { walk } from '../ir/ir.ts';
 import type { Limits } from '../limits.ts';
-import * as L from '../loops/loops.ts';
 import type { Buffer, Expr, Var } from '../loops/loops.ts';
+import * as L from '../loops/loops.ts';
 import type { QuotientDims } from './dims.ts';
 import { elements } from './elements.ts';
 import { Emitter, strides } from './emitter.ts';

@@ -1,15 +1,16 @@
 // Reductions and contractions at one point of the result: a loop over the reduced axes with an accumulator,
 // vectorised along the last of them, or along the result's own lanes when those move.
-import { Poly, floorDiv } from '../ir/algebra.ts';
+
 import type { Dim } from '../ir/algebra.ts';
-import { type Scalar, promote, scalarOf } from '../ir/dtype.ts';
+import { floorDiv, Poly } from '../ir/algebra.ts';
+import { promote, type Scalar, scalarOf } from '../ir/dtype.ts';
 import type { Op, Value } from '../ir/ir.ts';
-import * as L from '../loops/loops.ts';
 import type { Expr, ReduceOp, Spread, Stmt } from '../loops/loops.ts';
+import * as L from '../loops/loops.ts';
 import { broadcastIndex } from './elements.ts';
 import { addSum, explainSum, factoredSum } from './factor.ts';
-import { sharedVectors } from './gpu/vectors.ts';
 import { together } from './gpu/team.ts';
+import { sharedVectors } from './gpu/vectors.ts';
 import type { Lowering } from './lowering.ts';
 
 /** Neutral element of a reduction. */

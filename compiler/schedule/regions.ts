@@ -1,15 +1,16 @@
 // Statements: storing whole tensors, bodies of maps, and run-time loops and branches with carried values.
-import { Poly } from '../ir/algebra.ts';
+
 import type { Dim } from '../ir/algebra.ts';
+import { Poly } from '../ir/algebra.ts';
 import { type DType, dtypes, scalarOf } from '../ir/dtype.ts';
 import type { Op, Region, Value } from '../ir/ir.ts';
 import { walk } from '../ir/ir.ts';
-import * as L from '../loops/loops.ts';
 import type { Buffer, Expr, Stmt } from '../loops/loops.ts';
+import * as L from '../loops/loops.ts';
 import { isInlineable, planRegion } from '../passes/materialize.ts';
-import { strides, storedSize } from './emitter.ts';
+import { storedSize, strides } from './emitter.ts';
 import { copyTogether, mapTogether, storeTogether } from './gpu/share.ts';
-import { type Lowering, alignment, nameOf } from './lowering.ts';
+import { alignment, type Lowering, nameOf } from './lowering.ts';
 import { chooseLanes, loop, nest, vectorLoop } from './reductions.ts';
 
 /** Stores one value (or `lanes` of them) at an index of a buffer. */

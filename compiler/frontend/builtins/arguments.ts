@@ -5,7 +5,7 @@ import type { DType } from '../../ir/dtype.ts';
 import type { Value } from '../../ir/ir.ts';
 import { normalizeAxis } from '../../ir/ops.ts';
 import type { Stager } from '../stager.ts';
-import { type Val, describeVal, is } from '../values.ts';
+import { describeVal, is, type Val } from '../values.ts';
 
 /** A builtin: gets its staged arguments, returns a static value or a tensor. */
 export type Builtin = (s: Stager, args: readonly Val[]) => Val;

@@ -1,6 +1,7 @@
 // Elementwise builtins. On plain numbers they compute at once, by the same meaning as the op.
-import { binaryMeaning, unaryMeaning, type BinaryName, type UnaryName } from '../../ir/ops.ts';
-import { type Val, is, tensorVal } from '../values.ts';
+import { binaryMeaning, unaryMeaning } from '../../ir/meaning.ts';
+import type { BinaryName, UnaryName } from '../../ir/ops.ts';
+import { is, tensorVal, type Val } from '../values.ts';
 import { type Builtin, type BuiltinTable, wrongArguments } from './arguments.ts';
 
 export function unaryBuiltin(name: string, op: UnaryName): Builtin {

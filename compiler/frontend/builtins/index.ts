@@ -1,13 +1,13 @@
 // The global environment of kernel files: what `import ... from 'quern'` can name, and the JavaScript globals
 // that staging understands.
 import { fail } from '../../diagnostics/diagnostic.ts';
-import { dtypes, type DType } from '../../ir/dtype.ts';
+import { type DType, dtypes } from '../../ir/dtype.ts';
 import { parallelMap } from '../branches.ts';
 import { decodeTensor, encodeTensor } from '../codecs.ts';
 import { makeFormat } from '../formats.ts';
 import { callback } from '../members.ts';
 import type { Stager } from '../stager.ts';
-import { type Val, arrayVal, describeVal, dimVal, is, recordVal, tensorVal } from '../values.ts';
+import { arrayVal, describeVal, dimVal, is, recordVal, tensorVal, type Val } from '../values.ts';
 import { type BuiltinTable, wrongArguments } from './arguments.ts';
 import { elementwise, mathMembers } from './elementwise.ts';
 import { reductions } from './reductions.ts';

@@ -2,9 +2,9 @@
 import { fail } from '../../diagnostics/diagnostic.ts';
 import { product } from '../../ir/algebra.ts';
 import type { Value } from '../../ir/ir.ts';
-import { normalizeAxis, type ArgReduceName, type ReduceName } from '../../ir/ops.ts';
+import { type ArgReduceName, normalizeAxis, type ReduceName } from '../../ir/ops.ts';
 import type { Stager } from '../stager.ts';
-import { type Val, describeVal, is, tensorVal } from '../values.ts';
+import { describeVal, is, tensorVal, type Val } from '../values.ts';
 import { type Builtin, type BuiltinTable, option, reshapeTo, wrongArguments } from './arguments.ts';
 
 function axesOf(s: Stager, v: Val, callee: string, x: Value): number[] {

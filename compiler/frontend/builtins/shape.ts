@@ -5,10 +5,10 @@ import { castValue, dtypes } from '../../ir/dtype.ts';
 import type { Value } from '../../ir/ir.ts';
 import { broadcastShapes, normalizeAxis, typeText } from '../../ir/ops.ts';
 import type { Stager } from '../stager.ts';
-import { type Val, arrayVal, describeVal, dimVal, is, tensorVal } from '../values.ts';
+import { arrayVal, describeVal, dimVal, is, tensorVal, type Val } from '../values.ts';
 import {
-  type BuiltinTable,
   axisOf,
+  type BuiltinTable,
   completeShape,
   dimsOf,
   dtypeOf,

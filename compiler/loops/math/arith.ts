@@ -2,7 +2,7 @@
 // operand, and the bit tricks on f32 that several expansions share.
 import type { Scalar } from '../../ir/dtype.ts';
 import type { BinaryName } from '../../ir/ops.ts';
-import { type Expr, binary, bits, compare, constant, convert, select, unary } from '../loops.ts';
+import { binary, bits, compare, constant, convert, type Expr, select, unary } from '../loops.ts';
 
 /** Where an expansion puts values that it uses more than once: `bind` makes a `let` before the statement. */
 export interface Scope {

@@ -2,7 +2,6 @@
 // functions named beside them; reductions are exact, so each result is within 2 ulp (tanh 4).
 import type { Expr } from '../loops.ts';
 import {
-  type Scope,
   abs,
   add,
   and,
@@ -17,6 +16,7 @@ import {
   mul,
   nearest,
   pick,
+  type Scope,
   scale,
   signOf,
   splitConstant,

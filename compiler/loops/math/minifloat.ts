@@ -2,10 +2,9 @@
 // pattern: rounding onto the grid (roundToFloat), stored bits of a value (floatToBits), value of stored bits
 // (floatOfBits). No f32 subnormal is used as an operand where a small float is merely subnormal: x86 takes
 // a hundred cycles for each.
-import { type DType, type Minifloat, dtypes } from '../../ir/dtype.ts';
-import { type Expr, bits, convert } from '../loops.ts';
+import { type DType, dtypes, type Minifloat } from '../../ir/dtype.ts';
+import { bits, convert, type Expr } from '../loops.ts';
 import {
-  type Scope,
   abs,
   add,
   and,
@@ -21,6 +20,7 @@ import {
   ne,
   or,
   pick,
+  type Scope,
   shl,
   shr,
   signBit,

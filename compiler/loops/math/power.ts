@@ -2,7 +2,6 @@
 // Special cases are those of JavaScript's `**`: x ** 0 is 1, 1 ** Infinity is NaN.
 import type { Expr } from '../loops.ts';
 import {
-  type Scope,
   abs,
   add,
   and,
@@ -21,6 +20,7 @@ import {
   not,
   or,
   pick,
+  type Scope,
   scale,
   shl,
   splitConstant,

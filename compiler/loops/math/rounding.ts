@@ -1,7 +1,6 @@
 // Rounding modes, signs, exponents, remainders and bit counts in basic operations; all exact.
-import { type Expr, constant, convert } from '../loops.ts';
+import { constant, convert, type Expr } from '../loops.ts';
 import {
-  type Scope,
   abs,
   add,
   and,
@@ -22,6 +21,7 @@ import {
   not,
   or,
   pick,
+  type Scope,
   shr,
   signOf,
   sub,

@@ -3,7 +3,6 @@
 // within [-1, 1]; Inf and NaN give NaN.
 import type { Expr } from '../loops.ts';
 import {
-  type Scope,
   abs,
   add,
   and,
@@ -16,6 +15,7 @@ import {
   ne,
   nearest,
   pick,
+  type Scope,
   shl,
   signBit,
   signOf,

@@ -1,11 +1,12 @@
 // Contractions with few rows: a warp takes a few rows of the heavier operand, its lanes stride along k, each decoding
 // its part of a block in registers, and the sums of the lanes are combined at the end. Several rows share what is
 // read of the other operand.
-import { Poly, floorDiv } from '../../ir/algebra.ts';
+
 import type { Dim } from '../../ir/algebra.ts';
+import { floorDiv, Poly } from '../../ir/algebra.ts';
 import type { Op, Value } from '../../ir/ir.ts';
-import * as L from '../../loops/loops.ts';
 import type { Buffer, Expr, Var } from '../../loops/loops.ts';
+import * as L from '../../loops/loops.ts';
 import { addSum, factoredSum } from '../factor.ts';
 import { contractionOf, weight } from '../gemm.ts';
 import type { Lowering } from '../lowering.ts';

@@ -1,16 +1,17 @@
 // How a kernel is laid out on a GPU: an ordered list of rules by iteration space, as on the CPU. Each emits loops on
 // the grid, on groups or on warps; the last rule runs anything, in one group.
+
+import { Poly, product } from '../../ir/algebra.ts';
+import { dtypes } from '../../ir/dtype.ts';
 import type { Op, Region, Value } from '../../ir/ir.ts';
 import { walk } from '../../ir/ir.ts';
 import { ops } from '../../ir/ops.ts';
-import { Poly, product } from '../../ir/algebra.ts';
-import { dtypes } from '../../ir/dtype.ts';
-import { type Buffer, type Expr, type Stmt, operands } from '../../loops/loops.ts';
 import { nested } from '../../loops/expand.ts';
+import { type Buffer, type Expr, operands, type Stmt } from '../../loops/loops.ts';
 import type { ScheduleRule } from '../lower.ts';
 import type { Lowering } from '../lowering.ts';
-import { isControl, soleMap } from '../rules.ts';
 import { lowerRegion, mapBody, storeAt, storeTensor } from '../regions.ts';
+import { isControl, soleMap } from '../rules.ts';
 import { lowerGemv } from './gemv.ts';
 import { withScratch } from './scratch.ts';
 import { combines, flat, mapElements, sharesBytes, storeElements, storeRow } from './share.ts';

@@ -1,10 +1,10 @@
 // Scratch memory of kernels on a GPU: a tensor that one iteration makes for itself must not be seen by the others.
 // Small ones of literal size become memory of the thread, or of the group; the others become slices of one buffer,
 // numbered by the iterations around.
-import { Poly, floorDiv } from '../../ir/algebra.ts';
+import { floorDiv, Poly } from '../../ir/algebra.ts';
 import { dtypes } from '../../ir/dtype.ts';
-import * as L from '../../loops/loops.ts';
 import type { Buffer, Expr, Stmt } from '../../loops/loops.ts';
+import * as L from '../../loops/loops.ts';
 import { rewriteStmts } from '../../loops/rewrite.ts';
 import type { Lowering } from '../lowering.ts';
 

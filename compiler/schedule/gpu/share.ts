@@ -1,13 +1,14 @@
 // Work on tensors divided among threads: the elements of a tensor, or the iterations of a map, as one flat loop.
 // The same loops serve the whole launch (on the grid) and the members of a team. Elements of a sub-byte type that
 // share a byte always belong to one thread.
-import { type Atom, Poly, floorDiv, product } from '../../ir/algebra.ts';
+
 import type { Dim } from '../../ir/algebra.ts';
+import { type Atom, floorDiv, Poly, product } from '../../ir/algebra.ts';
 import { dtypes } from '../../ir/dtype.ts';
 import type { Op, Value } from '../../ir/ir.ts';
-import * as L from '../../loops/loops.ts';
-import type { Buffer, Expr, Spread, Stmt } from '../../loops/loops.ts';
 import { nested } from '../../loops/expand.ts';
+import type { Buffer, Expr, Spread, Stmt } from '../../loops/loops.ts';
+import * as L from '../../loops/loops.ts';
 import type { Lowering } from '../lowering.ts';
 import { chooseLanes, loop } from '../reductions.ts';
 import { mapBody, storeAt } from '../regions.ts';

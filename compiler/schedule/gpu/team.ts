@@ -2,8 +2,8 @@
 // its members run the same statements on the same values, except inside of a loop that they share. Whatever is
 // emitted outside of such a loop is therefore uniform, and members may meet there.
 import type { Dim } from '../../ir/algebra.ts';
-import * as L from '../../loops/loops.ts';
 import type { Expr, ReduceOp, Spread, Team } from '../../loops/loops.ts';
+import * as L from '../../loops/loops.ts';
 import type { Lowering } from '../lowering.ts';
 
 /** Loops shorter than this are run by every member for itself. */

@@ -1,7 +1,8 @@
 // A loop over vectors of an axis whose iterations a team shares: neighbours take neighbouring vectors, so that the
 // loads of a warp lie side by side. The elements that fill no vector are shared one by one.
-import { Poly, floorDiv } from '../../ir/algebra.ts';
+
 import type { Dim } from '../../ir/algebra.ts';
+import { floorDiv, Poly } from '../../ir/algebra.ts';
 import type { Spread } from '../../loops/loops.ts';
 import type { Lowering } from '../lowering.ts';
 import { loop } from '../reductions.ts';
