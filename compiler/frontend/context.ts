@@ -92,6 +92,26 @@ export class Context {
     return new CompileError([...this.diagnostics].sort(byPlace));
   }
 
+  /**
+   * Stages the parts of an expression, all of them even if one fails, so that each part's problems are told in
+   * one run. A spent budget ends it at once: more parts would only spend more.
+   */
+  parts<T>(jobs: readonly (() => T)[]): T[] {
+    let failed = false;
+    const out = jobs.map((job) => {
+      try {
+        return job();
+      } catch (e) {
+        if (e instanceof CompileError && e.diagnostics.some((d) => d.code === 'Q1006')) throw e;
+        this.record(e);
+        failed = true;
+        return undefined as T;
+      }
+    });
+    if (failed) throw new Poisoned('part');
+    return out;
+  }
+
   constrain(poly: Dim, modulus: number, reason: string): void {
     const c = poly.constant;
     if (c !== undefined && c % modulus === 0) return;

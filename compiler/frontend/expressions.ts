@@ -42,8 +42,10 @@ export function binary(s: Stager, node: ts.BinaryExpression, env: Env): Val {
   }
   if (isLogical(text))
     return logical(s, text, () => leftOf(s, text, node.left, env), node.right, env);
-  if (isBinaryOperator(text))
-    return binaryOperator(s.ctx, text, s.evaluate(node.left, env), s.evaluate(node.right, env));
+  if (isBinaryOperator(text)) {
+    const [a, b] = s.ctx.parts([node.left, node.right].map((side) => () => s.evaluate(side, env)));
+    return binaryOperator(s.ctx, text, a, b);
+  }
   const base = text.endsWith('=') ? text.slice(0, -1) : '';
   if (!isLogical(base) && !isBinaryOperator(base))
     return fail('Q1002', {

@@ -12,12 +12,18 @@ import { describeVal, is, recordVal, type Val } from './values.ts';
 export function list(s: Stager, nodes: readonly ts.Expression[], env: Env): Val[] {
   const api = typescript();
   const out: Val[] = [];
-  for (const n of nodes) {
+  const values = s.ctx.parts(
+    nodes.map((n) => () => {
+      if (api.isOmittedExpression(n)) return undefined;
+      return s.evaluate(api.isSpreadElement(n) ? n.expression : n, env);
+    }),
+  );
+  for (const [i, n] of nodes.entries()) {
+    const v = values[i];
     if (!api.isSpreadElement(n)) {
-      out.push(api.isOmittedExpression(n) ? undefined : s.evaluate(n, env));
+      out.push(v);
       continue;
     }
-    const v = s.evaluate(n.expression, env);
     if (!is(v, 'array'))
       fail('Q1008', { what: 'A spread list', found: describeVal(v), expected: 'a static array' });
     s.ctx.budget.array(out.length + v.items.length);
@@ -33,7 +39,7 @@ export function object(s: Stager, node: ts.ObjectLiteralExpression, env: Env): V
     if (api.isComputedPropertyName(name)) return memberName(s.evaluate(name.expression, env));
     return memberName(name.text);
   };
-  for (const p of node.properties) {
+  const property = (p: ts.ObjectLiteralElementLike): void => {
     if (api.isPropertyAssignment(p)) {
       const key = s.ctx.at(p.name, s.file, () => keyOf(p.name));
       const v = s.evaluate(p.initializer, env);
@@ -50,7 +56,8 @@ export function object(s: Stager, node: ts.ObjectLiteralExpression, env: Env): V
       else if (v !== undefined && v !== null)
         fail('Q1008', { what: 'A spread record', found: describeVal(v), expected: 'a record' });
     } else fail('Q1002', { what: 'An accessor', instead: 'Use plain properties.' });
-  }
+  };
+  s.ctx.parts(node.properties.map((p) => () => property(p)));
   return recordVal(out, s.ctx.regionDepth);
 }
 
