@@ -1,6 +1,7 @@
 // The grammar of loop IR text: tokens, and rules that give a raw tree (raw.ts).
 import { createToken, EmbeddedActionsParser, type IToken, Lexer } from 'chevrotain';
 import type { RawBuffer, RawExpr, RawPlace, RawProgram, RawStmt } from './raw.ts';
+import { keywords } from './words.ts';
 
 // ---- tokens ----
 
@@ -33,27 +34,7 @@ const [
   If,
   Else,
   Div,
-] = [
-  'program',
-  'buffer',
-  'kernel',
-  'by',
-  'let',
-  'local',
-  'for',
-  'in',
-  'as',
-  'step',
-  'parallel',
-  'on',
-  'barrier',
-  'combine',
-  'while',
-  'test',
-  'if',
-  'else',
-  'div',
-].map(word) as [ReturnType<typeof word>, ...ReturnType<typeof word>[]];
+] = keywords.map(word) as [ReturnType<typeof word>, ...ReturnType<typeof word>[]];
 const Range = sign('Range', '..');
 const [Open, Close, Left, Right, Begin, End] = [
   sign('Open', '('),

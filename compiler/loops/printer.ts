@@ -1,5 +1,6 @@
 // Loop IR as text, one statement a line. Types stand at the leaves: literals, declarations and buffers; those of
 // inner nodes follow from the constructors. parser.ts reads the text back to the same program.
+
 import type { DType, Scalar } from '../ir/dtype.ts';
 import type { BinaryName, CompareName } from '../ir/ops.ts';
 import {
@@ -11,6 +12,7 @@ import {
   typeName,
   type Var,
 } from './loops.ts';
+import { keywords } from './words.ts';
 
 /** Infix operators; a higher number binds tighter. All associate to the left. */
 export const infix: { readonly [O in BinaryName | CompareName]?: readonly [string, number] } = {
@@ -34,36 +36,20 @@ export const infix: { readonly [O in BinaryName | CompareName]?: readonly [strin
 const prefixLevel = 9;
 
 /** Words that no variable may be called. */
-const reserved = new Set([
-  'program',
-  'buffer',
-  'kernel',
-  'by',
-  'let',
-  'local',
-  'for',
-  'in',
-  'as',
-  'step',
-  'parallel',
-  'on',
-  'barrier',
-  'combine',
-  'while',
-  'test',
-  'if',
-  'else',
+const reserved = new Set<string>([
+  ...keywords,
   'true',
   'false',
   'inf',
   'nan',
-  'div',
   'lanes',
   'select',
   'splat',
   'extract',
   'build',
   'gather',
+  'fold',
+  'dot',
 ]);
 
 /** Gives each thing a name of its own, close to the one it has. */

@@ -17,6 +17,7 @@ import {
   laneCandidates,
   loop,
   nest,
+  probeIndex,
   slowness,
   vectorLoop,
 } from './reductions.ts';
@@ -329,14 +330,6 @@ function rowStreams(lo: Lowering, t: Tile): void {
   if (t.panelled.multiple() % streams !== 0) single(em.asIndex(done));
 }
 
-/** An index vector of the loop over k, for trials. */
-function probeIndex(lo: Lowering, k: Dim, n: number): Poly {
-  const i = lo.em.newVar('k', L.vtype('i32'));
-  const base =
-    k.constant === n ? Poly.of(0) : Poly.atom(lo.em.atom(i, k.over(n) ?? undefined)).mul(n);
-  return n === 1 ? base : base.add(Poly.atom(lo.lane(n)));
-}
-
 const asFloat = (e: Expr, lanes: number): Expr =>
   L.splat(e.type.scalar === 'f32' ? e : L.convert(e, 'f32'), lanes);
 
@@ -357,24 +350,18 @@ type PanelRead = (j: number, k: Poly, lanes: number) => Expr;
 function preparePanel(lo: Lowering, t: Tile, { k: depth }: Part, element: PanelRead): PanelRead {
   const { em } = lo;
   const direct = em.trial(() => {
-    const probe = Poly.atom(em.atom(em.newVar('k', L.vtype('i32')), depth))
-      .mul(t.lanes)
-      .add(Poly.atom(lo.lane(t.lanes)));
     let e: Expr | undefined;
     em.scope(() => {
-      e = element(0, probe, t.lanes);
+      e = element(0, probeIndex(lo, depth, t.lanes), t.lanes);
     });
     return e!.kind === 'load' && e!.buffer.dtype === 'f32' && slowness([], [e!]) === 0;
   });
   if (direct) return element;
   const size = depth.mul(panelRows);
   const panel = em.newBuffer('panel', 'f32', 'temp', size);
-  const lanes = chooseLanes(lo, laneCandidates(depth, 32), (n) => {
-    const i = em.newVar('k', L.vtype('i32'));
-    const base =
-      depth.constant === n ? Poly.of(0) : Poly.atom(em.atom(i, depth.over(n) ?? undefined)).mul(n);
-    return element(0, base.add(Poly.atom(lo.lane(n))), n);
-  });
+  const lanes = chooseLanes(lo, laneCandidates(depth, 32), (n) =>
+    element(0, probeIndex(lo, depth, n), n),
+  );
   for (let j = 0; j < panelRows; j += 1)
     vectorLoop(lo, depth, lanes, (k, n) => {
       storeAt(lo, panel, [Poly.of(panelRows), depth], [Poly.of(j), k], element(j, k, n), n);

@@ -254,13 +254,7 @@ export class Lowering {
       const [lo, hi] = known.bounds();
       const top = size.constant;
       if (lo >= 0 && ((top !== undefined && hi < top) || provablyBelow(known, size))) return known;
-      if (
-        known.constant !== undefined &&
-        known.constant >= 0 &&
-        top === undefined &&
-        known.constant === 0
-      )
-        return known;
+      if (top === undefined && known.constant === 0) return known;
     }
     let e = this.emit(v, at, lanes);
     if (e.type.scalar !== 'i32')

@@ -108,6 +108,16 @@ export function chooseLanes(
   return bestCost >= 4 ? 1 : best;
 }
 
+/** The index that vectors of `n` lanes have in a loop over `extent`: for trials, where no loop is open. */
+export function probeIndex(lo: Lowering, extent: Dim, n: number): Poly {
+  const { em } = lo;
+  const lane = Poly.atom(lo.lane(n));
+  if (extent.constant === n) return n === 1 ? Poly.of(0) : lane;
+  const i = em.atom(em.newVar('k', L.vtype('i32')), extent.over(n) ?? undefined);
+  const base = Poly.atom(i).mul(n);
+  return n === 1 ? base : base.add(lane);
+}
+
 /**
  * Reduces `element` over `extents`. `element` gets one index an axis and the lanes of the last one. The loop is
  * placed in the outermost scope that has what `anchor` (the index of the result) needs.
@@ -149,10 +159,8 @@ export function reduceLoop(
     const outer = extents.slice(0, -1);
     const c = last.constant;
     const lanes = chooseLanes(lo, laneCandidates(last, 32), (n) => {
-      const v = em.newVar('k', L.vtype('i32'));
       const fake = outer.map(() => Poly.atom(em.atom(em.newVar('o', L.vtype('i32')))));
-      const base = c === n ? Poly.of(0) : Poly.atom(em.atom(v, last.over(n) ?? undefined)).mul(n);
-      return element([...fake, base.add(Poly.atom(lo.lane(n)))], n);
+      return element([...fake, probeIndex(lo, last, n)], n);
     });
     // A block that is one vector needs no loop.
     if (outer.length === 0 && c === lanes && c !== undefined)
@@ -168,13 +176,8 @@ export function reduceLoop(
       em.trial(() => {
         let found = false;
         em.scope(() => {
-          const v = em.newVar('k', L.vtype('i32'));
           const fake = outer.map(() => Poly.atom(em.atom(em.newVar('o', L.vtype('i32')))));
-          const base =
-            c === lanes
-              ? Poly.of(0)
-              : Poly.atom(em.atom(v, last.over(lanes) ?? undefined)).mul(lanes);
-          const e = element([...fake, base.add(Poly.atom(lo.lane(lanes)))], lanes);
+          const e = element([...fake, probeIndex(lo, last, lanes)], lanes);
           found =
             e.type.lanes === lanes &&
             factoredSum(L.constant(0, 'f32', 4), e, (x) => x) !== undefined;

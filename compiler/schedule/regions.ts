@@ -11,7 +11,7 @@ import { isInlineable, planRegion } from '../passes/materialize.ts';
 import { storedSize, strides } from './emitter.ts';
 import { copyTogether, mapTogether, storeTogether } from './gpu/share.ts';
 import { alignment, type Lowering, nameOf } from './lowering.ts';
-import { chooseLanes, loop, nest, vectorLoop } from './reductions.ts';
+import { chooseLanes, loop, nest, probeIndex, vectorLoop } from './reductions.ts';
 
 /** Stores one value (or `lanes` of them) at an index of a buffer. */
 export function storeAt(
@@ -79,13 +79,7 @@ export function storeTensor(
     shape.slice(0, -1),
     (outer) => {
       const element = (k: Poly, lanes: number): Expr => lo.emit(v, [...outer, k], lanes);
-      const { em } = lo;
-      const attempt = (n: number): Expr => {
-        const c = last.constant;
-        const i = em.newVar('k', L.vtype('i32'));
-        const base = c === n ? Poly.of(0) : Poly.atom(em.atom(i, last.over(n) ?? undefined)).mul(n);
-        return element(n === 1 ? base : base.add(Poly.atom(lo.lane(n))), n);
-      };
+      const attempt = (n: number): Expr => element(probeIndex(lo, last, n), n);
       const wide = storeLanes(buffer.dtype, last);
       const candidates = hasContraction(lo, v) ? [1, ...wide] : wide;
       const lanes = last.constant === 1 ? 1 : chooseLanes(lo, candidates, attempt);

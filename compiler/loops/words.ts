@@ -1,0 +1,22 @@
+/** Keywords of the text form of loop IR, in the order in which the grammar names their tokens. */
+export const keywords = [
+  'program',
+  'buffer',
+  'kernel',
+  'by',
+  'let',
+  'local',
+  'for',
+  'in',
+  'as',
+  'step',
+  'parallel',
+  'on',
+  'barrier',
+  'combine',
+  'while',
+  'test',
+  'if',
+  'else',
+  'div',
+] as const;
