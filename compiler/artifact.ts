@@ -8,6 +8,9 @@ import type { DType } from './ir/dtype.ts';
  */
 export type PolyCode = readonly (number | string)[];
 
+/** What kernels are compiled as. */
+export type Target = 'wasm' | 'cuda';
+
 /** Where a format comes from: an export of a kernel file, called with `args` if it is a factory. */
 export interface FormatRef {
   /** Absolute path of the kernel file, or 'quern/formats'. */

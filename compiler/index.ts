@@ -7,6 +7,7 @@ import type {
   FieldInfo,
   FormatRef,
   Manifest,
+  Target,
   TensorInfo,
   ThreadsInfo,
 } from './artifact.ts';
@@ -40,7 +41,7 @@ export type { Dependency, SourceHost } from './frontend/modules.ts';
 export { compilerVersion };
 
 export interface CompileRequest extends StageRequest {
-  readonly target: 'wasm' | 'cuda';
+  readonly target: Target;
   readonly limits?: Partial<Limits>;
   /** Make the variant for several threads too, where the target has one. */
   readonly threads?: boolean;

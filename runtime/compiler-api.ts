@@ -1,7 +1,15 @@
 // What the runtime needs of the compiler, as types: compiler/index.ts satisfies this. jit.ts is the only place
 // that loads it, and only when a kernel is in no cache.
-import type { Artifact, FieldInfo, FormatRef, Json, Manifest } from '../compiler/artifact.ts';
+import type {
+  Artifact,
+  FieldInfo,
+  FormatRef,
+  Json,
+  Manifest,
+  Target,
+} from '../compiler/artifact.ts';
 import type { DType } from '../compiler/ir/dtype.ts';
+import type { Limits } from '../compiler/limits.ts';
 
 /** Where sources come from; throws when a file is absent. */
 export interface SourceHost {
@@ -22,7 +30,9 @@ export interface KernelRequest {
 }
 
 export interface CompileRequest extends KernelRequest {
-  readonly target: 'wasm';
+  readonly target: Target;
+  /** What the device offers, where that is other than the target's defaults. */
+  readonly limits?: Partial<Limits>;
   readonly trace?: boolean;
   /** Make the variant for several threads too. */
   readonly threads?: boolean;

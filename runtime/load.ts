@@ -4,7 +4,7 @@ import type { FormatRef, Json } from '../compiler/artifact.ts';
 import type { KernelExport, KernelRequest, ModuleInfo } from './compiler-api.ts';
 import type { Device } from './devices/device.ts';
 import { type DeviceName, device as namedDevice } from './devices/index.ts';
-import { type Argument, Plan, type Results, describeValue, isHostTensor } from './dispatch.ts';
+import { type Argument, describeValue, isHostTensor, Plan, type Results } from './dispatch.ts';
 import { raise } from './errors.ts';
 import { FormatHandle, type PlanSource } from './formats.ts';
 import { Jit, type JitOptions } from './jit.ts';
@@ -40,11 +40,15 @@ class Session implements PlanSource {
   }
 
   async plan(request: KernelRequest, asked: readonly (string | undefined)[]): Promise<Plan> {
-    const threads = (this.device.threads ?? 1) > 1 ? { threads: true } : {};
-    const artifact =
-      this.device.kind === 'reference'
-        ? { manifest: await this.jit.signature(request), code: new Uint8Array(0), constants: {} }
-        : await this.jit.artifact({ ...request, target: 'wasm', ...threads });
+    const { target } = this.device;
+    const artifact = target
+      ? await this.jit.artifact({
+          ...request,
+          target: target.name,
+          ...(target.limits ? { limits: target.limits } : {}),
+          ...(target.threads ? { threads: true } : {}),
+        })
+      : { manifest: await this.jit.signature(request), code: new Uint8Array(0), constants: {} };
     const interpret: Parameters<Device['load']>[1] = (inputs) =>
       this.jit.interpret(request, inputs);
     const executable = await this.device.load(artifact, interpret);

@@ -2,9 +2,9 @@
 // first; the text needs nothing but the headers that it names, and compiles for the host with a shim (test/cuda).
 import type { LaunchInfo } from '../../compiler/artifact.ts';
 import { expand } from '../../compiler/loops/expand.ts';
+import { type Geometry, type Launch, launchesOf } from '../../compiler/loops/launches.ts';
 import type { Program } from '../../compiler/loops/loops.ts';
 import type { Backend, Emitted, Limits } from '../backend.ts';
-import { type Launch, launchesOf } from './launches.ts';
 import { sourceText } from './source.ts';
 import { cudaNative } from './tables.ts';
 
@@ -15,6 +15,12 @@ const base: Limits = {
   scratchBytes: 48 * 1024,
   maxBuffers: 1000,
   gpu: { warp: 32, threads: 256 },
+};
+
+const geometry: Geometry = {
+  grid: { threads: 128, iterations: 128 },
+  groups: { threads: 256, iterations: 1 },
+  warps: { threads: 128, iterations: 4 },
 };
 
 /** What a block may use of shared memory, by architecture. */
@@ -38,7 +44,7 @@ function infoOf(program: Program, l: Launch): LaunchInfo {
 
 function emit(program: Program): Promise<Emitted> {
   const ready = expand(program, cudaNative);
-  const launches = launchesOf(ready);
+  const launches = launchesOf(ready, geometry);
   const text = sourceText(ready, launches);
   return Promise.resolve({
     code: new TextEncoder().encode(text),

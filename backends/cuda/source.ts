@@ -1,7 +1,7 @@
 // The text of a program: a header, the parts of the prelude in use, and one kernel a launch.
 import { dtypes } from '../../compiler/ir/dtype.ts';
+import type { Launch } from '../../compiler/loops/launches.ts';
 import type { Buffer, Program } from '../../compiler/loops/loops.ts';
-import type { Launch } from './launches.ts';
 import { type PartName, preludeText } from './prelude.ts';
 import { statements } from './statements.ts';
 import { memoryType } from './types.ts';

@@ -1,13 +1,13 @@
 // Statements as CUDA C. Loops on the grid, on groups and on warps become the index of a thread, a block or a warp; loops
 // that a team shares start at the member's number and step by their count.
 import { dtypes } from '../../compiler/ir/dtype.ts';
+import { usesOf } from '../../compiler/loops/launches.ts';
 import type { Buffer, Expr, Spread, Stmt } from '../../compiler/loops/loops.ts';
 import { operand, rangeOf, scalar, vector } from './expressions.ts';
-import { usesOf } from './launches.ts';
 import { loadInto, storeElement, storeFrom, storeVector } from './memory.ts';
 import { combineRows } from './tables.ts';
 import { valueType } from './types.ts';
-import { type Writer, fault } from './writer.ts';
+import { fault, type Writer } from './writer.ts';
 
 export function statements(w: Writer, list: readonly Stmt[]): void {
   for (const s of list) {

@@ -1,6 +1,7 @@
 // What the runtime asks of a device: buffers, and artifacts made runnable. Calls are enqueued in order; only
 // reading bytes back waits. Devices know nothing of dtypes and shapes: see tensor.ts and dispatch.ts.
-import type { Artifact } from '../../compiler/artifact.ts';
+import type { Artifact, Target } from '../../compiler/artifact.ts';
+import type { Limits } from '../../compiler/limits.ts';
 import type { HostArray } from '../compiler-api.ts';
 
 /** A block of device memory. Opaque to everyone but its device. */
@@ -8,7 +9,16 @@ export interface DeviceBuffer {
   readonly bytes: number;
 }
 
-export type DeviceKind = 'wasm' | 'reference';
+export type DeviceKind = 'wasm' | 'webgpu' | 'cuda' | 'reference';
+
+/** What kernels for a device are compiled as. */
+export interface CompileTarget {
+  readonly name: Target;
+  /** Where the device offers other than the target's defaults. */
+  readonly limits?: Partial<Limits>;
+  /** Make the variant for several threads too. */
+  readonly threads?: boolean;
+}
 
 /** A kernel on a device, ready to run. */
 export interface Executable {
@@ -22,6 +32,12 @@ export interface Executable {
   ): readonly DeviceBuffer[] | Promise<readonly DeviceBuffer[]>;
 }
 
+/** A device that `auto` did not take. */
+export interface Declined {
+  readonly kind: DeviceKind;
+  readonly why: string;
+}
+
 /** How the reference device runs a kernel: logical values in, logical values out. */
 export type Interpret = (inputs: readonly HostArray[]) => Promise<readonly HostArray[]>;
 
@@ -31,6 +47,10 @@ export interface Device {
   readonly name: string;
   /** Why this device and not another. */
   readonly reason: string;
+  /** Absent where kernels are interpreted. */
+  readonly target?: CompileTarget;
+  /** Devices that were tried before this one was taken, and why each was not. */
+  readonly declined?: readonly Declined[];
   /** Threads of the host that kernels run on; absent where that means nothing. */
   readonly threads?: number;
   /** Bytes in live buffers. */

@@ -1,28 +1,67 @@
 // Which devices there are, and which one a caller gets. Never a silent substitute: a device asked for by name
-// is that device or an error, and `reason` says why `auto` chose what it did.
-import { raise } from '../errors.ts';
+// is that device or an error; `reason` and `declined` say why `auto` chose what it did.
+import { QuernError, raise } from '../errors.ts';
 import { wasmApi } from '../platform.ts';
-import type { Device } from './device.ts';
+import type { Declined, Device, DeviceKind } from './device.ts';
 import { ReferenceDevice } from './reference.ts';
 import { WasmDevice } from './wasm.ts';
 
-export type DeviceName = 'auto' | 'wasm' | 'reference' | 'webgpu' | 'cuda';
-
-const known = "'auto', 'wasm' or 'reference'";
+export type DeviceName = 'auto' | DeviceKind;
 
 export interface DeviceOptions {
   /** Most threads of the wasm device. A number of its own makes a device of its own, with its own tensors. */
   readonly threads?: number;
 }
 
-const shared = new Map<string, Device>();
+/** What a device is made with: the caller's options, and why it is this one. */
+interface Making extends DeviceOptions {
+  readonly reason?: string;
+  readonly declined?: readonly Declined[];
+}
+
+interface Kind {
+  /** Tells devices of this kind apart that differ in their options. */
+  key(options: DeviceOptions): string;
+  /** Raises where the host has no such device. */
+  open(making: Making): Device | Promise<Device>;
+  /** Why `auto` passes over it without opening it; absent: it opens it. */
+  passes?(): string | undefined;
+}
+
+const missing = (kind: DeviceKind): Kind => ({
+  key: () => kind,
+  open: () => raise('Q5103', { kind, known }),
+  passes: () => 'it is not built yet',
+});
+
+const kinds: { readonly [K in DeviceKind]: Kind } = {
+  cuda: missing('cuda'),
+  webgpu: missing('webgpu'),
+  wasm: {
+    key: ({ threads }) => (threads === undefined ? 'wasm' : `wasm ${threads}`),
+    open: (making) => new WasmDevice(making),
+    passes: () => (wasmApi() ? undefined : 'this host has no WebAssembly'),
+  },
+  reference: {
+    key: () => 'reference',
+    open: (making) => new ReferenceDevice(making),
+  },
+};
+
+/** In the order in which `auto` tries them. */
+const preferred: readonly DeviceKind[] = ['cuda', 'webgpu', 'wasm', 'reference'];
+const known = "'auto', 'wasm' or 'reference'";
+
+const shared = new Map<string, Promise<Device>>();
 
 /** One device of a kind a process, so that tensors of different files meet; the first reason stands. */
-function share(key: string, make: () => Device): Device {
+function share(kind: DeviceKind, making: Making): Promise<Device> {
+  const key = kinds[kind].key(making);
   let made = shared.get(key);
   if (!made) {
-    made = make();
+    made = (async () => kinds[kind].open(making))();
     shared.set(key, made);
+    made.catch(() => shared.delete(key));
   }
   return made;
 }
@@ -32,26 +71,32 @@ export async function device(
   kind: DeviceName = 'auto',
   options: DeviceOptions = {},
 ): Promise<Device> {
-  const { threads } = options;
-  switch (kind) {
-    case 'wasm':
-      if (threads === undefined) return share('wasm', () => new WasmDevice());
-      return share(`wasm ${threads}`, () => new WasmDevice({ threads }));
-    case 'reference':
-      return share('reference', () => new ReferenceDevice());
-    case 'auto': {
-      if (!wasmApi()) {
-        const reason = 'auto: this host has no WebAssembly';
-        return share('reference', () => new ReferenceDevice({ reason }));
-      }
-      const reason = 'auto: the fastest device that is built';
-      if (threads === undefined) return share('wasm', () => new WasmDevice({ reason }));
-      return share(`wasm ${threads}`, () => new WasmDevice({ reason, threads }));
-    }
-    case 'webgpu':
-    case 'cuda':
-      return raise('Q5103', { kind, known });
-    default:
-      return raise('Q5106', { kind: String(kind), detail: `there are ${known}` });
-  }
+  if (kind === 'auto') return best(options);
+  if (!Object.hasOwn(kinds, kind))
+    raise('Q5106', { kind: String(kind), detail: `there are ${known}` });
+  return share(kind, options);
 }
+
+/** The first in the order of preference that there is. */
+async function best(options: DeviceOptions): Promise<Device> {
+  const declined: Declined[] = [];
+  for (const kind of preferred) {
+    const why = kinds[kind].passes?.();
+    if (why) {
+      declined.push({ kind, why });
+      continue;
+    }
+    try {
+      return await share(kind, { ...options, reason: reasonFor(kind, declined), declined });
+    } catch (e) {
+      if (!(e instanceof QuernError) || e.code !== 'Q5106') throw e;
+      declined.push({ kind, why: e.explanation.message });
+    }
+  }
+  return raise('Q5106', { kind: 'auto', detail: 'there is none' });
+}
+
+const reasonFor = (kind: DeviceKind, declined: readonly Declined[]): string =>
+  declined.length === 0
+    ? `auto: ${kind} is there`
+    : `auto: ${kind}, for ${declined.map((d) => `${d.kind}: ${d.why}`).join('; ')}`;

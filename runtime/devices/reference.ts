@@ -4,8 +4,8 @@ import type { Artifact } from '../../compiler/artifact.ts';
 import { type DType, scalarOf, storageBytes } from '../../compiler/ir/dtype.ts';
 import type { HostArray } from '../compiler-api.ts';
 import { packInto, unpack } from '../pack.ts';
-import { type PolyFunction, compilePoly } from '../poly.ts';
-import type { Device, DeviceBuffer, Executable, Interpret } from './device.ts';
+import { compilePoly, type PolyFunction } from '../poly.ts';
+import type { Declined, Device, DeviceBuffer, Executable, Interpret } from './device.ts';
 
 interface ReferenceBuffer extends DeviceBuffer {
   data: Uint8Array;
@@ -22,10 +22,12 @@ export class ReferenceDevice implements Device {
   readonly kind = 'reference';
   readonly name = 'interpreter in TypeScript';
   readonly reason: string;
+  readonly declined: readonly Declined[];
   #used = 0;
 
-  constructor(options: { readonly reason?: string } = {}) {
+  constructor(options: { readonly reason?: string; readonly declined?: readonly Declined[] } = {}) {
     this.reason = options.reason ?? 'asked for by name';
+    this.declined = options.declined ?? [];
   }
 
   get used(): number {

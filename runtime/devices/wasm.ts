@@ -2,11 +2,11 @@
 // a call copies nothing. Views are made anew after every allocation, since the memory may have moved.
 import type { Artifact, Manifest } from '../../compiler/artifact.ts';
 import { raise, reasonOf } from '../errors.ts';
-import { type WasmApi, type WasmMemory, nodeModule, wasmApi } from '../platform.ts';
+import { nodeModule, type WasmApi, type WasmMemory, wasmApi } from '../platform.ts';
 import { compilePoly } from '../poly.ts';
 import { Allocator, PADDING } from './allocator.ts';
-import type { Device, DeviceBuffer, Executable } from './device.ts';
-import { type PoolKernel, ThreadPool, WorkerFault, maxArgs, newKernelId } from './pool.ts';
+import type { CompileTarget, Declined, Device, DeviceBuffer, Executable } from './device.ts';
+import { maxArgs, newKernelId, type PoolKernel, ThreadPool, WorkerFault } from './pool.ts';
 import {
   mayWait,
   onSharedMemory,
@@ -42,6 +42,7 @@ interface WasmBuffer extends DeviceBuffer {
 
 export interface WasmDeviceOptions {
   readonly reason?: string;
+  readonly declined?: readonly Declined[];
   /** Most bytes of memory; 4 GiB less a page by default. */
   readonly limit?: number;
   /** Most threads that kernels run on; by default QUERN_THREADS, or the cores there are, at most 8. */
@@ -60,6 +61,8 @@ export class WasmDevice implements Device {
   readonly reason: string;
   /** Threads that kernels run on, this one included where it may wait. */
   readonly threads: number;
+  readonly target: CompileTarget;
+  readonly declined: readonly Declined[];
   readonly #api: WasmApi;
   readonly #memory: WasmMemory;
   readonly #shared: boolean;
@@ -77,6 +80,7 @@ export class WasmDevice implements Device {
     if (!api) raise('Q5106', { kind: 'wasm', detail: 'this host has no WebAssembly' });
     this.#api = api;
     this.reason = options.reason ?? 'asked for by name';
+    this.declined = options.declined ?? [];
     const limit = Math.min(options.limit ?? LIMIT, LIMIT);
     const wanted = wantedThreads(options.threads);
     const shared = wanted > 1 ? sharedMemory(api, this.#pages) : undefined;
@@ -85,6 +89,7 @@ export class WasmDevice implements Device {
     this.#shared = typeof shared === 'object';
     this.#memory = typeof shared === 'object' ? shared : plainMemory(api, this.#pages);
     this.threads = this.#shared ? wanted : 1;
+    this.target = this.threads > 1 ? { name: 'wasm', threads: true } : { name: 'wasm' };
     this.#blocking = this.#shared && (options.blocking ?? mayWait());
     const why = typeof shared === 'string' ? ` (${shared})` : '';
     this.name = `WebAssembly, ${this.threads === 1 ? 'one thread' : `${wanted} threads`}${why}`;

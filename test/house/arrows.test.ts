@@ -40,7 +40,12 @@ const arrows: readonly Arrow[] = [
   },
   { from: 'compiler/artifact.ts', to: [], types: ['compiler/ir/dtype.ts'], packages: [] },
   { from: 'compiler/limits.ts', to: [], packages: [] },
-  { from: 'compiler/loops/', to: irAndMessages, packages: ['chevrotain'] },
+  {
+    from: 'compiler/loops/',
+    to: irAndMessages,
+    types: ['compiler/artifact.ts'],
+    packages: ['chevrotain'],
+  },
   { from: 'compiler/interpreter/', to: irAndMessages, packages: [] },
   { from: 'compiler/passes/', to: [...irAndMessages, 'compiler/limits.ts'], packages: [] },
   {
@@ -72,7 +77,7 @@ const arrows: readonly Arrow[] = [
   {
     from: 'runtime/',
     to: ['compiler/ir/dtype.ts'],
-    types: ['compiler/artifact.ts'],
+    types: ['compiler/artifact.ts', 'compiler/limits.ts'],
     packages: ['node:'],
   },
   {

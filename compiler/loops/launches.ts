@@ -1,17 +1,17 @@
 // Kernels of loop IR as launches: one for each loop over the grid, groups or warps at the top of a kernel. What stands
 // in front of such a loop is computed by every thread again, as far as the loop needs it.
-import type { PolyCode } from '../../compiler/artifact.ts';
-import { nested } from '../../compiler/loops/expand.ts';
+import type { PolyCode } from '../artifact.ts';
+import { CompileError, diagnostic, noSpan } from '../diagnostics/diagnostic.ts';
+import { nested } from './expand.ts';
 import {
   type Buffer,
   type Expr,
   type Kernel,
+  operands,
   type Program,
   type Spread,
   type Stmt,
-  operands,
-} from '../../compiler/loops/loops.ts';
-import { fault } from './writer.ts';
+} from './loops.ts';
 
 export interface Launch {
   readonly name: string;
@@ -29,11 +29,17 @@ export interface Launch {
 }
 
 type Loop = Extract<Stmt, { kind: 'for' }>;
-const threadsOf: { readonly [S in Spread]?: number } = { grid: 128, groups: 256, warps: 128 };
-/** Iterations that a block takes. */
-const perBlock = (on: Spread): number => (on === 'grid' ? 128 : on === 'warps' ? 128 / 32 : 1);
+/** The loops that become launches. */
+export type Outermost = Exclude<Spread, 'threads' | 'lanes'>;
+/** For each kind of loop, the threads of a block, and how many iterations a block takes. */
+export type Geometry = {
+  readonly [S in Outermost]: { readonly threads: number; readonly iterations: number };
+};
 
-export function launchesOf(program: Program): readonly Launch[] {
+const fault = (detail: string): CompileError =>
+  new CompileError([diagnostic('Q9001', noSpan, { detail })]);
+
+export function launchesOf(program: Program, geometry: Geometry): readonly Launch[] {
   const out: Launch[] = [];
   const taken = new Set<string>();
   const unique = (wish: string): string => {
@@ -56,7 +62,9 @@ export function launchesOf(program: Program): readonly Launch[] {
       for (const s of list) {
         if (s.kind === 'for' && s.on) {
           mapped += 1;
-          out.push(launch(program, k, unique(name), [...needed(own, s), s], s, own, when));
+          out.push(
+            launch(program, geometry, k, unique(name), [...needed(own, s), s], s, own, when),
+          );
         } else if (s.kind === 'if' && hasMapped(s)) {
           take(s.then, own, [...when, { cond: s.cond, holds: true }]);
           take(s.else, own, [...when, { cond: s.cond, holds: false }]);
@@ -69,7 +77,8 @@ export function launchesOf(program: Program): readonly Launch[] {
       }
     };
     take(k.body, [], []);
-    if (mapped === 0) out.push(launch(program, k, unique(name), k.body, undefined, before, []));
+    if (mapped === 0)
+      out.push(launch(program, geometry, k, unique(name), k.body, undefined, before, []));
   }
   return out;
 }
@@ -81,6 +90,7 @@ const hasStore = (s: Stmt): boolean =>
 
 function launch(
   program: Program,
+  geometry: Geometry,
   k: Kernel,
   name: string,
   body: readonly Stmt[],
@@ -90,14 +100,15 @@ function launch(
 ): Launch {
   const use = usesOf(body);
   const all = program.buffers.filter((b) => use.buffers.has(b.id));
+  const of = loop && geometry[loop.on as Outermost];
   return {
     name,
     schedule: k.schedule,
     body,
     written: use.written,
-    grid: loop ? blocks(loop, before) : [1],
+    grid: loop && of ? blocks(loop, before, of.iterations) : [1],
     when: when.map((c) => positive(c, envOf(before))),
-    threads: loop ? threadsOf[loop.on!]! : 1,
+    threads: of?.threads ?? 1,
     buffers: all.filter((b) => b.role !== 'group' && b.role !== 'thread'),
     inner: all.filter((b) => b.role === 'group' || b.role === 'thread'),
     dims: program.dims.filter((d) => use.dims.has(d)),
@@ -105,11 +116,11 @@ function launch(
 }
 
 /** Blocks of a launch: iterations by block, rounded up. */
-function blocks(s: Loop, before: readonly Stmt[]): PolyCode {
+function blocks(s: Loop, before: readonly Stmt[], iterations: number): PolyCode {
   const env = envOf(before);
   const [from, to] = [code(s.start, env), code(s.end, env)];
   const span: PolyCode = from.length === 1 && from[0] === 0 ? to : [...to, ...from, -1, '*', '+'];
-  const each = perBlock(s.on!) * s.step;
+  const each = iterations * s.step;
   return each === 1 ? span : [...span, each - 1, '+', each, 'div'];
 }
 
