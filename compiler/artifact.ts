@@ -115,6 +115,18 @@ export interface Manifest {
   readonly threads?: ThreadsInfo;
 }
 
+/**
+ * A param buffer in a layout of the kernel's own. Whoever calls the kernel makes such a copy once, by `repack`: it
+ * takes the buffer as the signature has it, and the same dims, and gives the copy.
+ */
+export interface PackedInfo {
+  /** Index into the manifest's buffers. */
+  readonly buffer: number;
+  /** Equal names are equal layouts of equal fields: copies may be shared by kernels. */
+  readonly layout: string;
+  readonly repack: Artifact;
+}
+
 export interface Artifact {
   readonly manifest: Manifest;
   /** wasm: the module. It imports env.memory and exports `run(buffer addresses..., dims...)`. */
@@ -124,6 +136,7 @@ export interface Artifact {
    * `run(worker, workers, sync address, buffer addresses..., dims...)`, to be called by all workers at once.
    */
   readonly variants?: { readonly threads?: Uint8Array };
+  readonly packed?: readonly PackedInfo[];
   /** Initial bytes of the const buffers, by name. */
   readonly constants: { readonly [name: string]: Uint8Array };
 }

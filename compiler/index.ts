@@ -1,5 +1,5 @@
 // The compiler's entry: what the runtime loads when a kernel is in no cache, and what the command line calls.
-import type { Backend } from '../backends/backend.ts';
+import type { Backend, Emitted } from '../backends/backend.ts';
 import type {
   ArgInfo,
   Artifact,
@@ -7,6 +7,7 @@ import type {
   FieldInfo,
   FormatRef,
   Manifest,
+  PackedInfo,
   Target,
   TensorInfo,
   ThreadsInfo,
@@ -32,9 +33,10 @@ import { type DType, dtypes } from './ir/dtype.ts';
 import type { Signature } from './ir/ir.ts';
 import { polyCode } from './ir/poly-code.ts';
 import type { Limits } from './limits.ts';
-import type { Buffer } from './loops/loops.ts';
+import type { Buffer, Program } from './loops/loops.ts';
 import { sharedWork } from './loops/work.ts';
 import { generate, optimize, type Stage, Trace } from './pipeline.ts';
+import { repackProgram } from './schedule/repack.ts';
 import { compilerVersion } from './version.ts';
 
 export type { Dependency, SourceHost } from './frontend/modules.ts';
@@ -45,6 +47,8 @@ export interface CompileRequest extends StageRequest {
   readonly limits?: Partial<Limits>;
   /** Make the variant for several threads too, where the target has one. */
   readonly threads?: boolean;
+  /** Weights come in a layout of the kernel's own, where it has one for them: see Artifact.packed. */
+  readonly resident?: boolean;
   /** Keep the text of every stage. */
   readonly trace?: boolean;
 }
@@ -111,9 +115,14 @@ async function compileUnguarded(request: CompileRequest, host: SourceHost): Prom
   const limits: Limits = { ...backend.limits, ...request.limits };
   const trace = new Trace(request.trace ?? false);
   const func = optimize(staged.func, trace);
-  const { program, code, threads, launches } = await generate(func, backend, limits, trace, {
-    threads: request.threads ?? false,
-  });
+  const { program, code, threads, launches } = await generate(
+    func,
+    backend,
+    limits,
+    trace,
+    { threads: request.threads ?? false },
+    request.resident ?? false,
+  );
   const kernels = program.kernels.map((k) => ({ name: k.name, schedule: k.schedule }));
   const sync = threads && { work: polyCode(sharedWork(program)), ...threads.sync };
   const manifest = manifestOf({ ...staged, func }, request.target, program.buffers, kernels, sync);
@@ -125,12 +134,71 @@ async function compileUnguarded(request: CompileRequest, host: SourceHost): Prom
   });
   const variants = threads ? { variants: { threads: threads.code } } : {};
   const launched = launches ? { ...manifest, launches } : manifest;
+  const options = { threads: request.threads ?? false };
+  const packed = await packedOf(manifest, program, (p) => backend.emit(p, limits, options));
   return {
-    artifact: { manifest: launched, code, constants, ...variants },
+    artifact: {
+      manifest: launched,
+      code,
+      constants,
+      ...variants,
+      ...(packed.length ? { packed } : {}),
+    },
     dependencies: files.dependencies(),
     stages: trace.stages,
   };
 }
+
+/** The programs that bring params into layouts of the kernel's own. */
+async function packedOf(
+  manifest: Manifest,
+  program: Program,
+  emit: (p: Program) => Promise<Emitted>,
+): Promise<readonly PackedInfo[]> {
+  const out: PackedInfo[] = [];
+  const callers = program.buffers.filter(isCallers);
+  for (const [i, { name, packed }] of callers.entries()) {
+    if (!packed) continue;
+    const { dtype, shape, layout } = packed;
+    const p = repackProgram(`repack ${name}`, program.dims, dtype, shape, layout);
+    const { code, threads } = await emit(p);
+    const sync = threads && { work: polyCode(sharedWork(p)), ...threads.sync };
+    const { version, target, compiler, dims } = manifest;
+    const info: Manifest = {
+      version,
+      name: p.name,
+      target,
+      compiler,
+      dims,
+      params: [],
+      results: [],
+      returns: 'value',
+      constraints: [],
+      buffers: p.buffers.filter(isCallers).map(bufferInfo),
+      kernels: p.kernels.map((k) => ({ name: k.name, schedule: k.schedule })),
+      ...(sync ? { threads: sync } : {}),
+    };
+    out.push({
+      buffer: i,
+      layout,
+      repack: {
+        manifest: info,
+        code,
+        constants: {},
+        ...(threads ? { variants: { threads: threads.code } } : {}),
+      },
+    });
+  }
+  return out;
+}
+
+const bufferInfo = (b: Buffer & { readonly role: BufferInfo['role'] }): BufferInfo => ({
+  name: b.name,
+  role: b.role,
+  dtype: b.dtype,
+  bytes: polyCode(bytesOf(b)),
+  ...(b.private ? { private: true } : {}),
+});
 
 /** Runs an export on the interpreter: the reference device. */
 export async function interpret(
@@ -215,13 +283,7 @@ function manifestOf(
       text: `${c.poly}`,
       reason: c.reason,
     })),
-    buffers: buffers.filter(isCallers).map((b) => ({
-      name: unique(b.name),
-      role: b.role,
-      dtype: b.dtype,
-      bytes: polyCode(bytesOf(b)),
-      ...(b.private ? { private: true } : {}),
-    })),
+    buffers: buffers.filter(isCallers).map((b) => ({ ...bufferInfo(b), name: unique(b.name) })),
     kernels,
     ...(sync ? { threads: sync } : {}),
   };

@@ -9,6 +9,8 @@ export interface Limits {
   readonly scratchBytes: number;
   /** Most storage buffers that a kernel may bind. */
   readonly maxBuffers: number;
+  /** wasm: code may use relaxed SIMD, which the host has been found to compute right. */
+  readonly relaxed?: boolean;
   /** A GPU: threads of a warp (subgroup) and of a group. Such targets have schedules of their own. */
   readonly gpu?: { readonly warp: number; readonly threads: number };
 }

@@ -57,9 +57,10 @@ export async function generate(
   limits: Limits,
   trace: Trace,
   options: EmitOptions = {},
+  resident = false,
 ): Promise<{ program: Program } & Omit<Emitted, 'text'>> {
   const notes: string[] = [];
-  const program = lower(func, limits, (text) => notes.push(`# ${text}`));
+  const program = lower(func, limits, (text) => notes.push(`# ${text}`), resident);
   if (trace.wanted) {
     const { printProgram } = await import('./loops/printer.ts');
     trace.add('schedule', () => [...notes, printProgram(program)].join('\n'));

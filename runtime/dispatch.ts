@@ -44,10 +44,18 @@ interface Made {
   readonly fields: readonly Field[];
 }
 
+interface Packed {
+  readonly buffer: number;
+  readonly layout: string;
+  readonly executable: Executable;
+}
+
 export interface PlanOptions {
   readonly kernel: string;
   readonly artifact: Artifact;
   readonly executable: Executable;
+  /** Buffers that the kernel wants in layouts of its own, and what makes these. */
+  readonly packed?: readonly Packed[];
   readonly device: Device;
   readonly interpret: Interpret;
   /** Compare every call with the interpreter. */
@@ -66,6 +74,7 @@ export class Plan {
   readonly #params: readonly Param[];
   readonly #results: readonly Made[];
   readonly #solver: DimSolver;
+  readonly #packed: ReadonlyMap<number, Packed>;
 
   constructor(options: PlanOptions) {
     const { artifact, kernel, asked } = options;
@@ -76,6 +85,7 @@ export class Plan {
     this.#executable = options.executable;
     this.#interpret = options.interpret;
     this.#check = options.check;
+    this.#packed = new Map((options.packed ?? []).map((p) => [p.buffer, p]));
     const shapeOf = (t: { readonly shape: TensorInfo['shape'] }) =>
       t.shape.map((code) => compilePoly(code, dims));
     const fieldsOf = (info: ArgInfo): Field[] =>
@@ -111,7 +121,11 @@ export class Plan {
     try {
       for (let i = 0; i < this.#params.length; i++)
         this.#bind(this.#params[i]!, args[i]!, dims, buffers, uploads);
-      running = this.#executable.run(buffers, dims);
+      const used = this.#packed.size ? this.#laidOut(args, buffers, dims) : buffers;
+      running =
+        used instanceof Promise
+          ? used.then((all) => this.#executable.run(all, dims))
+          : this.#executable.run(used, dims);
     } catch (e) {
       release();
       throw e;
@@ -228,6 +242,31 @@ export class Plan {
     const made = DeviceTensor.from(this.device, host, p.info.dtype);
     uploads.push(made);
     buffers.push(made.buffer);
+  }
+
+  /** The buffers with those replaced that the kernel wants in layouts of its own. */
+  #laidOut(
+    args: readonly Argument[],
+    buffers: readonly DeviceBuffer[],
+    dims: readonly number[],
+  ): readonly DeviceBuffer[] | Promise<readonly DeviceBuffer[]> {
+    let at = 0;
+    const all = this.#params.flatMap((p, i) => {
+      if (p.info.kind !== 'encoded') return [buffers[at++]!];
+      const { fields } = args[i] as EncodedTensor;
+      return p.fields.map((f): DeviceBuffer | Promise<DeviceBuffer> => {
+        const buffer = buffers[at]!;
+        const wanted = this.#packed.get(at++);
+        if (!wanted) return buffer;
+        return fields[f.info.name]!.inLayout(wanted.layout, () => {
+          const made = wanted.executable.run([buffer], dims);
+          return made instanceof Promise ? made.then(([b]) => b!) : made[0]!;
+        });
+      });
+    });
+    const settled = (b: DeviceBuffer | Promise<DeviceBuffer>): b is DeviceBuffer =>
+      !(b instanceof Promise);
+    return all.every(settled) ? all : Promise.all(all);
   }
 
   #field(p: Param, f: Field, part: DeviceTensor | undefined, dims: readonly number[]): never {

@@ -232,27 +232,56 @@ const infoCodec: Codec<ModuleInfo> = {
   decode: (entry) => contentOf(entry) as ModuleInfo,
 };
 
+/** The manifest of an artifact, and those of the programs beside it. */
+interface StoredArtifact {
+  readonly manifest: Manifest;
+  readonly packed: readonly { buffer: number; layout: string; stored: StoredArtifact }[];
+}
+type Blobs = { readonly [name: string]: Uint8Array };
+
+const named = (prefix: string, blobs: Blobs): Blobs =>
+  Object.fromEntries(Object.entries(blobs).map(([k, v]) => [`${prefix}${k}`, v]));
+const under = (prefix: string, blobs: Blobs): Blobs =>
+  Object.fromEntries(
+    Object.entries(blobs)
+      .filter(([k]) => k.startsWith(prefix))
+      .map(([k, v]) => [k.slice(prefix.length), v]),
+  );
+
+function store(a: Artifact): { readonly stored: StoredArtifact; readonly blobs: Blobs } {
+  const { manifest, code, constants, variants = {}, packed = [] } = a;
+  const inner = packed.map((p) => ({ ...p, made: store(p.repack) }));
+  return {
+    stored: {
+      manifest,
+      packed: inner.map(({ buffer, layout, made }) => ({ buffer, layout, stored: made.stored })),
+    },
+    blobs: Object.assign(
+      { code, ...named('const:', constants), ...named('variant:', variants as Blobs) },
+      ...inner.map(({ made }, i) => named(`packed:${i}:`, made.blobs)),
+    ),
+  };
+}
+
+function restore({ manifest, packed }: StoredArtifact, blobs: Blobs): Artifact {
+  const inner = packed.map(({ buffer, layout, stored }, i) => ({
+    buffer,
+    layout,
+    repack: restore(stored, under(`packed:${i}:`, blobs)),
+  }));
+  return {
+    manifest,
+    code: blobs.code!,
+    constants: under('const:', blobs),
+    ...(manifest.threads ? { variants: under('variant:', blobs) } : {}),
+    ...(inner.length ? { packed: inner } : {}),
+  };
+}
+
 const artifactCodec: Codec<Artifact> = {
-  encode({ manifest, code, constants, variants = {} }) {
-    const named = [
-      ...Object.entries(constants).map(([k, v]) => [`const:${k}`, v] as const),
-      ...Object.entries(variants).map(([k, v]) => [`variant:${k}`, v] as const),
-    ];
-    return {
-      value: manifest as unknown as Json,
-      blobs: { code, ...Object.fromEntries(named) },
-    };
+  encode(artifact) {
+    const { stored, blobs } = store(artifact);
+    return { value: stored as unknown as Json, blobs };
   },
-  decode(entry) {
-    const { code, ...rest } = entry.blobs;
-    const under = (prefix: string): { [name: string]: Uint8Array } =>
-      Object.fromEntries(
-        Object.entries(rest)
-          .filter(([k]) => k.startsWith(prefix))
-          .map(([k, v]) => [k.slice(prefix.length), v]),
-      );
-    const manifest = contentOf(entry) as Manifest;
-    const variants = manifest.threads ? { variants: under('variant:') } : {};
-    return { manifest, code: code!, constants: under('const:'), ...variants };
-  },
+  decode: (entry) => restore(contentOf(entry) as StoredArtifact, entry.blobs),
 };

@@ -47,15 +47,24 @@ class Session implements PlanSource {
           target: target.name,
           ...(target.limits ? { limits: target.limits } : {}),
           ...(target.threads ? { threads: true } : {}),
+          ...(target.resident ? { resident: true } : {}),
         })
       : { manifest: await this.jit.signature(request), code: new Uint8Array(0), constants: {} };
     const interpret: Parameters<Device['load']>[1] = (inputs) =>
       this.jit.interpret(request, inputs);
     const executable = await this.device.load(artifact, interpret);
+    const packed = await Promise.all(
+      (artifact.packed ?? []).map(async ({ buffer, layout, repack }) => ({
+        buffer,
+        layout,
+        executable: await this.device.load(repack, interpret),
+      })),
+    );
     return new Plan({
       kernel: request.name,
       artifact,
       executable,
+      packed,
       device: this.device,
       interpret,
       asked,

@@ -35,6 +35,11 @@ export interface WasmApi {
     maximum: number;
     shared?: boolean;
   }) => WasmMemory;
+  /** Synchronous forms: for modules of a few bytes. */
+  readonly Module: new (
+    bytes: Uint8Array,
+  ) => WasmModule;
+  readonly Instance: new (module: WasmModule) => WasmInstance;
   compile(bytes: Uint8Array): Promise<WasmModule>;
   instantiate(module: WasmModule, imports: { env: { memory: WasmMemory } }): Promise<WasmInstance>;
   validate(bytes: Uint8Array): boolean;

@@ -59,7 +59,40 @@ class Storage {
     this.#owners++;
   }
   release(): void {
-    if (--this.#owners === 0) this.device.free(this.buffer);
+    if (--this.#owners > 0) return;
+    this.device.free(this.buffer);
+    for (const copy of this.#copies.values()) void this.#drop(copy);
+    this.#copies.clear();
+  }
+
+  readonly #copies = new Map<string, DeviceBuffer | Promise<DeviceBuffer>>();
+
+  /** The contents in another layout, made when first asked for; lives as long as the memory itself. */
+  inLayout(
+    key: string,
+    make: () => DeviceBuffer | Promise<DeviceBuffer>,
+  ): DeviceBuffer | Promise<DeviceBuffer> {
+    let copy = this.#copies.get(key);
+    if (copy) return copy;
+    copy = make();
+    this.#copies.set(key, copy);
+    if (copy instanceof Promise) {
+      const settle = (made?: DeviceBuffer): void => {
+        if (this.#copies.get(key) !== copy) return;
+        if (made) this.#copies.set(key, made);
+        else this.#copies.delete(key);
+      };
+      copy.then(settle, () => settle());
+    }
+    return copy;
+  }
+
+  async #drop(copy: DeviceBuffer | Promise<DeviceBuffer>): Promise<void> {
+    try {
+      this.device.free(await copy);
+    } catch {
+      // It was never made; whoever asked for it was told.
+    }
   }
 }
 
@@ -151,6 +184,16 @@ export class DeviceTensor {
   get buffer(): DeviceBuffer {
     if (!this.#hold.live) this.#gone('a kernel');
     return this.#hold.storage.buffer;
+  }
+
+  /** The contents in a layout that a kernel wants; `make` repacks them. */
+  inLayout(
+    layout: string,
+    make: (buffer: DeviceBuffer) => DeviceBuffer | Promise<DeviceBuffer>,
+  ): DeviceBuffer | Promise<DeviceBuffer> {
+    const { buffer } = this;
+    const key = `${layout} ${this.dtype}${shapeText(this.shape)}`;
+    return this.#hold.storage.inLayout(key, () => make(buffer));
   }
 
   #gone(use: string): never {

@@ -1,6 +1,8 @@
 // Expressions as CUDA C. A scalar is one C expression. A vector is given lane by lane: the text of lane `l`, to stand
 // in an unrolled loop; what does not work lane by lane (loads, sums over lanes) is computed in front of the statement.
 // Products that a compiler might fuse with a sum are written as __fmul_rn, so that results do not depend on its flags.
+
+import { dtypes } from '../../compiler/ir/dtype.ts';
 import type { Expr, ExprOf } from '../../compiler/loops/loops.ts';
 import { operands } from '../../compiler/loops/loops.ts';
 import { loadElement, loadVector } from './memory.ts';
@@ -14,9 +16,8 @@ import {
   unaryRows,
   wrapping,
 } from './tables.ts';
-import { dtypes } from '../../compiler/ir/dtype.ts';
 import { literal, valueType } from './types.ts';
-import { type Range, type Writer, fault } from './writer.ts';
+import { fault, type Range, type Writer } from './writer.ts';
 
 const { atom, prefix } = levels;
 interface Text {
@@ -200,6 +201,12 @@ function lane(w: Writer, e: Expr, l: string, summed: boolean): Text {
     case 'fold':
     case 'dot':
       throw fault(`a ${e.kind} was not prepared`);
+    // Made by schedules of other targets only.
+    case 'dot4':
+    case 'muladd':
+    case 'repeat':
+    case 'tile':
+      throw fault(`${e.kind} reached the CUDA backend`);
   }
 }
 

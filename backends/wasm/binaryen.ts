@@ -15,7 +15,8 @@ export function loadBinaryen(): Promise<Binaryen> {
 }
 
 /** What every engine of today has: SIMD, bulk memory, saturating conversions, mutable globals. */
-export const baseFeatures = (b: Binaryen): number =>
+export const baseFeatures = (b: Binaryen, relaxed: boolean): number =>
+  (relaxed ? b.Features.RelaxedSIMD : 0) |
   b.Features.SIMD128 |
   b.Features.BulkMemory |
   b.Features.NontrappingFPToInt |

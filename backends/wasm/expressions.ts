@@ -5,7 +5,8 @@ import type { Scalar } from '../../compiler/ir/dtype.ts';
 import type { Expr, ExprOf } from '../../compiler/loops/loops.ts';
 import { place } from './addresses.ts';
 import type { Ref } from './binaryen.ts';
-import { type Frame, chunksOf } from './frame.ts';
+import { dot4Chunk } from './bytes.ts';
+import { chunksOf, type Frame } from './frame.ts';
 import { binaryRows, compareRef, knownDivisor, unaryRows, uniformShifts } from './instructions.ts';
 import {
   gatherLanes,
@@ -69,12 +70,19 @@ export function scalar(f: Frame, e: Expr): Ref {
       return extractLane(f, e.type.scalar, chunk(f, e.a, e.lane >> 2), e.lane % 4);
     case 'reduce':
       return reduceVector(f, e);
+    case 'muladd': {
+      const product = f.m.f32.mul(sub(e.a), sub(e.b));
+      return f.m.f32.add(product, sub(e.c));
+    }
     case 'load':
       return loadScalar(f, sub, e);
     case 'gather':
     case 'build':
     case 'fold':
     case 'dot':
+    case 'dot4':
+    case 'repeat':
+    case 'tile':
     case 'round':
     case 'encode':
     case 'decode':
@@ -146,6 +154,16 @@ export function chunk(f: Frame, e: Expr, c: number): Ref {
       return foldVector(f, e);
     case 'dot':
       return dotVector(f, e);
+    case 'dot4':
+      return dot4Chunk(f, e, c);
+    case 'muladd': {
+      const [a, b] = [sub(e.a), sub(e.b)];
+      return f.mulAdd(a, b, sub(e.c));
+    }
+    case 'repeat':
+      return repeatChunk(f, e, c);
+    case 'tile':
+      return chunk(f, e.a, c % chunksOf(e.a.type.lanes));
     case 'dim':
     case 'extract':
     case 'reduce':
@@ -181,12 +199,26 @@ function uniformCount(f: Frame, e: Expr): Ref | undefined {
 
 function binaryChunk(f: Frame, e: ExprOf<'binary'>, c: number): Ref {
   const key = `${e.op}.${e.type.scalar}`;
+  // A variable may be read late: it has no part that others read again.
+  if (key === 'add.i32' && e.b.kind === 'dot4' && e.a.kind === 'var')
+    return dot4Chunk(f, e.b, c, chunk(f, e.a, c));
   const a = chunk(f, e.a, c);
   if (key in uniformShifts) {
     const count = uniformCount(f, e.b);
     if (count !== undefined) return uniformShifts[key as keyof typeof uniformShifts](f.m, a, count);
   }
   return row(binaryRows, key).vector(f, a, chunk(f, e.b, c));
+}
+
+/** One lane four times, if no chunk has more than one. */
+function repeatChunk(f: Frame, e: ExprOf<'repeat'>, c: number): Ref {
+  if (e.times % 4 !== 0) throw fault(`lanes repeated ${e.times} times`);
+  const lane = Math.floor((4 * c) / e.times);
+  const from = f.once(e, 200 + (lane >> 2), f.types.v128, () => chunk(f, e.a, lane >> 2));
+  const first = 4 * (lane % 4);
+  const pattern = Array.from({ length: 16 }, (_, i) => first + (i % 4));
+  const [x, again] = f.twice(from, f.types.v128);
+  return f.m.i8x16.shuffle(x, again(), pattern);
 }
 
 /** A zero on either side makes a choice an `and`. */

@@ -2,10 +2,21 @@
 // kept for reuse. binaryen nodes are trees that may be used once, so whatever is needed twice goes through a local.
 // Nodes must be made in the order in which they run: a `tee` comes before its `get`.
 import type { Buffer, Expr, Program, Var } from '../../compiler/loops/loops.ts';
+import type { Definition } from '../../compiler/loops/ranges.ts';
 import type { Binaryen, Module, Ref, WasmType } from './binaryen.ts';
+import { type NarrowVars, narrowVars } from './narrow.ts';
+import { relaxedOps } from './relaxed.ts';
 
 /** Vectors are cut into v128 values of four 32-bit lanes; the last may be half used. */
 export const chunksOf = (lanes: number): number => (lanes === 1 ? 1 : Math.ceil(lanes / 4));
+
+/** Locals of a variable that is kept as bytes. */
+interface KeptBytes {
+  whole?: number;
+  /** Widened to 16 bits, by place. */
+  even?: number;
+  odd?: number;
+}
 
 /** Values that hold while a straight run of statements executes. */
 interface Region {
@@ -32,9 +43,24 @@ export class Frame {
   #regions: Region[] = [];
   #labels = 0;
 
+  /** Whether relaxed SIMD may be used. */
+  readonly relaxed: boolean;
+  readonly #narrow: NarrowVars;
+  readonly #bytes = new Map<number, KeptBytes>();
+  readonly #relaxedOps: ReturnType<typeof relaxedOps>;
+
   /** `lead` are parameters in front of those of the program. */
-  constructor(b: Binaryen, m: Module, program: Program, lead: readonly string[] = []) {
+  constructor(
+    b: Binaryen,
+    m: Module,
+    program: Program,
+    relaxed: boolean,
+    lead: readonly string[] = [],
+  ) {
     this.m = m;
+    this.relaxed = relaxed;
+    this.#narrow = narrowVars(program);
+    this.#relaxedOps = relaxedOps(b, m);
     this.types = { i32: b.i32, i64: b.i64, f32: b.f32, v128: b.v128 };
     const names = [...lead, ...paramNames(program)];
     this.#params = new Map(names.map((n, i) => [n, i]));
@@ -92,6 +118,38 @@ export class Frame {
   setVar(v: Var, chunk: number, value: Ref): Ref {
     return this.m.local.set(this.locals(v)[chunk]!, value);
   }
+  /** Whether a variable is kept as 16 bytes. */
+  isBytes(v: Var): boolean {
+    return this.#narrow.vars.has(v.id);
+  }
+  bytesOf(v: Var): KeptBytes {
+    let kept = this.#bytes.get(v.id);
+    if (!kept) {
+      kept = {};
+      this.#bytes.set(v.id, kept);
+    }
+    return kept;
+  }
+  /** What a variable was bound to. */
+  get definition(): Definition {
+    return this.#narrow.definition;
+  }
+
+  // ---- instructions of relaxed SIMD, or what stands for them ----
+
+  relaxedDot(signed: Ref, seven: Ref, sum: Ref): Ref {
+    return this.#relaxedOps.dot(signed, seven, sum);
+  }
+  mulAdd(a: Ref, b: Ref, c: Ref): Ref {
+    if (this.relaxed) return this.#relaxedOps.mulAdd(a, b, c);
+    return this.m.f32x4.add(this.m.f32x4.mul(a, b), c);
+  }
+  /** Bytes of a table by indices below 16. */
+  swizzle(table: Ref, indices: Ref): Ref {
+    if (this.relaxed) return this.#relaxedOps.swizzle(table, indices);
+    return this.m.i8x16.swizzle(table, indices);
+  }
+
   markNonNegative(v: Var): void {
     this.#nonNegative.add(v.id);
   }

@@ -16,14 +16,11 @@ export const wasmLimits: Limits = {
   maxBuffers: 1000,
 };
 
-async function emit(
-  program: Program,
-  _limits: Limits,
-  options: EmitOptions = {},
-): Promise<Emitted> {
+async function emit(program: Program, limits: Limits, options: EmitOptions = {}): Promise<Emitted> {
   const b = await loadBinaryen();
   const ready = expand(program, wasmNative);
-  const m = buildModule(b, ready);
+  const relaxed = limits.relaxed ?? false;
+  const m = buildModule(b, ready, relaxed);
   try {
     const code = encodeModule(m);
     const threads = options.threads ? threaded(ready) : undefined;
@@ -33,7 +30,7 @@ async function emit(
   }
 
   function threaded(p: Program): Emitted['threads'] {
-    const made = buildThreaded(b, p);
+    const made = buildThreaded(b, p, relaxed);
     if (!made) return undefined;
     try {
       return { code: encodeModule(made.module), sync: made.sync };
@@ -44,7 +41,7 @@ async function emit(
 
   /** Built again: a module kept for its text would never be freed. */
   function textOf(p: Program): string {
-    const again = buildModule(b, p);
+    const again = buildModule(b, p, relaxed);
     try {
       return again.emitText();
     } finally {

@@ -1,9 +1,10 @@
 // Instruction selection: one row an operation and scalar type, with its scalar and its vector form. Rows that
 // have no single instruction say how they are made. The keys are what the target has itself (wasmNative); what is
 // neither here nor in the table of expansions is a type error.
-import type { Expandable, Native, OpKey } from '../../compiler/loops/expansions.ts';
-import type { BinaryName, CompareName, UnaryName } from '../../compiler/ir/ops.ts';
+
 import type { Scalar } from '../../compiler/ir/dtype.ts';
+import type { BinaryName, CompareName, UnaryName } from '../../compiler/ir/ops.ts';
+import type { Expandable, Native, OpKey } from '../../compiler/loops/expansions.ts';
 import type { Module, Ref } from './binaryen.ts';
 import type { Frame } from './frame.ts';
 

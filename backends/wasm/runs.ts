@@ -1,7 +1,7 @@
 // Which neighbouring vector statements may run chunk by chunk together: chunk 0 of all of them, then chunk 1, and
 // so on, so that a value made in one and used in the next stays in a register. That is right as long as no
 // statement looks at other lanes of what the run changes.
-import { type Expr, type Stmt, type Var, operands } from '../../compiler/loops/loops.ts';
+import { type Expr, operands, type Stmt, type Var } from '../../compiler/loops/loops.ts';
 import { indexText } from './addresses.ts';
 import { chunksOf } from './frame.ts';
 
@@ -29,7 +29,12 @@ function readsOf(s: Simple): Reads {
       out.memory.push({ buffer: e.buffer.id, place, lanes: e.type.lanes });
     }
     if (e.kind === 'gather') out.memory.push({ buffer: e.buffer.id, place: undefined, lanes: 0 });
-    const crosses = e.kind === 'fold' || e.kind === 'dot';
+    const crosses =
+      e.kind === 'fold' ||
+      e.kind === 'dot' ||
+      e.kind === 'dot4' ||
+      e.kind === 'repeat' ||
+      e.kind === 'tile';
     for (const x of operands(e)) visit(x, whole || crosses || x.type.lanes === 1);
   };
   visit(s.value, s.value.type.lanes === 1);
@@ -56,8 +61,12 @@ export interface Run {
   readonly wholeFirst: boolean;
 }
 
-/** The run that starts at `list[from]`. */
-export function runAt(list: readonly Stmt[], from: number): Run {
+/** The run that starts at `list[from]`; `isAlone` are statements with a way of their own. */
+export function runAt(
+  list: readonly Stmt[],
+  from: number,
+  isAlone: (s: Stmt) => boolean = () => false,
+): Run {
   const first = list[from] as Simple;
   const chunks = chunksOf(first.value.type.lanes);
   const firstReads = readsOf(first);
@@ -76,7 +85,8 @@ export function runAt(list: readonly Stmt[], from: number): Run {
   take(first);
   for (let i = from + 1; i < list.length; i++) {
     const s = list[i]!;
-    if (!isSimple(s) || s.value.type.lanes === 1 || chunksOf(s.value.type.lanes) !== chunks) break;
+    if (!isSimple(s) || isAlone(s)) break;
+    if (s.value.type.lanes === 1 || chunksOf(s.value.type.lanes) !== chunks) break;
     const reads = readsOf(s);
     // A store waits until its unit is complete, so that nothing of the run may read after it.
     const free =

@@ -2,9 +2,10 @@
 import type { Expr, Stmt } from '../../compiler/loops/loops.ts';
 import { isNonNegative } from './addresses.ts';
 import type { Ref } from './binaryen.ts';
+import { setBytes } from './bytes.ts';
 import { chunk, fault, scalar } from './expressions.ts';
 import type { Frame } from './frame.ts';
-import { type Run, type Simple, isSimple, runAt } from './runs.ts';
+import { isSimple, type Run, runAt, type Simple } from './runs.ts';
 import { chunksPerUnit, storeScalar, storeUnit } from './stores.ts';
 
 /** A statement list as one block: the addresses found in it hold until its end. */
@@ -17,10 +18,16 @@ export function body(f: Frame, list: readonly Stmt[]): Ref {
 
 function statements(f: Frame, list: readonly Stmt[]): Ref[] {
   const out: Ref[] = [];
+  const isBytes = (s: Stmt): s is Extract<Stmt, { kind: 'let' }> =>
+    s.kind === 'let' && f.isBytes(s.var);
   for (let i = 0; i < list.length; ) {
     const s = list[i]!;
-    if (isSimple(s)) {
-      const run = runAt(list, i);
+    if (isBytes(s)) {
+      f.startStatement();
+      out.push(...setBytes(f, s));
+      i += 1;
+    } else if (isSimple(s)) {
+      const run = runAt(list, i, isBytes);
       f.startStatement();
       out.push(...(run.wholeFirst ? overlapping(f, run) : chunkByChunk(f, run)));
       i += run.list.length;

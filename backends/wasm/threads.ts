@@ -5,11 +5,11 @@ import { type Program, type Var, variable, vtype } from '../../compiler/loops/lo
 import type { ForLoop } from '../../compiler/loops/parallel.ts';
 import type { SyncArea } from '../backend.ts';
 import { isNonNegative } from './addresses.ts';
-import { type Binaryen, type Module, type Ref, baseFeatures } from './binaryen.ts';
+import { type Binaryen, baseFeatures, type Module, type Ref } from './binaryen.ts';
 import { scalar } from './expressions.ts';
 import { Frame, paramNames } from './frame.ts';
 import { body } from './statements.ts';
-import { type Segment, type ThreadsPlan, planThreads } from './threads-plan.ts';
+import { planThreads, type Segment, type ThreadsPlan } from './threads-plan.ts';
 
 /** Parameters in front of those of every module. */
 const lead = ['worker', 'workers', 'sync'] as const;
@@ -31,11 +31,15 @@ export interface ThreadedModule {
 }
 
 /** `program` must be expanded already; undefined if it has no loop to share. */
-export function buildThreaded(b: Binaryen, program: Program): ThreadedModule | undefined {
+export function buildThreaded(
+  b: Binaryen,
+  program: Program,
+  relaxed = false,
+): ThreadedModule | undefined {
   const plan = planThreads(program);
   if (!plan) return undefined;
   const m = new b.Module();
-  m.setFeatures(baseFeatures(b) | b.Features.Atomics);
+  m.setFeatures(baseFeatures(b, relaxed) | b.Features.Atomics);
   m.setMemory(0, 65536, null, [], true, false, '0');
   m.addMemoryImport('0', 'env', 'memory', true);
   addBarrier(b, m);
@@ -44,7 +48,7 @@ export function buildThreaded(b: Binaryen, program: Program): ThreadedModule | u
   const args = (): number[] => Array.from({ length: count }, (_, i) => m.local.get(i, b.i32));
   const calls = program.kernels.map((k, i) => {
     const name = `${i}_${k.name}`;
-    addKernel(b, m, program, plan, i, name, params);
+    addKernel(b, m, program, plan, i, name, params, relaxed);
     return m.call(name, args(), b.none);
   });
   m.addFunction('run', params, b.none, [], m.block(null, calls));
@@ -61,8 +65,9 @@ function addKernel(
   index: number,
   name: string,
   params: number,
+  relaxed: boolean,
 ): void {
-  const frame = new Frame(b, m, program, lead);
+  const frame = new Frame(b, m, program, relaxed, lead);
   const code = segments(frame, b, plan.kernels[index]!);
   m.addFunction(name, params, b.none, frame.localTypes, m.block(null, [...frame.prologue(), code]));
 }

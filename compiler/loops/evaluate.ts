@@ -130,6 +130,22 @@ class Machine {
         return foldLanes(this.#eval(e.a), scalar);
       case 'dot':
         return dotLanes(this.#eval(e.a), this.#eval(e.b));
+      case 'dot4': {
+        const [a, b] = [this.#eval(e.a), this.#eval(e.b)];
+        return Array.from({ length: n }, (_, j) =>
+          [0, 1, 2, 3].reduce((sum, i) => (sum + a[4 * j + i]! * b[4 * j + i]!) | 0, 0),
+        );
+      }
+      case 'muladd': {
+        const [b, c] = [this.#eval(e.b), this.#eval(e.c)];
+        return this.#eval(e.a).map((x, i) => Math.fround(Math.fround(x * b[i]!) + c[i]!));
+      }
+      case 'repeat':
+        return this.#eval(e.a).flatMap((x) => new Array<number>(e.times).fill(x));
+      case 'tile': {
+        const a = this.#eval(e.a);
+        return Array.from({ length: n }, (_, i) => a[i % a.length]!);
+      }
       case 'load': {
         const index = this.#scalar(e.index);
         checkAlign(e.buffer, index, n, e.align);

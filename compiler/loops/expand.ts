@@ -13,18 +13,22 @@ import {
   convert,
   decodeBits,
   dot,
+  dot4,
   type Expr,
   encodeBits,
   fold,
   gather,
   type Kernel,
   load,
+  mulAdd,
   type Program,
   reduce,
+  repeat,
   roundTo,
   type Stmt,
   select,
   splat,
+  tile,
   unary,
   type Var,
   variable,
@@ -181,6 +185,14 @@ class Expander {
         return keep(e, [e.a], [x(e.a)], (a) => fold(a!));
       case 'dot':
         return keep(e, [e.a, e.b], [x(e.a), x(e.b)], (a, b) => dot(a!, b!));
+      case 'dot4':
+        return keep(e, [e.a, e.b], [x(e.a), x(e.b)], (a, b) => dot4(a!, b!));
+      case 'muladd':
+        return keep(e, [e.a, e.b, e.c], [x(e.a), x(e.b), x(e.c)], (a, b, c) => mulAdd(a!, b!, c!));
+      case 'repeat':
+        return keep(e, [e.a], [x(e.a)], (a) => repeat(a!, e.times));
+      case 'tile':
+        return keep(e, [e.a], [x(e.a)], (a) => tile(a!, e.type.lanes));
       case 'load':
         return this.#load(e.buffer, (b) => load(b, x(e.index), e.type.lanes, e.align));
       case 'gather':

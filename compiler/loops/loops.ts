@@ -24,6 +24,14 @@ export interface Buffer {
   /** Elements, rows of sub-byte types padded to 8 (see paddedRow). */
   readonly size: Dim;
   readonly data?: readonly number[];
+  /** A param in a layout of the kernel's own: what it holds logically, `[rows, ...]`, and how it is laid out. */
+  readonly packed?: {
+    readonly dtype: DType;
+    readonly shape: readonly Dim[];
+    readonly layout: 'tile' | 'rows';
+  };
+  /** Inclusive bounds of the elements, where they are narrower than the dtype. */
+  readonly range?: readonly [number, number];
   /** A temp that iterations of a parallel loop use on their own: every worker needs a copy. See parallel.ts. */
   readonly private?: boolean;
 }
@@ -81,6 +89,14 @@ export type Expr = { readonly type: VType } /** A literal, in every lane. */ & (
    * Lane j sums elements 8g + 2j and 8g + 2j + 1 of every g.
    */
   | { readonly kind: 'dot'; readonly a: Expr; readonly b: Expr }
+  /** Products of small integers, as `dot`; lane j of the quarter as many lanes sums elements 4j .. 4j + 3. */
+  | { readonly kind: 'dot4'; readonly a: Expr; readonly b: Expr }
+  /** a * b + c of f32, rounded once or twice as the target likes: for sums whose order is free anyway. */
+  | { readonly kind: 'muladd'; readonly a: Expr; readonly b: Expr; readonly c: Expr }
+  /** Each lane of a vector `times` times in a row. */
+  | { readonly kind: 'repeat'; readonly a: Expr; readonly times: number }
+  /** All lanes of a vector, again and again. */
+  | { readonly kind: 'tile'; readonly a: Expr }
   /**
    * `lanes` consecutive elements from element `index` (i32). `align` divides index for certain; sub-byte
    * vector loads come only with align * bits a multiple of 8.
@@ -263,6 +279,40 @@ export const dot = (a: Expr, b: Expr): Expr => {
     throw new TypeError(`loop IR: dot of ${typeName(type)}`);
   return { kind: 'dot', a, b, type: vtype('i32', 4) };
 };
+export const dot4 = (a: Expr, b: Expr): Expr => {
+  const type = same(a, b);
+  if (type.scalar !== 'i32' || type.lanes % 8 !== 0)
+    throw new TypeError(`loop IR: dot4 of ${typeName(type)}`);
+  return { kind: 'dot4', a, b, type: vtype('i32', type.lanes / 4) };
+};
+export const mulAdd = (a: Expr, b: Expr, c: Expr): Expr => {
+  same(a, b);
+  return { kind: 'muladd', a, b, c, type: same(b, c) };
+};
+export const repeat = (a: Expr, times: number): Expr =>
+  spread(a, a.type.lanes * times, (x) => ({
+    kind: 'repeat',
+    a: x,
+    times,
+    type: vtype(x.type.scalar, x.type.lanes * times),
+  }));
+export const tile = (a: Expr, lanes: number): Expr =>
+  spread(a, lanes, (x) => ({ kind: 'tile', a: x, type: vtype(x.type.scalar, lanes) }));
+
+/** Lanes multiplied below conversions and arithmetic, so that what is stored narrow is copied narrow. */
+function spread(a: Expr, lanes: number, leaf: (a: Expr) => Expr): Expr {
+  const sub = (x: Expr): Expr => spread(x, lanes, leaf);
+  switch (a.kind) {
+    case 'const':
+      return constant(a.value, a.type.scalar, lanes);
+    case 'splat':
+      return splat(a.a, lanes);
+    case 'convert':
+      return convert(sub(a.a), a.type.scalar);
+    default:
+      return leaf(a);
+  }
+}
 export const load = (buffer: Buffer, index: Expr, lanes: number, align: number): Expr => ({
   kind: 'load',
   buffer,
@@ -288,7 +338,10 @@ export function operands(e: Expr): readonly Expr[] {
     case 'binary':
     case 'compare':
     case 'dot':
+    case 'dot4':
       return [e.a, e.b];
+    case 'muladd':
+      return [e.a, e.b, e.c];
     case 'select':
       return [e.c, e.a, e.b];
     case 'build':

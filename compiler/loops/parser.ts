@@ -16,6 +16,7 @@ import {
   decodeBits,
   dimExpr,
   dot,
+  dot4,
   type Expr,
   encodeBits,
   extract,
@@ -23,15 +24,18 @@ import {
   gather,
   laneIds,
   load,
+  mulAdd,
   type Program,
   type ReduceOp,
   reduce,
+  repeat,
   roundTo,
   type Spread,
   type Stmt,
   select,
   splat,
   type Team,
+  tile,
   unary,
   type Var,
   type VType,
@@ -259,6 +263,8 @@ class Resolver {
     };
     if (name === 'lanes') return laneIds(count(0));
     if (name === 'splat') return splat(this.#expr(args[0]!), count(1));
+    if (name === 'repeat') return repeat(this.#expr(args[0]!), count(1));
+    if (name === 'tile') return tile(this.#expr(args[0]!), count(1));
     if (name === 'extract') return extract(this.#expr(args[0]!), count(1));
     if (/^gather(_|$)/.test(name)) {
       const [b, index] = args;
@@ -271,6 +277,8 @@ class Resolver {
     if (name === 'build') return build(xs);
     if (name === 'fold') return fold(a);
     if (name === 'dot' && b) return dot(a, b);
+    if (name === 'dot4' && b) return dot4(a, b);
+    if (name === 'muladd' && b && c) return mulAdd(a, b, c);
     if (name === 'select' && b && c) return select(a, b, c);
     if (isScalar(name)) return convert(a, name);
     if (Object.hasOwn(unaryMeaning, name)) return unary(name as UnaryName, a);

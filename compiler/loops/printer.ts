@@ -50,6 +50,10 @@ const reserved = new Set<string>([
   'gather',
   'fold',
   'dot',
+  'dot4',
+  'muladd',
+  'repeat',
+  'tile',
 ]);
 
 /** Gives each thing a name of its own, close to the one it has. */
@@ -237,6 +241,14 @@ class KernelPrinter {
         return call('fold', e.a);
       case 'dot':
         return call('dot', e.a, e.b);
+      case 'dot4':
+        return call('dot4', e.a, e.b);
+      case 'muladd':
+        return call('muladd', e.a, e.b, e.c);
+      case 'repeat':
+        return `repeat(${arg(e.a)}, ${e.times})`;
+      case 'tile':
+        return `tile(${arg(e.a)}, ${e.type.lanes})`;
       case 'load':
         return this.#place(e.buffer, e.index, e.type.lanes, e.align);
       case 'gather': {

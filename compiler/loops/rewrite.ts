@@ -25,7 +25,10 @@ export function rewriteExpr(e: Expr, to: Rewrite): Expr {
     case 'binary':
     case 'compare':
     case 'dot':
+    case 'dot4':
       return { ...e, a: x(e.a), b: x(e.b) };
+    case 'muladd':
+      return { ...e, a: x(e.a), b: x(e.b), c: x(e.c) };
     default:
       return operands(e).length ? ({ ...e, a: x((e as { a: Expr }).a) } as Expr) : e;
   }

@@ -268,6 +268,23 @@ class Verifier {
           () => `dot of ${typeName(e.a.type)} and ${typeName(e.b.type)}`,
         );
         return is({ scalar: 'i32', lanes: 4 }, 'dot');
+      case 'dot4':
+        this.#check(
+          e.a.type.scalar === 'i32' && same(e.a.type, e.b.type) && e.a.type.lanes % 8 === 0,
+          () => `dot4 of ${typeName(e.a.type)} and ${typeName(e.b.type)}`,
+        );
+        return is({ scalar: 'i32', lanes: e.a.type.lanes / 4 }, 'dot4');
+      case 'muladd':
+        this.#check(
+          e.a.type.scalar === 'f32' && same(e.a.type, e.b.type) && same(e.b.type, e.c.type),
+          () => `muladd of ${typeName(e.a.type)}, ${typeName(e.b.type)} and ${typeName(e.c.type)}`,
+        );
+        return is(e.a.type, 'muladd');
+      case 'repeat':
+        return is({ scalar: e.a.type.scalar, lanes: e.a.type.lanes * e.times }, 'repeat');
+      case 'tile':
+        this.#check(lanes % e.a.type.lanes === 0, () => `tile of ${typeName(e.a.type)}`);
+        return is({ scalar: e.a.type.scalar, lanes }, 'tile');
       case 'load':
         this.#access(e.buffer, e.index, lanes, e.align, scope);
         return is({ scalar: scalarOf(e.buffer.dtype), lanes }, e.buffer.name);

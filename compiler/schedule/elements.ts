@@ -8,6 +8,7 @@ import type { Op, Value } from '../ir/ir.ts';
 import type { BinaryName, CompareName, OpName, UnaryName } from '../ir/ops.ts';
 import type { Expr } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
+import { type Bounds, boundsOf } from './bounds.ts';
 import type { Lowering } from './lowering.ts';
 import { argReduceElement, matmulElement, reduceElement } from './reductions.ts';
 
@@ -120,8 +121,13 @@ export function wrapTo(d: DType, e: Expr): Expr {
   return L.binary('shr', L.binary('shl', e, shift), shift);
 }
 
-/** castValue of dtype.ts as an expression. */
-export function castExpr(from: DType, to: DType, e: Expr): Expr {
+/** castValue of dtype.ts as an expression, of a value within `bounds` where it is not NaN. */
+export function castExpr(
+  from: DType,
+  to: DType,
+  e: Expr,
+  bounds: Bounds = [-Infinity, Infinity],
+): Expr {
   const n = e.type.lanes;
   const target = dtypes[to];
   if (from === to) return e;
@@ -134,9 +140,11 @@ export function castExpr(from: DType, to: DType, e: Expr): Expr {
   if (target.kind === 'bool') return L.compare('ne', e, L.constant(0, e.type.scalar, n));
   if (isFloat(from)) {
     if (target.bits === 32) return L.convert(e, scalarOf(to));
-    const lo = L.constant(target.min!, 'f32', n);
-    const hi = L.constant(target.max!, 'f32', n);
-    return L.convert(L.binary('max', L.binary('min', e, hi), lo), 'i32');
+    const [least, most] = bounds;
+    const low = L.binary('min', e, L.constant(target.max!, 'f32', n));
+    const capped = most <= target.max! ? e : low;
+    const clamped = L.binary('max', capped, L.constant(target.min!, 'f32', n));
+    return L.convert(least >= target.min! ? capped : clamped, 'i32');
   }
   const asInt = e.type.scalar === 'bool' ? L.convert(e, 'i32') : e;
   if (target.bits === 32) return convertScalar(asInt, scalarOf(to));
@@ -433,7 +441,12 @@ export const elements: { readonly [K in OpName]: ElementRule<K> } = {
     );
   },
   cast: (lo, op, index, lanes) =>
-    castExpr(op.operands[0]!.type.dtype, op.attrs.dtype, lo.emit(op.operands[0]!, index, lanes)),
+    castExpr(
+      op.operands[0]!.type.dtype,
+      op.attrs.dtype,
+      lo.emit(op.operands[0]!, index, lanes),
+      boundsOf(op.operands[0]!),
+    ),
   bitcast,
 
   broadcast: (lo, op, index, lanes) => operand(lo, op.operands[0]!, index, lanes),

@@ -36,7 +36,11 @@ export class Emitter {
   #trials = 0;
   readonly #steps = new Map<string, { readonly var: Var; readonly step: number }>();
   readonly #quotients: QuotientDims;
+  readonly #defined = new Map<number, Expr>();
   #nextId = 0;
+
+  /** What a name given by {@link bind} stands for. */
+  readonly definition = (v: Var): Expr | undefined => this.#defined.get(v.id);
 
   constructor(quotients: QuotientDims = new Map()) {
     this.#quotients = quotients;
@@ -53,6 +57,8 @@ export class Emitter {
   newVar(name: string, type: VType, depth = this.depth): Var {
     const v: Var = { id: this.#nextId++, name, type };
     this.varDepth.set(v.id, depth);
+    // Numbers are used again after a trial.
+    this.#defined.delete(v.id);
     return v;
   }
 
@@ -185,6 +191,7 @@ export class Emitter {
     const depth = Math.min(this.depthOf(e), this.depth);
     const v = this.newVar(name, e.type, depth);
     this.scopes[depth]!.stmts.push({ kind: 'let', var: v, value: e });
+    this.#defined.set(v.id, e);
     return L.variable(v);
   }
 

@@ -4,12 +4,12 @@
 // and range analysis on the expressions, whatever format they come from. Rounding changes: the scale is applied
 // to a sum of up to 64 products instead of to each, which is never less accurate by more than one rounding of
 // the block's sum; an infinite or NaN scale spreads to the block either way.
-import { dtypes } from '../ir/dtype.ts';
 import type { Expr } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
+import { type Definition, intRange } from '../loops/ranges.ts';
 
 /** scale * (product of integer vectors) * (product of f32 vectors); an empty product is 1. */
-interface Term {
+export interface Term {
   readonly scale: Expr | undefined;
   readonly ints: readonly Expr[];
   readonly floats: readonly Expr[];
@@ -19,30 +19,39 @@ const maxTerms = 4;
 /** Elements of `dot` fit 16 signed bits. */
 const small = 2 ** 15 - 1;
 
-const times = (a: Expr | undefined, b: Expr | undefined): Expr | undefined =>
-  a && b ? L.binary('mul', a, b) : (a ?? b);
+/** The product of two scales, of which either may be one a row. */
+export function times(a: Expr | undefined, b: Expr | undefined): Expr | undefined {
+  if (!a || !b) return a ?? b;
+  const lanes = Math.max(a.type.lanes, b.type.lanes);
+  return L.binary('mul', L.splat(a, lanes), L.splat(b, lanes));
+}
 
 /** The terms that `e` is the sum of, or undefined when there would be too many. */
-function terms(e: Expr): readonly Term[] | undefined {
+export function terms(e: Expr, defined?: Definition): readonly Term[] | undefined {
+  const of = (x: Expr): readonly Term[] | undefined => terms(x, defined);
   const atom: readonly Term[] = [{ scale: undefined, ints: [], floats: [e] }];
   switch (e.kind) {
     case 'splat':
+    case 'repeat':
       return [{ scale: e.a, ints: [], floats: [] }];
     case 'const':
       return [{ scale: L.constant(e.value, 'f32'), ints: [], floats: [] }];
     case 'convert': {
       if (e.a.type.scalar !== 'i32') return atom;
-      const [lo, hi] = intRange(e.a);
+      if (e.a.kind === 'repeat') return [{ scale: L.convert(e.a.a, 'f32'), ints: [], floats: [] }];
+      const [lo, hi] = intRange(e.a, defined);
+      if (isSum(e.a) && (isRows(e.a.a) || isRows(e.a.b)) && Math.max(-lo, hi) < 2 ** 24)
+        return of(L.binary(e.a.op, L.convert(e.a.a, 'f32'), L.convert(e.a.b, 'f32')));
       return lo >= -small && hi <= small ? [{ scale: undefined, ints: [e.a], floats: [] }] : atom;
     }
     case 'unary': {
       if (e.op !== 'neg') return atom;
-      return terms(e.a)?.map((t) => ({ ...t, scale: times(t.scale, L.constant(-1, 'f32')) }));
+      return of(e.a)?.map((t) => ({ ...t, scale: times(t.scale, L.constant(-1, 'f32')) }));
     }
     case 'binary': {
       if (e.op !== 'add' && e.op !== 'sub' && e.op !== 'mul') return atom;
-      const a = terms(e.a);
-      const b = terms(e.b);
+      const a = of(e.a);
+      const b = of(e.b);
       if (!a || !b) return undefined;
       if (e.op === 'mul') {
         if (a.length * b.length > maxTerms) return atom;
@@ -65,54 +74,28 @@ function terms(e: Expr): readonly Term[] | undefined {
   }
 }
 
-/** Inclusive bounds of an integer expression, from storage types and arithmetic. */
-export function intRange(e: Expr): readonly [number, number] {
-  const wide: readonly [number, number] = [-(2 ** 31), 2 ** 31 - 1];
-  const both = (
-    f: (a: readonly [number, number], b: readonly [number, number]) => number[],
-  ): readonly [number, number] => {
-    const all = f(intRange((e as L.ExprOf<'binary'>).a), intRange((e as L.ExprOf<'binary'>).b));
-    const lo = Math.min(...all);
-    const hi = Math.max(...all);
-    return lo >= wide[0] && hi <= wide[1] ? [lo, hi] : wide;
-  };
-  switch (e.kind) {
-    case 'const':
-      return [e.value, e.value];
-    case 'splat':
-      return intRange(e.a);
-    case 'load': {
-      const { kind, bits, min, max } = dtypes[e.buffer.dtype];
-      return kind !== 'float' && bits < 32 ? [min!, max!] : wide;
-    }
-    case 'gather': {
-      const { data } = e.buffer;
-      return data && dtypes[e.buffer.dtype].kind !== 'float' && data.length
-        ? [Math.min(...data), Math.max(...data)]
-        : wide;
-    }
-    case 'binary':
-      switch (e.op) {
-        case 'add':
-          return both((a, b) => [a[0] + b[0], a[1] + b[1]]);
-        case 'sub':
-          return both((a, b) => [a[0] - b[1], a[1] - b[0]]);
-        case 'mul':
-          return both((a, b) => [a[0] * b[0], a[0] * b[1], a[1] * b[0], a[1] * b[1]]);
-        case 'and': {
-          const mask = e.b.kind === 'const' ? e.b.value : e.a.kind === 'const' ? e.a.value : -1;
-          return mask >= 0 ? [0, mask] : wide;
-        }
-        case 'shr': {
-          const [lo, hi] = intRange(e.a);
-          return lo >= 0 && e.b.kind === 'const' ? [0, hi >> e.b.value] : wide;
-        }
-        default:
-          return wide;
-      }
-    default:
-      return wide;
-  }
+/** One number a row of a tile: of integers, sums and products are then taken apart like those of floats. */
+const isRows = (e: Expr): boolean => e.kind === 'repeat';
+const isSum = (e: Expr): e is L.ExprOf<'binary'> =>
+  e.kind === 'binary' && (e.op === 'add' || e.op === 'sub' || e.op === 'mul');
+
+/** Whether two expressions are written alike, over the same variables and buffers. */
+export function sameExpr(a: Expr, b: Expr): boolean {
+  if (a === b) return true;
+  if (a.kind !== b.kind || a.type.scalar !== b.type.scalar || a.type.lanes !== b.type.lanes)
+    return false;
+  const own = ({ ...e }: Expr): [string, unknown][] =>
+    Object.entries(e).filter(([, x]) => typeof x !== 'object');
+  const fields = new Map(own(b));
+  const reference = (e: Expr): unknown =>
+    e.kind === 'var' ? e.var : e.kind === 'load' || e.kind === 'gather' ? e.buffer : undefined;
+  const [x, y] = [L.operands(a), L.operands(b)];
+  return (
+    reference(a) === reference(b) &&
+    own(a).every(([key, value]) => Object.is(fields.get(key), value)) &&
+    x.length === y.length &&
+    x.every((e, i) => sameExpr(e, y[i]!))
+  );
 }
 
 /** Whether every integer on the way to `e` fits 16 bits, so that it can be computed in narrow lanes. */

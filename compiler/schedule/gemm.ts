@@ -34,7 +34,7 @@ export function contractionOf(root: Value): Op<'matmul'> | undefined {
 }
 
 /** The contractions that `root` is an elementwise function of; empty when it is anything else. */
-function contractionsOf(root: Value): readonly Op<'matmul'>[] {
+export function contractionsOf(root: Value): readonly Op<'matmul'>[] {
   const found = new Set<Op<'matmul'>>();
   const visit = (v: Value): boolean => {
     const op = v.def?.op;

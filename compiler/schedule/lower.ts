@@ -1,16 +1,20 @@
 // Tensor IR after fusion -> loop IR. Each kernel op becomes one loop nest, chosen from an ordered list of rules
 // by its iteration space; the last rule takes everything, so whatever the language can say runs.
-import type { Poly } from '../ir/algebra.ts';
+import type { Dim, Poly } from '../ir/algebra.ts';
+import { dtypes } from '../ir/dtype.ts';
 import type { Func, Op, Region, Value } from '../ir/ir.ts';
 import type { Limits } from '../limits.ts';
 import type { Buffer, Kernel, Program, Stmt } from '../loops/loops.ts';
 import { privateBuffers } from '../loops/parallel.ts';
+import { boundsOf } from './bounds.ts';
 import { inSignatureDims, overQuotients, quotientDims } from './dims.ts';
 import { storedSize } from './emitter.ts';
-import { lowerGemm } from './gemm.ts';
+import { contractionsOf, lowerGemm } from './gemm.ts';
 import { gpuRules } from './gpu/rules.ts';
 import { Lowering, nameOf } from './lowering.ts';
+import { forgetLayout, type PackedField } from './packed.ts';
 import { lowerRegion, mapInto, storeTensor } from './regions.ts';
+import { emitResident, planResident } from './resident.ts';
 import { isControl, soleMap } from './rules.ts';
 
 export interface ScheduleRule {
@@ -27,6 +31,20 @@ export const scheduleRules: readonly ScheduleRule[] = [
       const op = soleMap(region);
       if (!op) return false;
       mapInto(lo, op, out, true);
+      return true;
+    },
+  },
+  {
+    name: 'resident',
+    apply: (lo, region, out) => {
+      const root = region.yields[0];
+      const plan = lo.packed.length > 0 ? residentPlan(lo, region) : undefined;
+      if (!root || !plan) return false;
+      if ('reason' in plan) {
+        lo.note(`weights keep their logical layout: ${plan.reason}`);
+        return false;
+      }
+      emitResident(lo, root, out[0]!, plan.plans);
       return true;
     },
   },
@@ -57,11 +75,62 @@ export const scheduleRules: readonly ScheduleRule[] = [
   },
 ];
 
-/** Lowers a fused function. */
+/** The plan of a kernel on resident weights, or why there is none; undefined for a kernel without contraction. */
+function residentPlan(lo: Lowering, region: Region): ReturnType<typeof planResident> | undefined {
+  const [root] = region.yields;
+  if (region.yields.length !== 1 || !root || isControl(root.def?.op)) return undefined;
+  const found = contractionsOf(root);
+  if (found.length === 0 || found.some((op) => op.results[0]!.type.dtype !== 'f32'))
+    return undefined;
+  const depth = (op: (typeof found)[number]): Dim => op.operands[0]!.type.shape.at(-1)!;
+  return planResident(
+    lo,
+    root,
+    found.map((op) => ({ op, depth: depth(op) })),
+  );
+}
+
+/**
+ * Gives the fields of encoded params that contractions can read in the layout of the kernel that layout; the others
+ * stay as they are.
+ */
+function packFields(lo: Lowering, func: Func): void {
+  const rowsOf = (p: Func['params'][number], v: Value): boolean =>
+    p.kind === 'encoded' && p.shape.length === 2 && v.type.shape[0]?.equals(p.shape[0]!) === true;
+  for (const v of func.params.flatMap((p) => p.values.filter((x) => rowsOf(p, x)))) {
+    const stored = lo.storage.get(v);
+    if (stored?.kind !== 'buffer') continue;
+    const { buffer } = stored;
+    const field: PackedField = {
+      buffer,
+      dtype: v.type.dtype,
+      shape: v.type.shape,
+      layout: undefined,
+    };
+    lo.packed.push({ value: v, field });
+    lo.storage.set(v, { kind: 'packed', field });
+  }
+  for (const op of func.body.ops) {
+    if (op.name !== 'kernel') continue;
+    const before = lo.packed.map(({ field }) => field.layout);
+    const plan = residentPlan(lo, op.regions[0]!);
+    if (plan && 'plans' in plan) continue;
+    lo.packed.forEach(({ field }, i) => {
+      if (before[i] === undefined) forgetLayout(field);
+    });
+  }
+  for (const { value, field } of lo.packed) {
+    if (field.layout) continue;
+    lo.storage.set(value, { kind: 'buffer', buffer: field.buffer, shape: field.shape });
+  }
+}
+
+/** Lowers a fused function. `resident`: weights are in a layout of the kernel's own where it has one for them. */
 export function lower(
   source: Func,
   limits: Limits,
   note: (text: string) => void = () => {},
+  resident = false,
 ): Program {
   const quotients = quotientDims(source);
   const func = overQuotients(source, quotients);
@@ -87,6 +156,34 @@ export function lower(
     );
   const kernels: Kernel[] = [];
   const bufferOf = new Map<Value, Buffer>();
+  /** Buffers of a kernel's results. */
+  const outOf = (k: Op<'kernel'>): Buffer[] =>
+    k.results.map((v, i) => {
+      const known = bufferOf.get(v);
+      if (known) return known;
+      const name = resultNames.get(v) ?? aliasResult(func, v, resultNames);
+      const b = lo.em.newBuffer(
+        name ?? nameOf(v),
+        v.type.dtype,
+        name === undefined ? 'temp' : 'result',
+        storedSize(v.type.dtype, v.type.shape),
+      );
+      lo.em.bufferDepth.set(b.id, 0);
+      bufferOf.set(v, b);
+      const { kind, bits } = dtypes[v.type.dtype];
+      const range = boundsOf(k.regions[0]!.yields[i]!);
+      if (kind !== 'float' && bits < 32) Object.assign(b, { range });
+      return b;
+    });
+  const keep = (k: Op<'kernel'>, out: readonly Buffer[]): void =>
+    k.results.forEach((v, i) => {
+      lo.storage.set(v, { kind: 'buffer', buffer: out[i]!, shape: v.type.shape });
+    });
+  if (resident) {
+    for (const op of func.body.ops)
+      if (op.name === 'kernel') keep(op as Op<'kernel'>, outOf(op as Op<'kernel'>));
+    packFields(lo, func);
+  }
   for (const op of func.body.ops) {
     if (op.name === 'reshape') {
       const from = bufferOf.get(op.operands[0]!)!;
@@ -100,19 +197,7 @@ export function lower(
     }
     if (op.name !== 'kernel') throw new Error(`${op.name} outside of a kernel`);
     const k = op as Op<'kernel'>;
-    const out = k.results.map((v) => {
-      const name = resultNames.get(v) ?? aliasResult(func, v, resultNames);
-      const size = storedSize(v.type.dtype, v.type.shape);
-      const b = lo.em.newBuffer(
-        name ?? nameOf(v),
-        v.type.dtype,
-        name === undefined ? 'temp' : 'result',
-        size,
-      );
-      lo.em.bufferDepth.set(b.id, 0);
-      bufferOf.set(v, b);
-      return b;
-    });
+    const out = outOf(k);
     let body: Stmt[] = [];
     let schedule = '';
     for (const rule of limits.gpu ? gpuRules : scheduleRules) {
@@ -126,13 +211,16 @@ export function lower(
     note(`${k.attrs.name}: schedule ${schedule}`);
     for (const text of lo.notes) note(`${k.attrs.name}: ${text}`);
     lo.notes.clear();
-    k.results.forEach((v, i) => {
-      lo.storage.set(v, { kind: 'buffer', buffer: out[i]!, shape: v.type.shape });
-    });
+    keep(k, out);
   }
   // Sizes are in the dims of the signature. Statements refer to buffers by identity, so they change in place.
   const buffers = orderBuffers(func, lo.em.buffers, bufferOf, params);
   for (const b of buffers) (b as { size: Poly }).size = inSignatureDims(b.size, quotients);
+  for (const { field } of lo.packed) {
+    const { buffer, dtype, layout } = field;
+    const shape = field.shape.map((d) => inSignatureDims(d, quotients));
+    if (layout) Object.assign(buffer, { packed: { dtype, shape, layout } });
+  }
   const program: Program = { name: func.name, dims: func.dims, buffers, kernels };
   // On a GPU iterations have slices of their own already: see gpu/scratch.ts.
   const own = limits.gpu ? new Set<number>() : privateBuffers(program);

@@ -10,14 +10,19 @@ import { walk } from '../ir/ir.ts';
 import type { Limits } from '../limits.ts';
 import type { Buffer, Expr, Var } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
+import { boundsOf } from './bounds.ts';
 import type { QuotientDims } from './dims.ts';
 import { elements } from './elements.ts';
 import { Emitter, strides } from './emitter.ts';
 import type { TeamState } from './gpu/team.ts';
+import { loadPacked, type PackedField } from './packed.ts';
+import { depthLane, joinSpans, NoTile, rowLane, type Span, spanLanes, tileLanes } from './spans.ts';
 
 /** Where a value lives when it is not recomputed. */
 export type Storage =
   | { readonly kind: 'buffer'; readonly buffer: Buffer; readonly shape: readonly Dim[] }
+  /** A field of resident weights, in the layout of the kernel. */
+  | { readonly kind: 'packed'; readonly field: PackedField }
   | { readonly kind: 'local'; readonly var: Var }
   /** A loop index. */
   | { readonly kind: 'index'; readonly poly: Poly };
@@ -26,8 +31,8 @@ export type Storage =
 interface Frame {
   readonly key: string;
   readonly indices: readonly Poly[];
-  /** No index of this map or of the maps around it moves with the lanes. */
-  readonly uniform: boolean;
+  /** How the indices of this map and of the maps around it move with the lanes. */
+  readonly span: Span;
 }
 
 export class Lowering {
@@ -41,6 +46,8 @@ export class Lowering {
   readonly notes = new Set<string>();
   /** Constant buffers of table ops. */
   readonly tables = new Map<string, Buffer>();
+  /** Fields of resident weights. */
+  readonly packed: { readonly value: Value; readonly field: PackedField }[] = [];
   /** On a GPU: who runs the code together. */
   team: TeamState | undefined = undefined;
 
@@ -73,6 +80,28 @@ export class Lowering {
     return { key: `lane${lanes}`, kind: 'lane', extent: Poly.of(lanes) };
   }
 
+  /** Vectors of indices that move with an axis of a tile. */
+  readonly #vectorSpans = new Map<string, Span>();
+
+  /** How an index moves with the lanes. */
+  spanOf(p: Poly): Span {
+    let span: Span = 'none';
+    for (const a of p.leaves()) {
+      if (a.key === rowLane.key) span = joinSpans(span, 'rows');
+      else if (a.key === depthLane.key) span = joinSpans(span, 'depth');
+      else if (a.kind === 'lane') span = joinSpans(span, 'flat');
+      else if (this.em.isVector(a)) span = joinSpans(span, this.#vectorSpans.get(a.key) ?? 'flat');
+    }
+    return span;
+  }
+
+  /** How an element of `v` at an index moves with the lanes. */
+  #spanAt(v: Value, index: readonly Poly[]): Span {
+    const owner = this.owner.get(v);
+    const here: Span = (owner && this.frames.get(owner)?.span) ?? 'none';
+    return index.reduce<Span>((s, p) => joinSpans(s, this.spanOf(p)), here);
+  }
+
   isUniform(p: Poly): boolean {
     return !p.leaves().some((a) => a.kind === 'lane' || this.em.isVector(a));
   }
@@ -85,27 +114,36 @@ export class Lowering {
     const stored = this.storage.get(v);
     if (stored?.kind === 'index') return this.polyValue(stored.poly, lanes);
     if (stored?.kind === 'local') return L.variable(stored.var);
+    const span = this.#spanAt(v, index);
+    const width = spanLanes(span, lanes);
     const owner = this.owner.get(v);
-    const here = owner && this.frames.get(owner);
-    const width = (here?.uniform ?? true) && index.every((p) => this.isUniform(p)) ? 1 : lanes;
-    const frame = here?.key ?? '';
+    const frame = (owner && this.frames.get(owner)?.key) ?? '';
     const key = `${v.id}@${frame}[${index.join(';')}]${width}`;
     const known = this.em.recall(key);
-    if (known) return known;
-    const e = stored
-      ? this.load(stored.buffer, stored.shape, index, width)
-      : this.#compute(v, index, width);
+    if (known) return spreadTo(known, span, lanes);
+    const e =
+      stored?.kind === 'packed'
+        ? loadPacked(this, stored.field, index, width)
+        : stored
+          ? this.load(stored.buffer, stored.shape, index, width)
+          : this.#compute(v, index, width);
     // Scalars are cheap to name and often shared; vectors are named when they can leave the current loop or
     // have several readers.
-    const named = e.type.lanes === 1 || this.em.depthOf(e) < this.em.depth || this.isShared(v);
-    return named ? this.em.remember(key, this.em.bind(e, nameOf(v))) : e;
+    // What belongs to the rows of a tile serves its whole depth.
+    const named =
+      e.type.lanes === 1 ||
+      span === 'rows' ||
+      this.em.depthOf(e) < this.em.depth ||
+      this.isShared(v);
+    const out = named ? this.em.remember(key, this.em.bind(e, nameOf(v))) : e;
+    return spreadTo(out, span, lanes);
   }
 
-  /** Fixes the value of one element, computed elsewhere: a point of a register tile. */
+  /** Fixes the value of one element, or of the lanes of one vector, computed elsewhere: a point of a register tile. */
   pin(v: Value, index: readonly Poly[], e: Expr): void {
     const owner = this.owner.get(v);
     const frame = owner ? (this.frames.get(owner)?.key ?? '') : '';
-    this.em.remember(`${v.id}@${frame}[${index.join(';')}]1`, e);
+    this.em.remember(`${v.id}@${frame}[${index.join(';')}]${e.type.lanes}`, e);
   }
 
   readonly #shared = new Map<Value, number>();
@@ -145,7 +183,7 @@ export class Lowering {
     this.frames.set(map, {
       key: `${outer?.key ?? ''}${map.results[0]!.id}(${indices.join(';')})`,
       indices,
-      uniform: (outer?.uniform ?? true) && indices.every((p) => this.isUniform(p)),
+      span: indices.reduce<Span>((s, p) => joinSpans(s, this.spanOf(p)), outer?.span ?? 'none'),
     });
     params.forEach((p, i) => {
       this.storage.set(p, { kind: 'index', poly: indices[i]! });
@@ -166,6 +204,8 @@ export class Lowering {
   /** The integer value of an index polynomial, scalar or one a lane. */
   polyValue(p: Poly, lanes: number): Expr {
     if (this.isUniform(p)) return this.em.index(p);
+    if (this.spanOf(p) === 'tile' && p.leaves().some((a) => a.kind === 'lane'))
+      throw new NoTile(`the index ${p}`);
     const lane = p.atoms().find((a) => a.kind === 'lane');
     const vectors = p.leaves().filter((a) => this.em.isVector(a));
     if (lane && vectors.length === 0) {
@@ -202,6 +242,8 @@ export class Lowering {
 
   /** An index polynomial with the lane number fixed. */
   atLane(p: Poly, j: number): Poly {
+    const span = this.spanOf(p);
+    if (span !== 'none' && span !== 'flat') throw new NoTile(`one lane of ${p}`);
     return p.substitute((a) => {
       if (a.kind === 'lane') return Poly.of(j);
       if (!this.em.isVector(a)) return undefined;
@@ -256,12 +298,18 @@ export class Lowering {
       if (lo >= 0 && ((top !== undefined && hi < top) || provablyBelow(known, size))) return known;
       if (top === undefined && known.constant === 0) return known;
     }
-    let e = this.emit(v, at, lanes);
+    let e = this.emit(v, at, spanLanes(this.#spanAt(v, at), lanes));
     if (e.type.scalar !== 'i32')
       e = e.type.scalar === 'u32' ? L.bits(e, 'i32') : L.convert(e, 'i32');
     const bound = size.constant;
-    const inside = bound !== undefined && intBounds(v)[0] >= 0 && intBounds(v)[1] < bound;
-    if (inside && e.type.lanes > 1) return Poly.atom(this.em.vectorAtom(e, size));
+    const [least, most] = boundsOf(v);
+    const inside = bound !== undefined && least >= 0 && most < bound;
+    const named = (a: Atom): Poly => {
+      const span = this.#spanAt(v, at);
+      if (span !== 'none' && span !== 'flat') this.#vectorSpans.set(a.key, span);
+      return Poly.atom(a);
+    };
+    if (inside && e.type.lanes > 1) return named(this.em.vectorAtom(e, size));
     if (inside) {
       const x = this.em.bind(e, nameOf(v));
       if (x.kind === 'const') return Poly.of(x.value);
@@ -272,7 +320,7 @@ export class Lowering {
     e = this.em.bind(L.binary('max', zero, L.binary('min', e, top)), `${v.name ?? 'i'}`);
     if (e.kind === 'const') return Poly.of(e.value);
     if (e.kind !== 'var') throw new Error('an index is not bound');
-    return Poly.atom(this.em.atom(e.var, size));
+    return named(this.em.atom(e.var, size));
   }
 
   /** The value as a polynomial of loop indices, if it is one. */
@@ -307,30 +355,12 @@ export class Lowering {
   }
 }
 
-/** Bounds of an integer value, as far as its type and the op that made it tell. */
-function intBounds(v: Value): readonly [number, number] {
-  const { kind, bits, min, max } = dtypes[v.type.dtype];
-  if (kind !== 'float' && bits < 32) return [min!, max!];
-  const op = v.def?.op;
-  if (op?.name === 'and')
-    for (const o of op.operands) {
-      const c = constantOf(o);
-      if (c !== undefined && c >= 0) return [0, c];
-    }
-  if (
-    op?.name === 'cast' ||
-    op?.name === 'reshape' ||
-    op?.name === 'broadcast' ||
-    op?.name === 'at'
-  ) {
-    const source = op.operands[0]!;
-    if (dtypes[source.type.dtype].kind !== 'float') return intBounds(source);
-  }
-  return [-Infinity, Infinity];
-}
-
-const constantOf = (v: Value): number | undefined =>
-  v.def?.op.name === 'const' ? (v.def.op as Op<'const'>).attrs.value : undefined;
+/** Fills a tile with what moves along one of its axes. */
+const spreadTo = (e: Expr, span: Span, lanes: number): Expr => {
+  if (lanes !== tileLanes || e.type.lanes === 1) return e;
+  if (span === 'rows') return L.repeat(e, lanes / e.type.lanes);
+  return span === 'depth' ? L.tile(e, lanes) : e;
+};
 
 /** Largest power of two (up to the lanes wanted, at least) that divides a base index for certain. */
 export function alignment(base: Poly, lanes: number): number {

@@ -18,6 +18,8 @@ export interface CompileTarget {
   readonly limits?: Partial<Limits>;
   /** Make the variant for several threads too. */
   readonly threads?: boolean;
+  /** Kernels may ask for weights in layouts of their own. */
+  readonly resident?: boolean;
 }
 
 /** A kernel on a device, ready to run. */

@@ -7,6 +7,7 @@ import { compilePoly } from '../poly.ts';
 import { Allocator, PADDING } from './allocator.ts';
 import type { CompileTarget, Declined, Device, DeviceBuffer, Executable } from './device.ts';
 import { maxArgs, newKernelId, type PoolKernel, ThreadPool, WorkerFault } from './pool.ts';
+import { computesRelaxed } from './relaxed.ts';
 import {
   mayWait,
   onSharedMemory,
@@ -49,6 +50,8 @@ export interface WasmDeviceOptions {
   readonly threads?: number;
   /** Least work of a call that is shared out; see ThreadsInfo of the manifest. */
   readonly worth?: number;
+  /** Whether kernels may use relaxed SIMD; by default where the host computes it right. */
+  readonly relaxed?: boolean;
   /** Whether calls may block this thread; by default where the host allows it. */
   readonly blocking?: boolean;
   /** Milliseconds in which a worker must answer; 10 s by default. */
@@ -89,7 +92,13 @@ export class WasmDevice implements Device {
     this.#shared = typeof shared === 'object';
     this.#memory = typeof shared === 'object' ? shared : plainMemory(api, this.#pages);
     this.threads = this.#shared ? wanted : 1;
-    this.target = this.threads > 1 ? { name: 'wasm', threads: true } : { name: 'wasm' };
+    const relaxed = options.relaxed ?? computesRelaxed(api);
+    this.target = {
+      name: 'wasm',
+      resident: true,
+      ...(relaxed ? { limits: { relaxed } } : {}),
+      ...(this.threads > 1 ? { threads: true } : {}),
+    };
     this.#blocking = this.#shared && (options.blocking ?? mayWait());
     const why = typeof shared === 'string' ? ` (${shared})` : '';
     this.name = `WebAssembly, ${this.threads === 1 ? 'one thread' : `${wanted} threads`}${why}`;

@@ -1,0 +1,202 @@
+// Sixteen small integers in one v128, and the products of two such vectors summed four by four: `dot4`. With relaxed
+// SIMD that is one instruction if one side has 7 bits; otherwise the bytes at even and at odd places are widened to
+// 16 bits, which keeps the four of a sum together.
+import type { Buffer, Expr, ExprOf, Stmt } from '../../compiler/loops/loops.ts';
+import { intRange } from '../../compiler/loops/ranges.ts';
+import { place } from './addresses.ts';
+import type { Ref } from './binaryen.ts';
+import { chunk, fault, scalar } from './expressions.ts';
+import type { Frame } from './frame.ts';
+
+type Half = 'even' | 'odd';
+
+/** Lanes 4c .. 4c+3 of a `dot4`, on top of `sum`. */
+export function dot4Chunk(f: Frame, e: ExprOf<'dot4'>, c: number, sum?: Ref): Ref {
+  const { m } = f;
+  const sides = [e.a, e.b].map((x) => ({ x, range: intRange(x, f.definition) }));
+  if (sides.some(({ range: [lo, hi] }) => lo < -128 || hi > 255))
+    throw fault('dot4 of integers of more than 8 bits');
+  const seven = sides.find(({ range: [lo, hi] }) => lo >= 0 && hi <= 127);
+  const other = sides.find((s) => s !== seven && s.range[1] <= 127);
+  if (f.relaxed && seven && other) {
+    const start = sum ?? f.vectorI32([0, 0, 0, 0]);
+    // Order of evaluation: the start comes last, and is a variable or a constant.
+    const a = bytes(f, other.x, c);
+    return f.relaxedDot(a, bytes(f, seven.x, c), start);
+  }
+  let total = sum;
+  for (const half of ['even', 'odd'] as const) {
+    const a = halves(f, e.a, c, half);
+    const part = m.i32x4.dot_i16x8_s(a, halves(f, e.b, c, half));
+    total = total === undefined ? part : m.i32x4.add(total, part);
+  }
+  return total!;
+}
+
+/** A variable that is kept as bytes is set: whole, or halved where every reader wants halves. */
+export function setBytes(f: Frame, s: Extract<Stmt, { kind: 'let' }>): Ref[] {
+  const { m, types } = f;
+  const kept = f.bytesOf(s.var);
+  if (s.value.kind !== 'tile' || f.relaxed) {
+    kept.whole = f.local(types.v128);
+    return [m.local.set(kept.whole, bytes(f, s.value, 0))];
+  }
+  const even = halves(f, s.value, 0, 'even');
+  const odd = halves(f, s.value, 0, 'odd');
+  [kept.even, kept.odd] = [f.local(types.v128), f.local(types.v128)];
+  return [m.local.set(kept.even, even), m.local.set(kept.odd, odd)];
+}
+
+const isUnsigned = (f: Frame, e: Expr): boolean => intRange(e, f.definition)[0] >= 0;
+
+/** Lanes 16c .. 16c+15, the low byte of each. */
+function bytes(f: Frame, e: Expr, c: number): Ref {
+  const { m } = f;
+  switch (e.kind) {
+    case 'const':
+      return f.vector(new Array<number>(16).fill(e.value & 255));
+    case 'splat':
+      return f.once(e, 60, f.types.v128, () => m.i8x16.splat(scalar(f, e.a)));
+    case 'var': {
+      const { whole } = f.isBytes(e.var) ? f.bytesOf(e.var) : {};
+      return whole === undefined ? narrowed(f, e, c) : m.local.get(whole, f.types.v128);
+    }
+    case 'load': {
+      if (!isByteBuffer(e.buffer)) return narrowed(f, e, c);
+      const { ptr, offset } = place(f, (x) => scalar(f, x), e.buffer, e.index);
+      return m.v128.load(offset + 16 * c, 1, ptr);
+    }
+    case 'tile': {
+      if (e.a.kind !== 'load' || !isByteBuffer(e.a.buffer) || e.a.type.lanes !== 4)
+        return narrowed(f, e, c);
+      const { ptr, offset } = place(f, (x) => scalar(f, x), e.a.buffer, e.a.index);
+      return m.v128.load32_splat(offset, 1, ptr);
+    }
+    case 'gather': {
+      if (!isSmallTable(e.buffer)) return narrowed(f, e, c);
+      const table = Array.from({ length: 16 }, (_, i) => (e.buffer.data![i] ?? 0) & 255);
+      const t = f.vector(table);
+      return f.swizzle(t, bytes(f, e.index, c));
+    }
+    case 'binary':
+      return bytesOfBinary(f, e, c);
+    default:
+      return narrowed(f, e, c);
+  }
+}
+
+const isByteBuffer = (b: Buffer): boolean => b.dtype === 'i8' || b.dtype === 'u8';
+const isSmallTable = (b: Buffer): boolean =>
+  b.role === 'const' && b.data !== undefined && b.data.length <= 16 && isByteBuffer(b);
+
+function bytesOfBinary(f: Frame, e: ExprOf<'binary'>, c: number): Ref {
+  const { m } = f;
+  const fill = (x: number): Ref => f.vector(new Array<number>(16).fill(x));
+  const count = e.b.kind === 'const' ? e.b.value : undefined;
+  switch (e.op) {
+    case 'add':
+    case 'sub': {
+      const a = bytes(f, e.a, c);
+      return m.i8x16[e.op](a, bytes(f, e.b, c));
+    }
+    case 'and': {
+      // A mask that takes off what a shift of 16 bits brings over from the next byte serves for both.
+      const shifted = e.a.kind === 'binary' && e.a.op === 'shr' ? e.a : undefined;
+      const by = shifted?.b.kind === 'const' ? shifted.b.value : undefined;
+      if (shifted && by !== undefined && count !== undefined && count <= 255 >> by) {
+        const a = m.i16x8.shr_u(bytes(f, shifted.a, c), m.i32.const(by));
+        return m.v128.and(a, fill(count));
+      }
+      const a = bytes(f, e.a, c);
+      return m.v128.and(a, bytes(f, e.b, c));
+    }
+    case 'or':
+    case 'xor': {
+      const a = bytes(f, e.a, c);
+      return m.v128[e.op](a, bytes(f, e.b, c));
+    }
+    case 'shr': {
+      if (count === undefined || count > 7 || !isUnsigned(f, e.a)) return narrowed(f, e, c);
+      const a = bytes(f, e.a, c);
+      if (count === 0) return a;
+      return m.v128.and(m.i16x8.shr_u(a, m.i32.const(count)), fill(255 >> count));
+    }
+    case 'shl': {
+      if (count === undefined || count > 7) return narrowed(f, e, c);
+      const a = bytes(f, e.a, c);
+      if (count === 0) return a;
+      const up = m.i16x8.shl(a, m.i32.const(count));
+      // Nothing leaves a byte that stays below 256.
+      return intRange(e, f.definition)[1] <= 255 && isUnsigned(f, e.a)
+        ? up
+        : m.v128.and(up, fill((255 << count) & 255));
+    }
+    default:
+      return narrowed(f, e, c);
+  }
+}
+
+/** From lanes of 32 bits; values fit a byte, signed or not. */
+function narrowed(f: Frame, e: Expr, c: number): Ref {
+  const { m } = f;
+  const part = (i: number): Ref => {
+    const a = chunk(f, e, 4 * c + i);
+    return m.i16x8.narrow_i32x4_s(a, chunk(f, e, 4 * c + i + 1));
+  };
+  const low = part(0);
+  return isUnsigned(f, e)
+    ? m.i8x16.narrow_i16x8_u(low, part(2))
+    : m.i8x16.narrow_i16x8_s(low, part(2));
+}
+
+/** The lanes at even or at odd places of lanes 16c .. 16c+15, 16 bits each. */
+function halves(f: Frame, e: Expr, c: number, half: Half): Ref {
+  const { m } = f;
+  if (e.kind === 'const') return f.vectorI16(new Array<number>(8).fill(e.value));
+  if (e.kind === 'var' && f.isBytes(e.var)) {
+    const at = f.bytesOf(e.var)[half];
+    if (at !== undefined) return m.local.get(at, f.types.v128);
+  }
+  if (e.kind === 'binary' && (e.op === 'and' || e.op === 'shr')) {
+    const bits = fieldOf(e);
+    if (bits && isUnsigned(f, bits.of)) return field(f, bits.of, c, bits.shift, bits.mask, half);
+  }
+  if (e.kind === 'binary' && e.op in widened) {
+    const a = halves(f, e.a, c, half);
+    return widened[e.op as keyof typeof widened](m, a, halves(f, e.b, c, half));
+  }
+  if (isUnsigned(f, e)) return field(f, e, c, 0, 255, half);
+  const whole = f.once(e, 70 + c, f.types.v128, () => bytes(f, e, c));
+  const up = half === 'even' ? m.i16x8.shl(whole, m.i32.const(8)) : whole;
+  return m.i16x8.shr_s(up, m.i32.const(8));
+}
+
+const widened = {
+  add: (m: Frame['m'], a: Ref, b: Ref) => m.i16x8.add(a, b),
+  sub: (m: Frame['m'], a: Ref, b: Ref) => m.i16x8.sub(a, b),
+  or: (m: Frame['m'], a: Ref, b: Ref) => m.v128.or(a, b),
+  xor: (m: Frame['m'], a: Ref, b: Ref) => m.v128.xor(a, b),
+};
+
+/** (of >> shift) & mask, of unsigned bytes. */
+function fieldOf(e: ExprOf<'binary'>): { of: Expr; shift: number; mask: number } | undefined {
+  if (e.b.kind !== 'const') return undefined;
+  if (e.op === 'shr') return { of: e.a, shift: e.b.value, mask: 255 >> e.b.value };
+  const mask = e.b.value;
+  if (mask < 0 || mask > 255) return undefined;
+  const inner = e.a.kind === 'binary' && e.a.op === 'shr' ? e.a : undefined;
+  return inner?.b.kind === 'const'
+    ? { of: inner.a, shift: inner.b.value, mask: mask & (255 >> inner.b.value) }
+    : { of: e.a, shift: 0, mask };
+}
+
+function field(f: Frame, of: Expr, c: number, shift: number, mask: number, half: Half): Ref {
+  const { m } = f;
+  const whole =
+    of.kind === 'var' ? bytes(f, of, c) : f.once(of, 70 + c, f.types.v128, () => bytes(f, of, c));
+  const down = half === 'odd' ? 8 + shift : shift;
+  const moved = down ? m.i16x8.shr_u(whole, m.i32.const(down)) : whole;
+  // The top field of the word needs no mask.
+  if (half === 'odd' && mask === 255 >> shift) return moved;
+  return m.v128.and(moved, f.vectorI16(new Array<number>(8).fill(mask)));
+}

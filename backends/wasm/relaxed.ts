@@ -1,0 +1,28 @@
+// The instructions of relaxed SIMD that binaryen's wrappers lack, through its raw functions. What they compute where
+// hosts may differ is never asked for: the runtime uses such code only after a test with numbers.
+import type { Binaryen, Module, Ref } from './binaryen.ts';
+
+/** binaryen's raw functions, which its types leave out. */
+interface RawBinaryen {
+  readonly _BinaryenSIMDTernary: (module: number, op: number, a: Ref, b: Ref, c: Ref) => Ref;
+  readonly _BinaryenBinary: (module: number, op: number, a: Ref, b: Ref) => Ref;
+  readonly RelaxedDotI8x16I7x16AddSToVecI32x4: number;
+  readonly RelaxedMaddVecF32x4: number;
+  readonly RelaxedSwizzleVecI8x16: number;
+}
+
+export function relaxedOps(b: Binaryen, m: Module) {
+  const raw = b as unknown as RawBinaryen;
+  const module = (m as unknown as { readonly ptr: number }).ptr;
+  const ternary =
+    (op: number) =>
+    (x: Ref, y: Ref, z: Ref): Ref =>
+      raw._BinaryenSIMDTernary(module, op, x, y, z);
+  return {
+    /** Products of signed bytes with 7-bit ones, summed four by four on top of a sum. */
+    dot: ternary(raw.RelaxedDotI8x16I7x16AddSToVecI32x4),
+    mulAdd: ternary(raw.RelaxedMaddVecF32x4),
+    swizzle: (table: Ref, indices: Ref): Ref =>
+      raw._BinaryenBinary(module, raw.RelaxedSwizzleVecI8x16, table, indices),
+  };
+}

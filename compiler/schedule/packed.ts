@@ -1,0 +1,214 @@
+// The kernel layout of resident weights: lanes are rows. Four rows of a field are stored side by side, so that a
+// vector holds four elements of each of them and no sum ever crosses lanes. Elements below a byte are split into
+// planes of 4, 2 and 1 bits, several of which share a byte, and unpack by a shift and a mask.
+//
+// tile: fields of elements. [rows / 4][depth / 4 / planes][4 rows][4 depth] bytes, plane p of a byte holding
+//   the element 4 p places further in depth. One such array for every plane width of the dtype; signed elements are
+//   stored plus half their range.
+// rows: fields that belong to a block. [rows / 4][depth][4 rows] elements; those below a byte take a byte.
+import type { Dim } from '../ir/algebra.ts';
+import { floorDiv, modulo, Poly, product } from '../ir/algebra.ts';
+import { type DType, dtypes } from '../ir/dtype.ts';
+import type { Buffer, Expr } from '../loops/loops.ts';
+import * as L from '../loops/loops.ts';
+import { storedSize } from './emitter.ts';
+import type { Lowering } from './lowering.ts';
+import { depthLane, NoTile, rowLane, tileLanes, tileSide } from './spans.ts';
+
+export type PackedLayout = 'tile' | 'rows';
+
+/** A field [rows, ...] of resident weights. The first access decides how it is laid out. */
+export interface PackedField {
+  /** Its dtype and size are those of the layout. */
+  readonly buffer: Buffer;
+  readonly dtype: DType;
+  readonly shape: readonly Dim[];
+  layout: PackedLayout | undefined;
+}
+
+/** Bits `shift` .. `shift + bits - 1` of the elements, `count` of which share a byte. */
+export interface Plane {
+  readonly bits: number;
+  readonly shift: number;
+  readonly count: number;
+}
+
+/** Planes of an integer dtype of up to 8 bits, lowest bits first. */
+export function planesOf(d: DType): readonly Plane[] {
+  const { bits } = dtypes[d];
+  const out: Plane[] = [];
+  let shift = 0;
+  for (const width of [8, 4, 2, 1])
+    if (bits & width) {
+      out.push({ bits: width, shift, count: 8 / width });
+      shift += width;
+    }
+  return out;
+}
+
+/** What is added to signed elements below a byte, so that planes hold no signs. */
+export const biasOf = (d: DType): number =>
+  dtypes[d].kind === 'int' && dtypes[d].bits < 8 ? 2 ** (dtypes[d].bits - 1) : 0;
+
+/** The dtype of an element in layout `rows`; undefined where it has none. */
+export function rowDType(d: DType): DType | undefined {
+  const { bits, kind } = dtypes[d];
+  if (bits >= 8) return d;
+  return kind === 'float' ? undefined : kind === 'int' ? 'i8' : 'u8';
+}
+
+export const groupsOf = (shape: readonly Dim[]): Dim =>
+  floorDiv(shape[0]!.add(tileSide - 1), tileSide);
+export const depthOf = (shape: readonly Dim[]): Dim => product(shape.slice(1));
+/** Vectors of 16 bytes that a plane takes for a group of rows. */
+export const vectorsOf = (shape: readonly Dim[], p: Plane): Dim =>
+  floorDiv(depthOf(shape).add(tileSide * p.count - 1), tileSide * p.count);
+
+/** dtype and elements of the array that holds a field in a layout; undefined where it cannot be held so. */
+export function packedArray(
+  d: DType,
+  shape: readonly Dim[],
+  layout: PackedLayout,
+): { readonly dtype: DType; readonly size: Dim } | undefined {
+  const groups = groupsOf(shape);
+  if (layout === 'rows') {
+    const dtype = rowDType(d);
+    return dtype && { dtype, size: groups.mul(depthOf(shape)).mul(tileSide) };
+  }
+  const { bits, kind } = dtypes[d];
+  if (bits > 8 || kind === 'float') return undefined;
+  const vectors = planesOf(d).reduce((n, p) => n.add(vectorsOf(shape, p)), Poly.of(0));
+  return { dtype: d === 'i8' ? 'i8' : 'u8', size: groups.mul(vectors).mul(tileLanes) };
+}
+
+/** Where each plane of a field starts. */
+export function planeStarts(d: DType, shape: readonly Dim[]): Dim[] {
+  let start = Poly.of(0);
+  return planesOf(d).map((p) => {
+    const here = start;
+    start = start.add(groupsOf(shape).mul(vectorsOf(shape, p)).mul(tileLanes));
+    return here;
+  });
+}
+
+/** Position of an element in the depth of its row. */
+function depthIndex(shape: readonly Dim[], index: readonly Poly[]): Poly {
+  return index.slice(1).reduce((l, p, i) => l.mul(shape[i + 1]!).add(p), Poly.of(0));
+}
+
+const without = (p: Poly, a: typeof rowLane): Poly | undefined =>
+  p.coefficient(a.key)?.constant === 1 ? p.sub(Poly.atom(a)) : undefined;
+
+/** Element of a packed field, or the lanes of a tile of it. */
+export function loadPacked(
+  lo: Lowering,
+  f: PackedField,
+  index: readonly Poly[],
+  lanes: number,
+): Expr {
+  const span = index.map((p) => lo.spanOf(p));
+  const [n] = index as [Poly, ...Poly[]];
+  const depth = depthIndex(f.shape, index);
+  const inner = lo.spanOf(depth);
+  if (span.includes('flat') || inner === 'rows' || inner === 'tile') {
+    if (span.some((s) => s !== 'none' && s !== 'flat')) throw new NoTile('rows in the depth');
+    return lo.perLane(lanes, (at) => loadPacked(lo, f, index.map(at), 1));
+  }
+  chooseLayout(f, inner === 'depth' ? 'tile' : 'rows', lo.spanOf(n) === 'none');
+  if (f.layout === 'rows') return loadRows(lo, f, n, depth);
+  if (lo.spanOf(n) === 'rows' && inner === 'depth') return loadTile(lo, f, n, depth);
+  if (lo.spanOf(n) !== 'none' || inner !== 'none') throw new NoTile('part of a tile');
+  return loadElement(lo, f, n, depth);
+}
+
+/** Takes back the decision of an access that came to nothing. */
+export function forgetLayout(f: PackedField): void {
+  f.layout = undefined;
+  Object.assign(f.buffer, { dtype: f.dtype, size: storedSize(f.dtype, f.shape) });
+}
+
+function chooseLayout(f: PackedField, layout: PackedLayout, single: boolean): void {
+  if (f.layout) {
+    if (f.layout !== layout && !single) throw new NoTile(`${f.buffer.name} in two layouts`);
+    return;
+  }
+  if (single) throw new NoTile(`${f.buffer.name} is read one element at a time`);
+  const array = packedArray(f.dtype, f.shape, layout);
+  if (!array) throw new NoTile(`elements of ${f.dtype} in layout ${layout}`);
+  f.layout = layout;
+  Object.assign(f.buffer, array);
+}
+
+function loadRows(lo: Lowering, f: PackedField, n: Poly, depth: Poly): Expr {
+  const { em } = lo;
+  const size = depthOf(f.shape);
+  const rows = without(n, rowLane);
+  const first = rows ?? n;
+  const group = floorDiv(first, tileSide);
+  const base = group.mul(size).add(depth).mul(tileSide);
+  if (!rows) return L.load(f.buffer, em.index(base.add(n.sub(group.mul(tileSide)))), 1, 1);
+  if (rows.multiple() % tileSide !== 0) throw new NoTile('rows that do not start a group');
+  return L.load(f.buffer, em.index(base), tileSide, tileSide);
+}
+
+function loadTile(lo: Lowering, f: PackedField, n: Poly, depth: Poly): Expr {
+  const { em } = lo;
+  const [rows, start] = [without(n, rowLane), without(depth, depthLane)];
+  if (!rows || !start || rows.multiple() % tileSide || start.multiple() % tileSide)
+    throw new NoTile(`${f.buffer.name} is not read in whole tiles`);
+  const group = floorDiv(rows, tileSide);
+  const step = floorDiv(start, tileSide);
+  const starts = planeStarts(f.dtype, f.shape);
+  const parts = planesOf(f.dtype).map((p, i) => {
+    const plane = modulo(step, p.count).constant;
+    if (plane === undefined)
+      throw new NoTile(`planes of ${f.buffer.name} that a loop walks through`);
+    const vector = group.mul(vectorsOf(f.shape, p)).add(floorDiv(step, p.count));
+    const at = starts[i]!.add(vector.mul(tileLanes));
+    const key = `plane ${f.buffer.id} ${at}`;
+    const word =
+      p.count === 1
+        ? L.load(f.buffer, em.index(at), tileLanes, tileLanes)
+        : (em.recall(key) ??
+          em.remember(
+            key,
+            em.bind(L.load(f.buffer, em.index(at), tileLanes, tileLanes), 'packed'),
+          ));
+    const shift = plane * p.bits;
+    const down = shift ? L.binary('shr', word, i32s(shift)) : word;
+    return shift + p.bits === 8 ? down : L.binary('and', down, i32s(2 ** p.bits - 1));
+  });
+  return unbiased(f.dtype, joined(f.dtype, parts));
+}
+
+const i32s = (x: number, lanes = tileLanes): Expr => L.constant(x, 'i32', lanes);
+
+function joined(d: DType, parts: readonly Expr[]): Expr {
+  const planes = planesOf(d);
+  return parts.reduce((sum, part, i) => {
+    const up = L.binary('shl', part, i32s(planes[i]!.shift, part.type.lanes));
+    return L.binary('or', sum, up);
+  });
+}
+function unbiased(d: DType, e: Expr): Expr {
+  const bias = biasOf(d);
+  return bias ? L.binary('sub', e, i32s(bias, e.type.lanes)) : e;
+}
+
+/** One element, wherever it is. */
+function loadElement(lo: Lowering, f: PackedField, n: Poly, depth: Poly): Expr {
+  const { em } = lo;
+  const group = floorDiv(n, tileSide);
+  const step = floorDiv(depth, tileSide);
+  const within = modulo(n, tileSide).mul(tileSide).add(modulo(depth, tileSide));
+  const starts = planeStarts(f.dtype, f.shape);
+  const parts = planesOf(f.dtype).map((p, i) => {
+    const vector = group.mul(vectorsOf(f.shape, p)).add(floorDiv(step, p.count));
+    const at = starts[i]!.add(vector.mul(tileLanes)).add(within);
+    const byte = L.load(f.buffer, em.index(at), 1, 1);
+    if (p.count === 1) return byte;
+    const shift = em.index(modulo(step, p.count).mul(p.bits));
+    return L.binary('and', L.binary('shr', byte, shift), i32s(2 ** p.bits - 1, 1));
+  });
+  return unbiased(f.dtype, joined(f.dtype, parts));
+}

@@ -1,0 +1,523 @@
+// Contractions with resident weights in small integers, in the layout where lanes are rows (packed.ts), and
+// activations that are small integers too, because the author encoded them. A vector of weights holds four rows by
+// four elements of depth, so that `dot4` needs no sum across lanes; block constants are taken out of the sum as
+// factor.ts says, zero points included: what they add is known once the activations are, and starts the sums.
+import type { Dim } from '../ir/algebra.ts';
+import { floorDiv, Poly } from '../ir/algebra.ts';
+import type { Op, Value } from '../ir/ir.ts';
+import type { Buffer, Expr, Var } from '../loops/loops.ts';
+import * as L from '../loops/loops.ts';
+import { intRange, type Range } from '../loops/ranges.ts';
+import { strides } from './emitter.ts';
+import { sameExpr, type Term, terms, times } from './factor.ts';
+import type { Lowering } from './lowering.ts';
+import { contractionIndex, loop, vectorLoop } from './reductions.ts';
+import { depthLane, NoTile, rowLane, tileLanes, tileSide } from './spans.ts';
+
+/** Groups of four rows that a vector walks at once where activations have few rows: streams far apart in memory. */
+const streams = 4;
+
+/** One contraction of the root, its weights on the right. */
+export interface ResidentPart {
+  readonly op: Op<'matmul'>;
+  readonly depth: Dim;
+}
+
+/** How one term of the weights meets the activations within a run of steps. */
+interface TermPlan {
+  /** Weights are integers here; otherwise only the sum of the activations counts. */
+  readonly isDot: boolean;
+  /** What is added to the integers of the weights, so that they are not negative or small. */
+  readonly shift: number;
+  /** The activations come as magnitudes, the weights with the bits of negative ones flipped. */
+  readonly flips: boolean;
+  /** Place among the starts of a block, where it needs one. */
+  readonly start: number | undefined;
+}
+
+/** Steps of four elements in a row with the same block constants. */
+interface Run {
+  readonly from: number;
+  readonly to: number;
+  readonly terms: readonly TermPlan[];
+}
+
+interface Plan {
+  readonly part: ResidentPart;
+  /** Elements of depth that one pass of the inner loop takes. */
+  readonly block: number;
+  readonly runs: readonly Run[];
+  readonly starts: number;
+  readonly flips: boolean;
+}
+
+/** What the activations are prepared into before the loops: see {@link prepare}. */
+interface Prepared {
+  readonly starts: Buffer | undefined;
+  readonly magnitudes: Buffer | undefined;
+  readonly masks: Buffer | undefined;
+}
+
+interface Job {
+  readonly root: Value;
+  readonly buffer: Buffer;
+  readonly rows: Dim;
+  readonly columns: Dim;
+  readonly plans: readonly Plan[];
+  readonly prepared: readonly Prepared[];
+}
+
+/** Whether the contractions can take the road; the reason where they cannot. Decides layouts of packed fields. */
+export function planResident(
+  lo: Lowering,
+  root: Value,
+  parts: readonly ResidentPart[],
+): { readonly plans: readonly Plan[] } | { readonly reason: string } {
+  const { shape } = root.type;
+  if (shape.length !== 2) return { reason: 'the result is no matrix' };
+  try {
+    return { plans: parts.map((part) => planPart(lo, part, shape)) };
+  } catch (e) {
+    if (e instanceof NoTile) return { reason: e.message };
+    throw e;
+  }
+}
+
+const anyIndex = (lo: Lowering, d: Dim): Poly =>
+  Poly.atom(lo.em.atom(lo.em.newVar('i', L.vtype('i32')), d));
+
+function planPart(lo: Lowering, part: ResidentPart, shape: readonly Dim[]): Plan {
+  let first: NoTile | undefined;
+  for (const block of [32, 16, 8]) {
+    if (part.depth.multiple() % block !== 0 || part.depth.constant === 0) continue;
+    try {
+      return lo.em.trial(() => {
+        let plan: Plan | undefined;
+        lo.em.scope(() => {
+          const rows = anyIndex(lo, floorDiv(shape[1]!, tileSide)).mul(tileSide);
+          const k = anyIndex(lo, part.depth.over(block)!).mul(block);
+          plan = planBlock(lo, part, block, anyIndex(lo, shape[0]!), rows, k);
+        });
+        return plan!;
+      });
+    } catch (e) {
+      if (!(e instanceof NoTile)) throw e;
+      first ??= e;
+    }
+  }
+  throw first ?? new NoTile('the depth is no multiple of 8');
+}
+
+/** The integers and the scale of activations s at k .. k + 3: four lanes. */
+function activations(lo: Lowering, { op }: ResidentPart, s: Poly, k: Poly): Term {
+  const at = contractionIndex(op, [s, Poly.of(0)], k.add(Poly.atom(depthLane))).a;
+  const e = lo.emit(op.operands[0]!, at, tileSide);
+  const list = terms(asFloat(L.splat(e, tileSide)), lo.em.definition);
+  const [t] = list ?? [];
+  if (!t || list!.length !== 1 || t.floats.length || t.ints.length !== 1)
+    throw new NoTile('the activations are not encoded as integers');
+  return t;
+}
+
+/** The terms of the weights of rows n .. n + 3 at k .. k + 3. */
+function weights(lo: Lowering, { op }: ResidentPart, n: Poly, k: Poly): readonly Term[] {
+  const where = [Poly.of(0), n.add(Poly.atom(rowLane))];
+  const at = contractionIndex(op, where, k.add(Poly.atom(depthLane))).b;
+  const e = asFloat(L.splat(lo.emit(op.operands[1]!, at, tileLanes), tileLanes));
+  const list = terms(e, lo.em.definition);
+  if (!list || list.some((t) => t.floats.length || t.ints.length > 1))
+    throw new NoTile('the weights are no integers times block constants');
+  return list;
+}
+
+const asFloat = (e: Expr): Expr => (e.type.scalar === 'f32' ? e : L.convert(e, 'f32'));
+
+/** Takes constants off an integer expression: e = rest + shift. */
+function withoutConstant(e: Expr): { readonly rest: Expr; readonly shift: number } {
+  if (e.kind === 'binary' && (e.op === 'add' || e.op === 'sub') && e.b.kind === 'const') {
+    const inner = withoutConstant(e.a);
+    return { rest: inner.rest, shift: inner.shift + (e.op === 'add' ? e.b.value : -e.b.value) };
+  }
+  return { rest: e, shift: 0 };
+}
+
+const holds = (r: Range, min: number, max: number): boolean => r[0] >= min && r[1] <= max;
+
+function planBlock(
+  lo: Lowering,
+  part: ResidentPart,
+  block: number,
+  s: Poly,
+  n: Poly,
+  k: Poly,
+): Plan {
+  const steps = block / tileSide;
+  const all = Array.from({ length: steps }, (_, v) => ({
+    x: activations(lo, part, s, k.add(tileSide * v)),
+    w: weights(lo, part, n, k.add(tileSide * v)),
+  }));
+  const runs: Run[] = [];
+  let starts = 0;
+  let anyFlips = false;
+  for (let from = 0; from < steps; ) {
+    const first = all[from]!;
+    let to = from + 1;
+    while (to < steps && sameConstants(first, all[to]!)) to += 1;
+    const xRange = intRange(first.x.ints[0]!, lo.em.definition);
+    const plans = first.w.map((t): TermPlan => {
+      const [int] = t.ints;
+      if (!int) return { isDot: false, shift: 0, flips: false, start: starts++ };
+      const { rest, shift } = withoutConstant(int);
+      const range = intRange(rest, lo.em.definition);
+      if (!holds(range, -128, 255) || !holds(xRange, -128, 127))
+        throw new NoTile('weights or activations of more than 8 bits');
+      // A 7-bit operand makes the dot product of most engines one instruction.
+      const lift = holds(range, 0, 127) || range[1] - range[0] > 127 ? 0 : -range[0];
+      const flips =
+        lo.limits.relaxed === true &&
+        lift === 0 &&
+        !holds(range, 0, 127) &&
+        holds(range, -128, 127) &&
+        holds(xRange, -127, 127);
+      anyFlips ||= flips;
+      const needs = shift - lift !== 0 || flips;
+      return { isDot: true, shift: shift - lift, flips, start: needs ? starts++ : undefined };
+    });
+    runs.push({ from, to, terms: plans });
+    from = to;
+  }
+  return { part, block, runs, starts, flips: anyFlips };
+}
+
+interface Step {
+  readonly x: Term;
+  readonly w: readonly Term[];
+}
+const sameScale = (a: Expr | undefined, b: Expr | undefined): boolean =>
+  a === b || (a !== undefined && b !== undefined && sameExpr(a, b));
+function sameConstants(a: Step, b: Step): boolean {
+  const shiftOf = (t: Term): number | undefined => t.ints[0] && withoutConstant(t.ints[0]).shift;
+  return (
+    sameScale(a.x.scale, b.x.scale) &&
+    a.w.length === b.w.length &&
+    a.w.every((t, i) => {
+      const u = b.w[i]!;
+      return sameScale(t.scale, u.scale) && shiftOf(t) === shiftOf(u);
+    })
+  );
+}
+
+// ---- code ----
+
+/** Emits the kernel: once for few rows of activations, once for many. */
+export function emitResident(
+  lo: Lowering,
+  root: Value,
+  buffer: Buffer,
+  plans: readonly Plan[],
+): void {
+  const [columns, rows] = root.type.shape as [Dim, Dim];
+  const prepared = plans.map((p) => prepare(lo, p, columns));
+  const job: Job = { root, buffer, rows, columns, plans, prepared };
+  fewColumns(lo, job);
+}
+
+/**
+ * Per row of activations and block: the starts of the integer sums, and where weights are signed bytes, the
+ * magnitudes and the sign masks.
+ */
+function prepare(lo: Lowering, plan: Plan, columns: Dim): Prepared {
+  const { em } = lo;
+  const { depth } = plan.part;
+  const temp = (name: string, dtype: Buffer['dtype'], size: Dim, range?: Range): Buffer => {
+    const b = em.newBuffer(name, dtype, 'temp', size);
+    return range ? Object.assign(b, { range }) : b;
+  };
+  const blocks = depth.over(plan.block)!;
+  const made: Prepared = {
+    starts: plan.starts ? temp('starts', 'i32', columns.mul(blocks).mul(plan.starts)) : undefined,
+    magnitudes: plan.flips ? temp('magnitudes', 'i8', columns.mul(depth), [0, 127]) : undefined,
+    masks: plan.flips ? temp('signs', 'i8', columns.mul(depth), [-1, 0]) : undefined,
+  };
+  if (!made.starts) return made;
+  const startOf = startIndex(plan);
+  loop(lo, columns, 1, true, (s) => {
+    blockLoop(lo, plan, (k) => {
+      for (const run of plan.runs) {
+        const sum = em.newVar('sum', L.vtype('i32', tileSide));
+        const flipped = em.newVar('flipped', L.vtype('i32', tileSide));
+        const flips = run.terms.some((t) => t.flips);
+        em.push({ kind: 'local', var: sum, value: zeros('i32') });
+        if (flips) em.push({ kind: 'local', var: flipped, value: zeros('i32') });
+        for (let v = run.from; v < run.to; v += 1) {
+          const at = k.add(tileSide * v);
+          const [x] = activations(lo, plan.part, s, at).ints as [Expr];
+          const value = em.bind(x, 'x');
+          add(lo, sum, value);
+          if (!made.magnitudes || !made.masks) continue;
+          const mask = em.bind(L.binary('shr', value, L.constant(31, 'i32', tileSide)), 'mask');
+          const magnitude = em.bind(L.unary('abs', value), 'magnitude');
+          if (flips) add(lo, flipped, L.binary('and', magnitude, mask));
+          const index = em.index(s.mul(depth).add(at));
+          for (const [b, e] of [
+            [made.magnitudes, magnitude],
+            [made.masks, mask],
+          ] as const)
+            em.push({ kind: 'store', buffer: b, index, value: e, align: tileSide });
+        }
+        const total = em.bind(L.reduce('add', L.variable(sum)), 'sum');
+        const negative = flips ? em.bind(L.reduce('add', L.variable(flipped)), 'flipped') : total;
+        for (const t of run.terms) {
+          if (t.start === undefined) continue;
+          const shifted = t.isDot ? L.binary('mul', total, L.i32(t.shift)) : total;
+          em.push({
+            kind: 'store',
+            buffer: made.starts!,
+            index: em.index(startOf(s, k, t.start)),
+            value: t.flips ? L.binary('add', shifted, negative) : shifted,
+            align: 1,
+          });
+        }
+      }
+    });
+  });
+  for (const b of [made.starts, made.magnitudes, made.masks])
+    if (b) em.bufferDepth.set(b.id, em.depth);
+  return made;
+}
+
+const zeros = (scalar: 'i32' | 'f32'): Expr => L.constant(0, scalar, tileSide);
+const add = (lo: Lowering, v: Var, e: Expr): void =>
+  lo.em.push({ kind: 'set', var: v, value: L.binary('add', L.variable(v), e) });
+
+const startIndex =
+  (plan: Plan) =>
+  (s: Poly, k: Poly, i: number): Poly =>
+    s.mul(plan.part.depth.over(plan.block)!).add(k.over(plan.block)!).mul(plan.starts).add(i);
+
+/** Loops over blocks; super-blocks have a loop of their own where something belongs to them only. */
+function blockLoop(lo: Lowering, plan: Plan, body: (k: Poly) => void): void {
+  const lane = Poly.atom(lo.lane(plan.block));
+  vectorLoop(lo, plan.part.depth, plan.block, (k) => body(k.sub(lane)));
+}
+
+/** Few rows of activations: weights are unpacked in registers, four far-apart groups of rows side by side. */
+function fewColumns(lo: Lowering, job: Job): void {
+  const { em } = lo;
+  const whole = floorDiv(job.rows, tileSide);
+  const quarter = floorDiv(whole, streams);
+  loop(
+    lo,
+    quarter,
+    1,
+    true,
+    (g) => {
+      loop(
+        lo,
+        job.columns,
+        1,
+        false,
+        (s) => {
+          const groups = Array.from({ length: streams }, (_, j) =>
+            rowsOf(lo, job, g.add(quarter.mul(j))),
+          );
+          contract(lo, job, groups, [s]);
+          for (const n of groups) store(lo, job, s, n);
+        },
+        Poly.of(0),
+        'm',
+      );
+    },
+    Poly.of(0),
+    'n',
+  );
+  // Groups that are left, the last of which may have rows that do not exist.
+  if (job.rows.multiple() % (tileSide * streams) === 0) return;
+  const from = em.asIndex(em.index(quarter.mul(streams)));
+  const groups = floorDiv(job.rows.add(tileSide - 1), tileSide);
+  loop(
+    lo,
+    groups,
+    1,
+    true,
+    (g) => {
+      loop(
+        lo,
+        job.columns,
+        1,
+        false,
+        (s) => {
+          const n = rowsOf(lo, job, g);
+          contract(lo, job, [n], [s]);
+          storeSome(lo, job, s, n);
+        },
+        Poly.of(0),
+        'm',
+      );
+    },
+    from,
+    'n',
+  );
+}
+
+/**
+ * First row of a group. The rows of the last group that do not exist are there in memory: none of them is stored,
+ * and no index needs a clamp.
+ */
+const rowsOf = (lo: Lowering, job: Job, group: Poly): Poly =>
+  lo.em.asIndex(lo.em.index(group), floorDiv(job.rows, tileSide)).mul(tileSide);
+
+/** The contractions of groups of four rows with rows of activations; their sums are pinned. */
+function contract(lo: Lowering, job: Job, groups: readonly Poly[], columns: readonly Poly[]): void {
+  const { em } = lo;
+  job.plans.forEach((plan, p) => {
+    const prepared = job.prepared[p]!;
+    const sums = groups.map(() => columns.map(() => declare(lo, 'acc', zeros('f32'))));
+    blockLoop(lo, plan, (k) => {
+      for (const run of plan.runs) oneRun(lo, plan, prepared, run, k, groups, columns, sums);
+    });
+    groups.forEach((n, j) => {
+      columns.forEach((s, c) => {
+        lo.pin(
+          plan.part.op.results[0]!,
+          [s, n.add(Poly.atom(rowLane))],
+          em.bind(L.variable(sums[j]![c]!), 'sum'),
+        );
+      });
+    });
+  });
+}
+
+function declare(lo: Lowering, name: string, value: Expr): Var {
+  const v = lo.em.newVar(name, value.type);
+  lo.em.push({ kind: 'local', var: v, value });
+  return v;
+}
+
+function oneRun(
+  lo: Lowering,
+  plan: Plan,
+  prepared: Prepared,
+  run: Run,
+  k: Poly,
+  groups: readonly Poly[],
+  columns: readonly Poly[],
+  sums: readonly (readonly Var[])[],
+): void {
+  const { em } = lo;
+  const startOf = startIndex(plan);
+  const first = k.add(tileSide * run.from);
+  const scales = columns.map((s) => activations(lo, plan.part, s, first).scale);
+  run.terms.forEach((t, i) => {
+    const start = columns.map((s) =>
+      t.start === undefined
+        ? undefined
+        : L.load(prepared.starts!, em.index(startOf(s, k, t.start)), 1, 1),
+    );
+    const weightScale = groups.map((n) => weights(lo, plan.part, n, first)[i]!.scale);
+    const rowScale = (j: number, c: number): Expr =>
+      L.splat(times(scales[c], weightScale[j]) ?? L.constant(1, 'f32'), tileSide);
+    if (!t.isDot) {
+      columns.forEach((_, c) => {
+        const sum = em.bind(L.convert(start[c]!, 'f32'), 'sum');
+        const scaled = em.bind(scales[c] ? L.binary('mul', scales[c]!, sum) : sum, 'sum');
+        groups.forEach((_, j) => {
+          const w = L.splat(weightScale[j] ?? L.constant(1, 'f32'), tileSide);
+          accumulate(lo, sums[j]![c]!, L.splat(scaled, tileSide), w);
+        });
+      });
+      return;
+    }
+    const dots = groups.map(() =>
+      columns.map((_, c) =>
+        declare(lo, 'dots', start[c] ? L.splat(start[c]!, tileSide) : zeros('i32')),
+      ),
+    );
+    for (let v = run.from; v < run.to; v += 1) {
+      const at = k.add(tileSide * v);
+      const xs = columns.map((s) => stepActivations(lo, plan, prepared, t, s, at));
+      groups.forEach((n, j) => {
+        const w = integers(weights(lo, plan.part, n, at)[i]!, t);
+        columns.forEach((_, c) => {
+          const { x, mask } = xs[c]!;
+          const dot = L.dot4(mask ? L.binary('xor', w, mask) : w, x);
+          add(lo, dots[j]![c]!, dot);
+        });
+      });
+    }
+    dots.forEach((row, j) => {
+      row.forEach((dot, c) => {
+        accumulate(lo, sums[j]![c]!, L.convert(L.variable(dot), 'f32'), rowScale(j, c));
+      });
+    });
+  });
+}
+
+/** The integers of weights, lifted to be not negative where that makes them fit 7 bits. */
+function integers(t: Term, plan: TermPlan): Expr {
+  const { rest, shift } = withoutConstant(t.ints[0]!);
+  const lift = shift - plan.shift;
+  return lift ? L.binary('add', rest, L.constant(lift, 'i32', tileLanes)) : rest;
+}
+
+/** Four activations, the same for each of four rows. */
+function stepActivations(
+  lo: Lowering,
+  plan: Plan,
+  prepared: Prepared,
+  t: TermPlan,
+  s: Poly,
+  k: Poly,
+): { readonly x: Expr; readonly mask: Expr | undefined } {
+  const { em } = lo;
+  const spread = (e: Expr, name: string): Expr => em.bind(L.tile(e, tileLanes), name);
+  if (!t.flips)
+    return { x: spread(activations(lo, plan.part, s, k).ints[0]!, 'x'), mask: undefined };
+  const index = em.index(s.mul(plan.part.depth).add(k));
+  const from = (b: Buffer): Expr => L.load(b, index, tileSide, tileSide);
+  return {
+    x: spread(from(prepared.magnitudes!), 'x'),
+    mask: spread(from(prepared.masks!), 'mask'),
+  };
+}
+
+const accumulate = (lo: Lowering, sum: Var, a: Expr, b: Expr): void =>
+  lo.em.push({ kind: 'set', var: sum, value: L.mulAdd(a, b, L.variable(sum)) });
+
+/** The elementwise rest of four rows. */
+function store(lo: Lowering, job: Job, s: Poly, n: Poly): void {
+  const where = [s, n.add(Poly.atom(rowLane))];
+  const step = strides(job.buffer.dtype, job.root.type.shape);
+  const base = s.mul(step[0]!).add(n.mul(step[1]!));
+  lo.em.push({
+    kind: 'store',
+    buffer: job.buffer,
+    index: lo.em.index(base),
+    value: L.splat(lo.emit(job.root, where, tileSide), tileSide),
+    align: 1,
+  });
+}
+
+/** As {@link store}, for rows of which some may not exist. */
+function storeSome(lo: Lowering, job: Job, s: Poly, n: Poly): void {
+  const { em } = lo;
+  for (let r = 0; r < tileSide; r += 1) {
+    const row = n.add(r);
+    const body = em.scope(() => {
+      for (const { part } of job.plans) {
+        const [v] = part.op.results as [Value];
+        const lanes = lo.emit(v, [s, n.add(Poly.atom(rowLane))], tileSide);
+        lo.pin(v, [s, row], em.bind(L.extract(lanes, r), 'sum'));
+      }
+      em.push({
+        kind: 'store',
+        buffer: job.buffer,
+        index: em.index(s.mul(job.rows).add(row)),
+        value: lo.emit(job.root, [s, row], 1),
+        align: 1,
+      });
+    });
+    const exists = L.compare('lt', em.index(row), em.index(job.rows));
+    em.push({ kind: 'if', cond: exists, then: body, else: [] });
+  }
+}
