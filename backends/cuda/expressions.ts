@@ -82,6 +82,14 @@ function prepare(w: Writer, e: Expr): void {
         e.a.kind === 'binary' && e.a.op === 'mul' && e.a.type.scalar === 'f32' ? e.a : undefined;
       const type = valueType[e.type.scalar];
       w.line(`${type} ${at}[4] = {};`);
+      w.made.set(e, at);
+      if (e.op !== 'add') {
+        const op = combineRows[e.op];
+        w.use(op);
+        const x = lane(w, e.a, 'l', true).text;
+        w.lanes(e.a.type.lanes, `${at}[l % 4] = l < 4 ? ${x} : ${op}::of(${at}[l % 4], ${x});`);
+        return;
+      }
       w.lanes(
         e.a.type.lanes,
         product

@@ -134,7 +134,7 @@ export function chunk(f: Frame, e: Expr, c: number): Ref {
     case 'select':
       return selectChunk(f, e, c);
     case 'convert':
-      return convertChunk(f, sub(e.a), e.a.type.scalar, e.type.scalar);
+      return convertChunk(f, sub(cutBy(e)), e.a.type.scalar, e.type.scalar);
     case 'bits':
       return sub(e.a);
     case 'splat': {
@@ -151,7 +151,7 @@ export function chunk(f: Frame, e: Expr, c: number): Ref {
       return gatherLanes(f, e.buffer, chunk(f, e.index, c), count);
     }
     case 'fold':
-      return foldVector(f, e);
+      return f.kept(e, 0, f.types.v128) ?? foldVector(f, e);
     case 'dot':
       return dotVector(f, e);
     case 'dot4':
@@ -186,6 +186,15 @@ function splatRef(f: Frame, e: ExprOf<'splat'>): Ref {
     const { ptr, offset } = place(f, (x) => scalar(f, x), e.a.buffer, e.a.index);
     return m.v128.load32_splat(offset, 4, ptr);
   }
+  if (e.a.kind === 'extract' && chunksOf(e.a.a.type.lanes) >= 1 && e.a.a.type.lanes > 1) {
+    const [v, again] = f.twice(chunk(f, e.a.a, e.a.lane >> 2), f.types.v128);
+    const at = 4 * (e.a.lane % 4);
+    return m.i8x16.shuffle(
+      v,
+      again(),
+      [0, 1, 2, 3].flatMap(() => [at, at + 1, at + 2, at + 3]),
+    );
+  }
   const a = scalar(f, e.a);
   if (type === 'f32') return m.f32x4.splat(a);
   return m.i32x4.splat(type === 'bool' ? m.i32.sub(m.i32.const(0), a) : a);
@@ -198,6 +207,12 @@ function uniformCount(f: Frame, e: Expr): Ref | undefined {
 }
 
 function binaryChunk(f: Frame, e: ExprOf<'binary'>, c: number): Ref {
+  const counted =
+    e.op === 'add' && e.type.scalar === 'i32' && e.b.kind === 'convert' ? e.b.a : undefined;
+  if (counted?.type.scalar === 'bool') {
+    const sum = chunk(f, e.a, c);
+    return f.m.i32x4.sub(sum, chunk(f, counted, c));
+  }
   const key = `${e.op}.${e.type.scalar}`;
   // A variable may be read late: it has no part that others read again.
   if (key === 'add.i32' && e.b.kind === 'dot4' && e.a.kind === 'var')
@@ -207,7 +222,8 @@ function binaryChunk(f: Frame, e: ExprOf<'binary'>, c: number): Ref {
     const count = uniformCount(f, e.b);
     if (count !== undefined) return uniformShifts[key as keyof typeof uniformShifts](f.m, a, count);
   }
-  return row(binaryRows, key).vector(f, a, chunk(f, e.b, c));
+  const bound = key === 'min.f32' || key === 'max.f32' ? boundedBy(f, e, a) : undefined;
+  return bound ?? row(binaryRows, key).vector(f, a, chunk(f, e.b, c));
 }
 
 /** One lane four times, if no chunk has more than one. */
@@ -221,9 +237,27 @@ function repeatChunk(f: Frame, e: ExprOf<'repeat'>, c: number): Ref {
   return f.m.i8x16.shuffle(x, again(), pattern);
 }
 
-/** A zero on either side makes a choice an `and`. */
+/**
+ * min and max by a literal, in the one instruction that keeps its first operand where nothing is known: a NaN stays.
+ * Of zeros with unlike signs it would keep the wrong one, so -0 is made +0 where that matters.
+ */
+function boundedBy(f: Frame, e: ExprOf<'binary'>, a: Ref): Ref | undefined {
+  const { f32x4 } = f.m;
+  if (e.b.kind !== 'const' || Number.isNaN(e.b.value) || Object.is(e.b.value, -0)) return undefined;
+  const limit = (): Ref => f.vectorF32(new Array<number>(4).fill((e.b as ExprOf<'const'>).value));
+  if (e.op === 'min') return f32x4.pmin(a, limit());
+  return f32x4.pmax(e.b.value === 0 ? f32x4.add(a, limit()) : a, limit());
+}
+
+/** A zero on either side makes a choice an `and`, ones make it an `or`. */
 function selectChunk(f: Frame, e: ExprOf<'select'>, c: number): Ref {
   const { v128 } = f.m;
+  const isOnes = (x: Expr): boolean =>
+    x.kind === 'const' && x.type.scalar !== 'f32' && (x.value | 0) === -1;
+  if (isOnes(e.a)) {
+    const b = chunk(f, e.b, c);
+    return v128.or(b, chunk(f, e.c, c));
+  }
   const isZero = (x: Expr): boolean => x.kind === 'const' && Object.is(x.value, 0);
   if (isZero(e.b)) {
     const a = chunk(f, e.a, c);
@@ -236,6 +270,10 @@ function selectChunk(f: Frame, e: ExprOf<'select'>, c: number): Ref {
   const [a, b] = [chunk(f, e.a, c), chunk(f, e.b, c)];
   return v128.bitselect(a, b, chunk(f, e.c, c));
 }
+
+/** What a conversion is made from: a float need not be cut before it becomes an integer. */
+const cutBy = ({ a, type }: ExprOf<'convert'>): Expr =>
+  a.kind === 'unary' && a.op === 'trunc' && type.scalar !== 'bool' ? a.a : a;
 
 function convertChunk(f: Frame, a: Ref, from: Scalar, to: Scalar): Ref {
   const { m } = f;
@@ -256,6 +294,8 @@ function buildChunk(f: Frame, e: ExprOf<'build'>, c: number): Ref {
   const { m } = f;
   const type = e.type.scalar;
   const parts = e.parts.slice(4 * c, 4 * c + 4);
+  const sums = parts.filter(isShortReduction);
+  if (sums.length === 4 && sums.every((p) => p.op === sums[0]!.op)) return reduceFour(f, sums);
   const values = parts.map((p) => (p.kind === 'const' ? p.value : undefined));
   if (values.every((v) => v !== undefined)) {
     const lanes = [0, 1, 2, 3].map((i) => values[i] ?? 0);
@@ -283,11 +323,47 @@ function buildChunk(f: Frame, e: ExprOf<'build'>, c: number): Ref {
 
 // ---- reductions ----
 
+const isShortReduction = (e: Expr): e is ExprOf<'reduce'> =>
+  e.kind === 'reduce' && e.a.type.lanes === 4;
+
+/** Four reductions of four lanes each, by a transposition: lane i is parts[i], combined in halves as alone. */
+function reduceFour(f: Frame, parts: readonly ExprOf<'reduce'>[]): Ref {
+  const { m, types } = f;
+  const combine = row(binaryRows, `${parts[0]!.op}.${parts[0]!.type.scalar}`);
+  const dwords = (...at: number[]): number[] =>
+    at.flatMap((i) => [0, 1, 2, 3].map((b) => 4 * i + b));
+  const both = (x: Ref, y: Ref, low: number[], high: number[]): Ref => {
+    const [a, aAgain] = f.twice(x, types.v128);
+    const [b, bAgain] = f.twice(y, types.v128);
+    const first = m.i8x16.shuffle(a, b, low);
+    return combine.vector(f, first, m.i8x16.shuffle(aAgain(), bAgain(), high));
+  };
+  const pair = (i: number): Ref => {
+    const a = chunk(f, parts[i]!.a, 0);
+    const b = chunk(f, parts[i + 1]!.a, 0);
+    return both(a, b, dwords(0, 1, 4, 5), dwords(2, 3, 6, 7));
+  };
+  const first = pair(0);
+  return both(first, pair(2), dwords(0, 2, 4, 6), dwords(1, 3, 5, 7));
+}
+
 function foldVector(f: Frame, e: ExprOf<'fold'>): Ref {
-  const add = row(binaryRows, `add.${e.type.scalar}`);
+  const add = row(binaryRows, `${e.op}.${e.type.scalar}`);
   let sum = chunk(f, e.a, 0);
   for (let c = 1; c < chunksOf(e.a.type.lanes); c += 1) sum = add.vector(f, sum, chunk(f, e.a, c));
   return sum;
+}
+
+/** Takes chunk `c` into a fold whose chunks come one by one; its value is there after the last. */
+export function foldStep(f: Frame, e: ExprOf<'fold'>, c: number): Ref {
+  const { m, types } = f;
+  const next = chunk(f, e.a, c);
+  const sum = f.kept(e, 0, types.v128);
+  if (sum === undefined) return f.keep(e, 0, types.v128, next);
+  return m.local.set(
+    f.keptAt(e, 0),
+    row(binaryRows, `${e.op}.${e.type.scalar}`).vector(f, sum, next),
+  );
 }
 
 /** Eight 16-bit products at a time, neighbours summed. */

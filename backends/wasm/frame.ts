@@ -173,6 +173,22 @@ export class Frame {
     parts.set(part, fresh);
     return this.m.local.tee(fresh, value, type);
   }
+  /** Keeps part of what `e` computes, to be found by `once` and `kept`. */
+  keep(e: Expr, part: number, type: WasmType, value: Ref): Ref {
+    const parts = this.#shared.get(e) ?? new Map<number, number>();
+    this.#shared.set(e, parts);
+    const at = this.local(type);
+    parts.set(part, at);
+    return this.m.local.set(at, value);
+  }
+  /** The local that holds a part, and its value, once it is kept. */
+  keptAt(e: Expr, part: number): number {
+    return this.#shared.get(e)!.get(part)!;
+  }
+  kept(e: Expr, part: number, type: WasmType): Ref | undefined {
+    const at = this.#shared.get(e)?.get(part);
+    return at === undefined ? undefined : this.m.local.get(at, type);
+  }
   startStatement(): void {
     this.#shared = new Map();
   }

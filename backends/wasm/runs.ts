@@ -1,13 +1,35 @@
 // Which neighbouring vector statements may run chunk by chunk together: chunk 0 of all of them, then chunk 1, and
 // so on, so that a value made in one and used in the next stays in a register. That is right as long as no
 // statement looks at other lanes of what the run changes.
-import { type Expr, operands, type Stmt, type Var } from '../../compiler/loops/loops.ts';
+import {
+  type Expr,
+  type ExprOf,
+  operands,
+  type Stmt,
+  type Var,
+} from '../../compiler/loops/loops.ts';
 import { indexText } from './addresses.ts';
 import { chunksOf } from './frame.ts';
 
 export type Simple = Extract<Stmt, { kind: 'let' | 'local' | 'set' | 'store' }>;
 export const isSimple = (s: Stmt): s is Simple =>
   s.kind === 'let' || s.kind === 'local' || s.kind === 'set' || s.kind === 'store';
+
+/**
+ * The long vector that a statement folds into four lanes, alone or on top of what it had: the chunks of it may
+ * come one by one.
+ */
+export function foldOf(s: Simple): ExprOf<'fold'> | undefined {
+  const { value } = s;
+  if (s.kind === 'store') return undefined;
+  if (value.kind === 'fold') return value;
+  if (value.kind !== 'binary' || value.type.lanes !== 4) return undefined;
+  if (value.b.kind === 'fold' && value.a.kind === 'var') return value.b;
+  return value.a.kind === 'fold' && value.b.kind === 'var' ? value.a : undefined;
+}
+
+/** Steps in which a statement of a run is carried out. */
+const stepsOf = (s: Simple): number => chunksOf((foldOf(s)?.a ?? s.value).type.lanes);
 
 /** What a statement reads across lanes (or as scalars), and the memory that it reads. */
 interface Reads {
@@ -21,6 +43,7 @@ interface Reads {
 
 function readsOf(s: Simple): Reads {
   const out: Reads = { crossed: new Set(), memory: [] };
+  const streamed = foldOf(s);
   // `whole`: below a scalar, where every lane is needed at once.
   const visit = (e: Expr, whole: boolean): void => {
     if (e.kind === 'var' && whole) out.crossed.add(e.var.id);
@@ -30,14 +53,15 @@ function readsOf(s: Simple): Reads {
     }
     if (e.kind === 'gather') out.memory.push({ buffer: e.buffer.id, place: undefined, lanes: 0 });
     const crosses =
-      e.kind === 'fold' ||
+      (e.kind === 'fold' && e !== streamed) ||
       e.kind === 'dot' ||
       e.kind === 'dot4' ||
       e.kind === 'repeat' ||
       e.kind === 'tile';
-    for (const x of operands(e)) visit(x, whole || crosses || x.type.lanes === 1);
+    for (const x of operands(e))
+      visit(x, (whole && e !== streamed) || crosses || x.type.lanes === 1);
   };
-  visit(s.value, s.value.type.lanes === 1);
+  visit(s.value, s.value.type.lanes === 1 || streamed !== undefined);
   if (s.kind === 'store') visit(s.index, true);
   return out;
 }
@@ -68,9 +92,10 @@ export function runAt(
   isAlone: (s: Stmt) => boolean = () => false,
 ): Run {
   const first = list[from] as Simple;
-  const chunks = chunksOf(first.value.type.lanes);
+  const chunks = stepsOf(first);
   const firstReads = readsOf(first);
-  if (!isLaneWise(first, firstReads)) return { list: [first], chunks, wholeFirst: true };
+  if (!isLaneWise(first, firstReads) && !foldOf(first))
+    return { list: [first], chunks, wholeFirst: true };
   const run: Simple[] = [first];
   if (first.value.type.lanes === 1) return { list: run, chunks: 1, wholeFirst: false };
 
@@ -85,12 +110,11 @@ export function runAt(
   take(first);
   for (let i = from + 1; i < list.length; i++) {
     const s = list[i]!;
-    if (!isSimple(s) || isAlone(s)) break;
-    if (s.value.type.lanes === 1 || chunksOf(s.value.type.lanes) !== chunks) break;
+    if (!isSimple(s) || isAlone(s) || s.value.type.lanes === 1 || stepsOf(s) !== chunks) break;
     const reads = readsOf(s);
     // A store waits until its unit is complete, so that nothing of the run may read after it.
     const free =
-      isLaneWise(s, reads) &&
+      (isLaneWise(s, reads) || foldOf(s) !== undefined) &&
       [...reads.crossed].every((id) => !written.has(id)) &&
       (s.kind === 'store' || !crossed.has(s.var.id)) &&
       reads.memory.every((r) => stores.every((t) => t.buffer.id !== r.buffer)) &&

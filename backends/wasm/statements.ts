@@ -3,10 +3,10 @@ import type { Expr, Stmt } from '../../compiler/loops/loops.ts';
 import { isNonNegative } from './addresses.ts';
 import type { Ref } from './binaryen.ts';
 import { setBytes } from './bytes.ts';
-import { chunk, fault, scalar } from './expressions.ts';
+import { chunk, fault, foldStep, scalar } from './expressions.ts';
 import type { Frame } from './frame.ts';
-import { isSimple, type Run, runAt, type Simple } from './runs.ts';
-import { chunksPerUnit, storeScalar, storeUnit } from './stores.ts';
+import { foldOf, isSimple, type Run, runAt, type Simple } from './runs.ts';
+import { chunksPerUnit, storedChunks, storeScalar, storeUnit } from './stores.ts';
 
 /** A statement list as one block: the addresses found in it hold until its end. */
 export function body(f: Frame, list: readonly Stmt[]): Ref {
@@ -45,7 +45,9 @@ function chunkByChunk(f: Frame, run: Run): Ref[] {
   const out: Ref[] = [];
   for (let c = 0; c < run.chunks; c++)
     for (const s of run.list) {
-      const ref = part(f, s, c);
+      const fold = foldOf(s);
+      if (fold) out.push(foldStep(f, fold, c));
+      const ref = fold && c < run.chunks - 1 ? undefined : part(f, s, fold ? 0 : c);
       if (ref !== undefined) out.push(ref);
     }
   for (const s of run.list) if (s.kind !== 'store') assigned(f, s);
@@ -60,7 +62,9 @@ function part(f: Frame, s: Simple, c: number): Ref | undefined {
   const emit = (e: Expr): Ref => scalar(f, e);
   if (lanes === 1) return storeScalar(f, emit, s, s.value);
   const unit = chunksPerUnit(s.buffer, lanes);
-  return (c + 1) % unit === 0 ? storeUnit(f, emit, s, c + 1 - unit, value) : undefined;
+  if ((c + 1) % unit !== 0) return undefined;
+  const made = storedChunks(s);
+  return storeUnit(f, emit, s, c + 1 - unit, (i) => chunk(f, made.value, i), made.saturates);
 }
 
 function assigned(f: Frame, s: Exclude<Simple, { kind: 'store' }>): void {

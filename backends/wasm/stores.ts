@@ -62,42 +62,99 @@ function storeBits(f: Frame, b: Buffer, index: Ref, again: () => Ref, value: Ref
 /** Chunks that one write takes. */
 export function chunksPerUnit(b: Buffer, lanes: number): number {
   const { bits } = dtypes[b.dtype];
-  const wanted = bits === 32 ? 1 : bits === 8 ? 4 : 2;
+  const wanted = bits === 32 ? 1 : bits === 8 ? 4 : bits === 4 && lanes >= 32 ? 8 : 2;
   return Math.min(wanted, chunksOf(lanes));
 }
 
-/** The chunks from `first` on, as many as a unit has. */
-export function storeUnit(f: Frame, emit: EmitScalar, s: Store, first: number, chunk: Chunk): Ref {
+/**
+ * What the chunks of a vector store are made of. Narrowing to 16 and 8 bits saturates, so the conversion of a float
+ * that was first forced into the range of the dtype needs no forcing.
+ */
+export function storedChunks(s: Store): { readonly value: Expr; readonly saturates: boolean } {
+  const { bits, kind, min, max } = dtypes[s.buffer.dtype];
+  const { value } = s;
+  const plain = { value, saturates: false };
+  if (kind === 'float' || kind === 'bool' || bits > 8 || value.kind !== 'convert') return plain;
+  const low = value.a;
+  if (low.kind !== 'binary' || low.op !== 'max' || !isLiteral(low.b, min!)) return plain;
+  const high = low.a;
+  if (high.kind !== 'binary' || high.op !== 'min' || !isLiteral(high.b, max!)) return plain;
+  return { value: { ...value, a: high.a }, saturates: true };
+}
+const isLiteral = (e: Expr, value: number): boolean => e.kind === 'const' && e.value === value;
+
+/** The chunks from `first` on, as many as a unit has, made as `storedChunks` says. */
+export function storeUnit(
+  f: Frame,
+  emit: EmitScalar,
+  s: Store,
+  first: number,
+  chunk: Chunk,
+  saturates = false,
+): Ref {
   const { m } = f;
-  const { bits } = dtypes[s.buffer.dtype];
+  const { bits, kind } = dtypes[s.buffer.dtype];
   const lanes = s.value.type.lanes;
   const count = Math.min(lanes, chunksPerUnit(s.buffer, lanes) * 4);
-  if ((count * bits) % 8 !== 0) return storeLanes(f, emit, s, count, chunk(first));
+  const mask = 2 ** bits - 1;
+  if ((count * bits) % 8 !== 0) {
+    const wide = saturates ? clampChunk(f, s.buffer, chunk(first)) : chunk(first);
+    return storeLanes(f, emit, s, count, wide);
+  }
   const { ptr, offset } = place(f, emit, s.buffer, s.index);
   const at = offset + (first * 4 * bits) / 8;
   if (bits === 32) return writeBytes(f, at, 4, ptr, chunk(first), count * 4);
-  const low = (c: number): Ref => {
-    const mask = 2 ** bits - 1;
-    return m.v128.and(chunk(first + c), f.vectorI32([mask, mask, mask, mask]));
-  };
   const none = (): Ref => m.v128.const(new Array<number>(16).fill(0));
+  const low = (c: number): Ref =>
+    m.v128.and(chunk(first + c), f.vectorI32([mask, mask, mask, mask]));
+  /** Eight elements as 16-bit words: within the mask, or saturated and still to be forced into range. */
   const words = (c: number): Ref => {
-    const a = low(c);
-    return m.i16x8.narrow_i32x4_u(a, count > c * 4 + 4 ? low(c + 1) : none());
+    const a = saturates ? chunk(first + c) : low(c);
+    if (count <= c * 4 + 4) return narrow(a, none());
+    return narrow(a, saturates ? chunk(first + c + 1) : low(c + 1));
   };
+  const narrow = (a: Ref, b: Ref): Ref =>
+    saturates ? m.i16x8.narrow_i32x4_s(a, b) : m.i16x8.narrow_i32x4_u(a, b);
   if (bits === 16) return writeBytes(f, at, 2, ptr, words(0), count * 2);
+  const signed = kind === 'int';
+  const bytes = (c: number): Ref => {
+    const a = words(c);
+    const b = count > c * 4 + 8 ? words(c + 2) : none();
+    const out = signed ? m.i8x16.narrow_i16x8_s(a, b) : m.i8x16.narrow_i16x8_u(a, b);
+    if (!saturates || bits === 8) return out;
+    const splat = (x: number): Ref => f.vector(new Array<number>(16).fill(x & 255));
+    if (!signed) return m.i8x16.min_u(out, splat(mask));
+    const bounded = m.i8x16.max_s(m.i8x16.min_s(out, splat(mask >> 1)), splat(-(2 ** (bits - 1))));
+    return m.v128.and(bounded, splat(mask));
+  };
   if (bits === 8) {
+    if (saturates) return writeBytes(f, at, 1, ptr, bytes(0), count);
     const a = words(0);
-    return writeBytes(
-      f,
-      at,
-      1,
-      ptr,
-      m.i8x16.narrow_i16x8_u(a, count > 8 ? words(2) : none()),
-      count,
-    );
+    const b = count > 8 ? words(2) : none();
+    return writeBytes(f, at, 1, ptr, m.i8x16.narrow_i16x8_u(a, b), count);
   }
-  return packFields(f, at, ptr, words(0), bits, (count * bits) / 8);
+  if (bits === 4 && count === 32) {
+    const a = pairNibbles(f, bytes(0));
+    return writeBytes(f, at, 1, ptr, m.i8x16.narrow_i16x8_u(a, pairNibbles(f, bytes(4))), 16);
+  }
+  const eight = saturates ? m.i16x8.extend_low_i8x16_u(bytes(0)) : words(0);
+  return packFields(f, at, ptr, eight, bits, (count * bits) / 8);
+}
+
+/** Bytes below 16 to words that hold two of them, the first lower. */
+function pairNibbles(f: Frame, sixteen: Ref): Ref {
+  const { m, types } = f;
+  const [x, again] = f.twice(sixteen, types.v128);
+  const pairs = m.v128.or(m.i16x8.shr_u(x, m.i32.const(4)), again());
+  return m.v128.and(pairs, f.vectorI16(new Array<number>(8).fill(255)));
+}
+
+/** Lanes forced into the range of the dtype. */
+function clampChunk(f: Frame, b: Buffer, chunk: Ref): Ref {
+  const { m } = f;
+  const { min, max } = dtypes[b.dtype];
+  const four = (x: number): Ref => f.vectorI32([x, x, x, x]);
+  return m.i32x4.max_s(m.i32x4.min_s(chunk, four(max!)), four(min!));
 }
 
 /** The first `size` bytes of a vector: a power of two. */

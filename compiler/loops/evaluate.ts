@@ -127,7 +127,7 @@ class Machine {
       case 'reduce':
         return [reduceLanes(e.op, this.#eval(e.a), scalar)];
       case 'fold':
-        return foldLanes(this.#eval(e.a), scalar);
+        return foldLanes(e.op, this.#eval(e.a), scalar);
       case 'dot':
         return dotLanes(this.#eval(e.a), this.#eval(e.b));
       case 'dot4': {

@@ -182,7 +182,7 @@ class Expander {
       case 'reduce':
         return keep(e, [e.a], [x(e.a)], (a) => reduce(e.op, a!));
       case 'fold':
-        return keep(e, [e.a], [x(e.a)], (a) => fold(a!));
+        return keep(e, [e.a], [x(e.a)], (a) => fold(a!, e.op));
       case 'dot':
         return keep(e, [e.a, e.b], [x(e.a), x(e.b)], (a, b) => dot(a!, b!));
       case 'dot4':

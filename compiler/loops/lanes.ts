@@ -43,10 +43,10 @@ export function bitsLane(x: number, from: Scalar, to: Scalar): number {
 }
 
 /** Halves at a time: lane i meets lane i + n/2, so that every target can add in the same order. */
-export const foldLanes = (lanes: readonly number[], scalar: Scalar): number[] =>
+export const foldLanes = (op: ReduceOp, lanes: readonly number[], scalar: Scalar): number[] =>
   [0, 1, 2, 3].map((j) => {
     let sum = lanes[j]!;
-    for (let i = 4 + j; i < lanes.length; i += 4) sum = binaryLane('add', sum, lanes[i]!, scalar);
+    for (let i = 4 + j; i < lanes.length; i += 4) sum = binaryLane(op, sum, lanes[i]!, scalar);
     return sum;
   });
 

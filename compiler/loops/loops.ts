@@ -82,8 +82,8 @@ export type Expr = { readonly type: VType } /** A literal, in every lane. */ & (
   | { readonly kind: 'build'; readonly parts: readonly Expr[] }
   /** All lanes into one scalar. */
   | { readonly kind: 'reduce'; readonly op: ReduceOp; readonly a: Expr }
-  /** A long vector summed into 4 lanes: lane j is a[j] + a[4 + j] + a[8 + j] + ..., in that order. */
-  | { readonly kind: 'fold'; readonly a: Expr }
+  /** A long vector into 4 lanes: of sums, lane j is a[j] + a[4 + j] + a[8 + j] + ..., in that order. */
+  | { readonly kind: 'fold'; readonly op: ReduceOp; readonly a: Expr }
   /**
    * Products of small integers (every element fits 16 signed bits, every sum 32) summed into i32x4, exactly.
    * Lane j sums elements 8g + 2j and 8g + 2j + 1 of every g.
@@ -271,8 +271,8 @@ export const build = (parts: readonly Expr[]): Expr =>
     : { kind: 'build', parts, type: vtype(parts[0]!.type.scalar, parts.length) };
 export const reduce = (op: ReduceOp, a: Expr): Expr =>
   a.type.lanes === 1 ? a : { kind: 'reduce', op, a, type: vtype(a.type.scalar) };
-export const fold = (a: Expr): Expr =>
-  a.type.lanes === 4 ? a : { kind: 'fold', a, type: vtype(a.type.scalar, 4) };
+export const fold = (a: Expr, op: ReduceOp = 'add'): Expr =>
+  a.type.lanes === 4 ? a : { kind: 'fold', op, a, type: vtype(a.type.scalar, 4) };
 export const dot = (a: Expr, b: Expr): Expr => {
   const type = same(a, b);
   if (type.scalar !== 'i32' || type.lanes % 8 !== 0)

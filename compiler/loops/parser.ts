@@ -295,6 +295,7 @@ class Resolver {
       return constant(a.value, type.scalar, type.lanes);
     }
     if (head === 'reduce') return reduce(tail as ReduceOp, a);
+    if (head === 'fold') return fold(a, tail as ReduceOp);
     if (head === 'bits' && isScalar(tail)) return bits(a, tail);
     if (isDType(tail) && head in storedForms)
       return storedForms[head as keyof typeof storedForms](tail, a);

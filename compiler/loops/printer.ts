@@ -238,7 +238,7 @@ class KernelPrinter {
       case 'reduce':
         return call(`reduce_${e.op}`, e.a);
       case 'fold':
-        return call('fold', e.a);
+        return call(e.op === 'add' ? 'fold' : `fold_${e.op}`, e.a);
       case 'dot':
         return call('dot', e.a, e.b);
       case 'dot4':

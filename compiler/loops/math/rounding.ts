@@ -47,12 +47,16 @@ export function roundHalfEven(s: Scope, a: Expr): Expr {
   return pick(lt(m, 2 ** 23), withSign(whole, signOf(x)), x);
 }
 
-/** x - trunc(x) is exact, so no double rounding; the sign is added so that -0.3 gives -0. */
+/**
+ * The number below one half is added with the sign of x and the sum is cut: from a half on, and only from there, the
+ * rounding of the sum reaches the next whole number. Whole numbers stay, and -0.3 gives -0.
+ */
 export function roundHalfAway(s: Scope, a: Expr): Expr {
   const x = s.bind(a);
-  const t = s.bind(trunc(x));
-  return add(t, withSign(pick(ge(abs(sub(x, t)), 0.5), 1, 0), signOf(x)));
+  return trunc(add(x, withSign(like(belowHalf, x), signOf(x))));
 }
+/** The largest f32 below one half. */
+const belowHalf = 0.5 - 2 ** -25;
 
 export function roundHalfUp(s: Scope, a: Expr): Expr {
   const x = s.bind(a);
