@@ -131,10 +131,11 @@ export function reduceLoop(
   element: (ids: readonly Poly[], lanes: number) => Expr,
   depth: number,
   name: string,
+  from = identity(op, scalar),
 ): Expr {
   const { em } = lo;
   return em.atDepth(depth, () => {
-    const start = (lanes: number): Expr => L.constant(identity(op, scalar), scalar, lanes);
+    const start = (lanes: number): Expr => L.constant(from, scalar, lanes);
     const on = lo.team?.sharesLoop(em.depth, extents.at(-1)!);
     const whole = (e: Expr): Expr => (on ? together(lo, op, e, on, name) : e);
     if (outLanes > 1) {
@@ -158,13 +159,14 @@ export function reduceLoop(
     const last = extents.at(-1)!;
     const outer = extents.slice(0, -1);
     const c = last.constant;
-    const lanes = chooseLanes(lo, laneCandidates(last, 32), (n) => {
+    const lanes = chooseLanes(lo, laneCandidates(last, outer.length || c !== 64 ? 32 : 64), (n) => {
       const fake = outer.map(() => Poly.atom(em.atom(em.newVar('o', L.vtype('i32')))));
       return element([...fake, probeIndex(lo, last, n)], n);
     });
     // A block that is one vector needs no loop.
     if (outer.length === 0 && c === lanes && c !== undefined)
-      return L.reduce(
+      return inFours(
+        lo,
         op,
         L.splat(element([lanes === 1 ? Poly.of(0) : Poly.atom(lo.lane(lanes))], lanes), lanes),
       );
@@ -213,6 +215,12 @@ export function reduceLoop(
     return em.bind(whole(tail ? combine(op, total, L.variable(tail)) : total), name);
   });
 }
+
+/** A whole vector reduced: its registers are combined first, then four lanes. */
+const inFours = (lo: Lowering, op: ReduceOp, e: Expr): Expr =>
+  lo.limits.gpu || e.type.lanes <= 4
+    ? L.reduce(op, e)
+    : L.reduce(op, lo.em.bind(L.fold(e, op), 'part'));
 
 /** Nested loops, one index an axis; only the outermost may be parallel, only the innermost shared by a team. */
 export function nest(
@@ -393,21 +401,39 @@ export function reduceElement(
   const r = op as Op<'sum'>;
   const x = r.operands[0]!;
   const scalar = scalarOf(r.results[0]!.type.dtype);
-  const n = lanes;
   const extents = r.attrs.axes.map((a) => x.type.shape[a]!);
   const element = (ids: readonly Poly[], width: number): Expr => {
     const e = lo.emit(x, operandIndex(r, index, ids), width);
     return e.type.scalar === scalar ? e : L.convert(e, scalar);
   };
-  return reduceLoop(
-    lo,
-    how,
-    scalar,
-    extents,
-    n,
-    element,
-    depthFor(lo, r.results[0]!, index),
-    r.results[0]!.name ?? how,
+  const depth = depthFor(lo, r.results[0]!, index);
+  const name = r.results[0]!.name ?? how;
+  if (how !== 'max' || scalar !== 'f32' || !isMagnitude(x) || lo.limits.gpu)
+    return reduceLoop(lo, how, scalar, extents, lanes, element, depth, name);
+  return maxMagnitude(lo, extents, lanes, element, depth, name);
+}
+
+/** Whether the sign bits of a value are clear for certain, also those of its NaNs. */
+function isMagnitude(v: Value): boolean {
+  const op = v.def?.op;
+  if (op?.name === 'reshape' || op?.name === 'transpose') return isMagnitude(op.operands[0]!);
+  return op?.name === 'abs' && v.type.dtype === 'f32';
+}
+
+/** Floats without a sign are ordered as their bits are, and NaN is above all: one integer instruction a step. */
+function maxMagnitude(
+  lo: Lowering,
+  extents: readonly Dim[],
+  lanes: number,
+  element: (ids: readonly Poly[], lanes: number) => Expr,
+  depth: number,
+  name: string,
+): Expr {
+  const bits = (ids: readonly Poly[], n: number): Expr => L.bits(element(ids, n), 'i32');
+  const minusInfinity = 0xff800000 | 0;
+  return L.bits(
+    reduceLoop(lo, 'max', 'i32', extents, lanes, bits, depth, name, minusInfinity),
+    'f32',
   );
 }
 
@@ -429,6 +455,8 @@ export function argReduceElement(
     const e = lo.emit(x, operandIndex(r, index, ids), width);
     return e.type.scalar === scalar ? e : L.convert(e, scalar);
   };
+  if (how === 'max' && isMagnitude(x) && !lo.limits.gpu)
+    return firstLargest(lo, extents, n, value, depth, r.results[0]!.name ?? 'index');
   const extreme = lo.em.bind(
     reduceLoop(lo, how, scalar, extents, n, value, depth, 'extreme'),
     'extreme',
@@ -456,6 +484,41 @@ export function argReduceElement(
   // Of nothing the position is 0.
   const none = L.constant(2 ** 31 - 1, 'i32', first.type.lanes);
   return L.select(L.compare('eq', first, none), L.constant(0, 'i32', first.type.lanes), first);
+}
+
+/**
+ * The place of the largest magnitude, or of the first NaN. As integers no magnitude is above the largest, and NaNs are
+ * above all others, so one comparison finds both; a place that is none is all ones.
+ */
+function firstLargest(
+  lo: Lowering,
+  extents: readonly Dim[],
+  lanes: number,
+  value: (ids: readonly Poly[], lanes: number) => Expr,
+  depth: number,
+  name: string,
+): Expr {
+  const extreme = lo.em.bind(maxMagnitude(lo, extents, lanes, value, depth, 'extreme'), 'extreme');
+  const firstNaN = 0x7f800001;
+  const bits = L.bits(extreme, 'i32');
+  const least = lo.em.bind(
+    L.binary('min', bits, L.constant(firstNaN, 'i32', bits.type.lanes)),
+    'least',
+  );
+  const position = (ids: readonly Poly[], width: number): Expr => {
+    const k = ids.reduce((p, id, i) => p.mul(extents[i]!).add(id), Poly.of(0));
+    const e = value(ids, width);
+    const m = Math.max(e.type.lanes, lo.isUniform(k) ? 1 : width);
+    const below = L.compare('lt', L.bits(L.splat(e, m), 'i32'), L.splat(least, m));
+    const place = L.bits(L.splat(lo.polyValue(k, width), m), 'u32');
+    return L.select(below, L.constant(2 ** 32 - 1, 'u32', m), place);
+  };
+  const first = reduceLoop(lo, 'min', 'u32', extents, lanes, position, depth, name);
+  // Of nothing the position is 0.
+  const n = first.type.lanes;
+  const none = L.compare('eq', first, L.constant(2 ** 32 - 1, 'u32', n));
+  const found = extents.every((d) => (d.constant ?? 0) > 0);
+  return L.bits(found ? first : L.select(none, L.constant(0, 'u32', n), first), 'i32');
 }
 
 /** Operand indices of a contraction at one point. */

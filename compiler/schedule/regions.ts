@@ -9,6 +9,7 @@ import type { Buffer, Expr, Stmt } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
 import { isInlineable, planRegion } from '../passes/materialize.ts';
 import { storedSize, strides } from './emitter.ts';
+import { blocksTogether } from './blocks.ts';
 import { copyTogether, mapTogether, storeTogether } from './gpu/share.ts';
 import { alignment, type Lowering, nameOf } from './lowering.ts';
 import { chooseLanes, loop, nest, probeIndex, vectorLoop } from './reductions.ts';
@@ -176,7 +177,9 @@ export function mapInto(
   const shares =
     op.attrs.dims.slice(0, -1).every((d) => d.constant === 1) &&
     body.yields.some((y) => y.type.shape.length === 0 && dtypes[y.type.dtype].bits % 8 !== 0);
+  const outer = new Set(lo.em.buffers);
   nest(lo, op.attrs.dims, (ids) => mapBody(lo, op, ids, buffers), parallel && !shares);
+  if (!shares) blocksTogether(lo, op.attrs.dims, outer);
 }
 
 /** One iteration of a map. */

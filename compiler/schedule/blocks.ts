@@ -1,0 +1,72 @@
+// The loop over the blocks of a map, four blocks at a time where that costs less: see jam.ts. The choice is made by
+// counting the instructions of both ways.
+import type { Dim } from '../ir/algebra.ts';
+import type { Buffer, Stmt } from '../loops/loops.ts';
+import * as L from '../loops/loops.ts';
+import type { ForLoop } from '../loops/parallel.ts';
+import { costOf } from './cost.ts';
+import { jam, jamWidth } from './jam.ts';
+import type { Lowering } from './lowering.ts';
+
+/** Part of the cost that four iterations together must save. */
+const worthwhile = 0.97;
+
+/**
+ * Rewrites the last statement of the open scope, a nest of loops over `dims` whose iterations are independent, so
+ * that the innermost takes four iterations at a time. Temps that are not `outer` were made for an iteration.
+ */
+export function blocksTogether(
+  lo: Lowering,
+  dims: readonly Dim[],
+  outer: ReadonlySet<Buffer>,
+): void {
+  if (lo.limits.gpu) return;
+  const depth = dims.filter((d) => d.constant !== 1).length;
+  const { stmts } = lo.em.scopes.at(-1)!;
+  const last = stmts.at(-1);
+  if (depth === 0 || last?.kind !== 'for') return;
+  stmts.splice(-1, 1, ...innermost(lo, last, depth, outer));
+}
+
+function innermost(lo: Lowering, loop: ForLoop, depth: number, outer: ReadonlySet<Buffer>): Stmt[] {
+  if (depth === 1) return together(lo, loop, outer);
+  const inner = loop.body.at(-1);
+  if (inner?.kind !== 'for') return [loop];
+  return [
+    { ...loop, body: [...loop.body.slice(0, -1), ...innermost(lo, inner, depth - 1, outer)] },
+  ];
+}
+
+function together(lo: Lowering, loop: ForLoop, outer: ReadonlySet<Buffer>): Stmt[] {
+  const { em } = lo;
+  const { start, end } = loop;
+  if (start.kind !== 'const' || start.value !== 0) return [loop];
+  if (end.kind === 'const' && end.value < jamWidth) {
+    lo.note(`blocks one at a time: there are fewer than ${jamWidth}`);
+    return [loop];
+  }
+  const made = jam(loop, {
+    variable: (name, type) => em.newVar(name, type),
+    isOwn: (b) => b.role === 'temp' && !outer.has(b),
+    twin: (b) => em.newBuffer(b.name, b.dtype, 'temp', b.size),
+  });
+  if (typeof made === 'string') {
+    lo.note(`blocks one at a time: ${made}`);
+    return [loop];
+  }
+  const [one, four] = [costOf(loop.body), costOf(made.body) / jamWidth];
+  const counts = `about ${Math.round(four)} instructions a block, ${Math.round(one)} one at a time`;
+  if (four > one * worthwhile) {
+    lo.note(`blocks one at a time: four together would not be cheaper (${counts})`);
+    return [loop];
+  }
+  lo.note(`four blocks at a time: ${counts}`);
+  if (end.kind === 'const' && end.value % jamWidth === 0) return [made];
+  const whole = L.binary('mul', L.binary('shr', end, L.i32(2)), L.i32(jamWidth));
+  const rest = em.newVar('rest', L.vtype('i32'));
+  return [
+    { kind: 'let', var: rest, value: whole },
+    { ...made, end: L.variable(rest) },
+    { ...loop, start: L.variable(rest) },
+  ];
+}

@@ -1,0 +1,121 @@
+// Encoders run four blocks at a time where that is cheaper; whatever is chosen, the bytes are the interpreter's.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type HostArray, interpret } from '../../compiler/index.ts';
+import { agree } from '../conformance/compare.ts';
+import { wasmRunner } from '../conformance/wasm-runner.ts';
+import { type Compiled, compiled } from './harness.ts';
+
+const test = suite('four blocks at a time');
+const folder = mkdtempSync(join(tmpdir(), 'quern-blocks-'));
+test.after(() => rmSync(folder, { recursive: true }));
+
+const imports = `import { abs, amax, amin, argmax, at, clamp, f16, format, gather, i8, range, round, sum, tensor, u1, u4,
+  u5, group, reshape, transpose } from 'quern';
+import type { Tensor, f32 } from 'quern';
+`;
+let files = 0;
+async function encoder(body: string): Promise<(x: HostArray) => Promise<Compiled>> {
+  const file = join(folder, `f${files++}.ts`);
+  writeFileSync(file, `${imports}export const it = format(${body});`);
+  const c = await compiled({ file, name: 'it.encode' });
+  return async (x) => {
+    const { results } = await interpret({ file, name: 'it.encode' }, [x]);
+    const got = await wasmRunner.run(c.artifact, [x]);
+    results.forEach((r, i) => agree(`field ${i} of [${x.shape.join(', ')}]`, got[i]!, r, 'exact'));
+    return c;
+  };
+}
+
+const edges = [0, -0, 1, -1, 0.5, 3, -7.5, 1e-20, 1e20, NaN, Infinity, -Infinity];
+/** Blocks of plain numbers, of edges, of zeros and of equal magnitudes with unlike signs, in turn. */
+function weights(rows: number, blocks: number, block: number): HostArray {
+  const data = new Float32Array(rows * blocks * block);
+  data.forEach((_, i) => {
+    const b = Math.floor(i / block);
+    const noise = Math.sin(i * 12.9898) * 3;
+    data[i] = [noise, edges[(i * 5) % edges.length]!, 0, i % 3 ? 2 : -2, -noise][b % 5]!;
+  });
+  return { dtype: 'f32', shape: [rows, blocks * block], data };
+}
+const counts = [1, 2, 3, 4, 5, 7, 8, 9, 11];
+
+/** Encodes every count of blocks; the last compiled kernel's schedule. */
+async function schedule(block: number, body: string): Promise<string> {
+  const run = await encoder(body);
+  let text = '';
+  for (const n of counts) text = (await run(weights(3, n, block))).stage('schedule');
+  return text;
+}
+
+test('scales of four blocks are found together', async () => {
+  const text = await schedule(
+    32,
+    `{ block: 32, encode(x: Tensor<f32, [32]>) {
+      const d = amax(abs(x)) / 7;
+      return { d: f16(d), q: u4(x * (d === 0 ? 0 : 1 / d) + 8.5) };
+    }, decode: ({ d, q }) => (q - 8) * d }`,
+  );
+  assert.match(text, /four blocks at a time/);
+  assert.match(text, /build\(reduce_max/);
+});
+
+test('the place of the largest magnitude is the first one, or that of the first NaN', async () => {
+  const text = await schedule(
+    16,
+    `{ block: 16, encode(x: Tensor<f32, [16]>) {
+      const k = argmax(abs(x));
+      return { k: i8(k), peak: at(x, k), low: amin(x), top: amax(x) };
+    }, decode: ({ k, peak }) => k * peak + tensor([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]) }`,
+  );
+  assert.match(text, /four blocks at a time/);
+});
+
+test('searches keep one candidate a block in each lane', async () => {
+  const text = await schedule(
+    32,
+    `{ block: 32, encode(x: Tensor<f32, [32]>) {
+      const top = amax(abs(x));
+      let best = top * 0;
+      let d = top * 0;
+      for (const step of range(5)) {
+        const inverse = (step + 3) / top;
+        const hits = amax(abs(round(x * inverse)));
+        const better = hits > best;
+        d = better ? inverse : d;
+        best = better ? hits : best;
+      }
+      return { d, q: u5(x * d + 16) };
+    }, decode: ({ d, q }) => q * d }`,
+  );
+  assert.match(text, /four blocks at a time/);
+});
+
+test('codes of one bit, rows of odd length and scratch of an iteration stay apart', async () => {
+  await schedule(
+    8,
+    `{ block: 8, encode(x: Tensor<f32, [8]>) {
+      const columns = transpose(group(x, 2));
+      const top = amax(abs(columns), 1);
+      return { top, q: u1(x > 0), both: u4(round(columns * 3)) };
+    }, decode: ({ top, q, both }) => reshape(transpose(both), [8]) * at(top, 0) * q }`,
+  );
+});
+
+test('a body with a branch of its own goes one block at a time, and says so', async () => {
+  const text = await schedule(
+    32,
+    `{ block: 32, encode(x: Tensor<f32, [32]>) {
+      let d = amax(abs(x)) / 7;
+      let n = 0;
+      while (d > 1 && n < 4) { d = d / 2; n = n + 1; }
+      return { d, n: u4(n), q: u4(clamp(round(x), 0, 15)) };
+    }, decode: ({ d, n, q }) => q * d + n }`,
+  );
+  assert.match(text, /blocks one at a time: its body has a while/);
+});
+
+test.run();
