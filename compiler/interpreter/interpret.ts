@@ -14,8 +14,10 @@ import type {
 } from '../ir/ops.ts';
 import { allocate, type Concrete, count, type Precision, sameShape } from './concrete.ts';
 import * as elementwise from './elementwise.ts';
+import { Ownership } from './ownership.ts';
 import { argReduce, matmul, reduce } from './reduce.ts';
 import { solveDims } from './solve-dims.ts';
+import * as stored from './stored.ts';
 import * as views from './views.ts';
 
 export type { Concrete, Precision } from './concrete.ts';
@@ -53,6 +55,9 @@ export function interpret(
 /** The state of one call. */
 class Run {
   readonly precision: Precision;
+  readonly ownership = new Ownership();
+  /** The region that runs, and whether it is the condition of a `while`. */
+  here: { readonly region: Region; readonly isHeader: boolean } | undefined = undefined;
   readonly #dims: ReadonlyMap<string, number>;
   readonly #values = new Map<Value, Concrete>();
   readonly #shapes = new Map<readonly Dim[], readonly number[]>();
@@ -81,22 +86,25 @@ class Run {
     return out;
   }
 
-  region(region: Region, args: readonly Concrete[]): Concrete[] {
+  region(region: Region, args: readonly Concrete[], isHeader = false): Concrete[] {
+    const outer = this.here;
+    this.here = { region, isHeader };
     region.params.forEach((p, i) => {
       this.#values.set(p, args[i]!);
     });
     for (const op of region.ops) {
       const meaning = meanings[op.name] as Meaning<OpName>;
-      const results = meaning(
-        op,
-        op.operands.map((v) => this.#value(v)),
-        this,
-      );
+      const operands = op.operands.map((v) => this.#value(v));
+      const results = meaning(op, operands, this);
+      if (op.name !== 'set') this.ownership.shared(operands, results);
       op.results.forEach((v, i) => {
         this.#values.set(v, results[i]!);
       });
     }
-    return region.yields.map((v) => this.#value(v));
+    this.here = outer;
+    const out = region.yields.map((v) => this.#value(v));
+    this.ownership.yielded(region, out);
+    return out;
   }
 
   step(): void {
@@ -184,6 +192,7 @@ function forMeaning(op: Op<'for'>, args: readonly Concrete[], run: Run): readonl
   const { extent } = op.attrs;
   const trips = extent ? run.extent(extent) : args[0]!.data[0]!;
   let carried = extent ? args : args.slice(1);
+  run.ownership.disown(carried);
   for (let i = 0; i < trips; i++) carried = run.region(op.regions[0]!, [scalar(i), ...carried]);
   return carried;
 }
@@ -191,7 +200,8 @@ function forMeaning(op: Op<'for'>, args: readonly Concrete[], run: Run): readonl
 function whileMeaning(op: Op<'while'>, args: readonly Concrete[], run: Run): readonly Concrete[] {
   const [condition, body] = op.regions;
   let carried = args;
-  while (run.region(condition!, carried)[0]!.data[0]) {
+  run.ownership.disown(carried);
+  while (run.region(condition!, carried, true)[0]!.data[0]) {
     run.step();
     carried = run.region(body!, carried);
   }
@@ -272,7 +282,11 @@ const meanings: { readonly [K in OpName]: Meaning<K> } = {
     return [views.pad(x!, fill!, axisOf(op, x!), low, high, run.precision)];
   },
   gather: (op, [x, indices]) => [views.gather(x!, indices!, axisOf(op, x!))],
-  at: (_, [x, ...indices]) => [views.at(x!, indices)],
+  at: (_, [x, ...indices], run) => {
+    const window = views.at(x!, indices);
+    // A window into an array that an update may write to is a copy.
+    return [run.ownership.owns(x!) ? { ...window, data: window.data.slice() } : window];
+  },
 
   sum: reduction,
   amin: reduction,
@@ -283,6 +297,12 @@ const meanings: { readonly [K in OpName]: Meaning<K> } = {
   argmax: argReduction,
   matmul: (op, [a, b], run) => [matmul(a!, b!, resultShape(op, run), run.precision)],
 
+  set: (op, [x, value, ...indices], { ownership, here }) => {
+    const inPlace = here !== undefined && ownership.mayWrite(op, x!, here.region, here.isHeader);
+    return [ownership.own(stored.set(x!, value!, indices, inPlace))];
+  },
+  sort: (op, [x], run) => stored.sort(x!, axisOf(op, x!), op.attrs.descending, run.precision),
+
   map: (op, _, run) => mapMeaning(op, run),
   for: forMeaning,
   while: whileMeaning,
@@ -291,7 +311,7 @@ const meanings: { readonly [K in OpName]: Meaning<K> } = {
 };
 
 /** Type rules accept axes counted from the end. */
-function axisOf(op: Op<'slice' | 'concat' | 'pad' | 'gather'>, x: Concrete): number {
+function axisOf(op: Op<'slice' | 'concat' | 'pad' | 'gather' | 'sort'>, x: Concrete): number {
   return op.attrs.axis < 0 ? op.attrs.axis + x.shape.length : op.attrs.axis;
 }
 

@@ -97,6 +97,8 @@ export const attrForms: { readonly [K in OpName]: AttrForm<K> } = {
   all: axes,
   argmin: axes,
   argmax: axes,
+  set: none,
+  sort: { written: { axis: 'number', descending: 'flag' }, optional: ['descending'] },
   map: { written: { dims: 'dims' } },
   for: { written: { extent: 'dim' }, optional: ['extent'] },
   while: none,

@@ -77,3 +77,11 @@ export function walk(region: Region, visit: (op: Op, inside: Region) => void): v
     for (const r of op.regions) walk(r, visit);
   }
 }
+
+/** The operand that a result of an op starts as: of an update, and of what a loop carries. */
+export function startOf(op: Op, result: number): Value | undefined {
+  if (op.name === 'set') return op.operands[0];
+  if (op.name === 'while') return op.operands[result];
+  if (op.name !== 'for') return undefined;
+  return op.operands[(op as Op<'for'>).attrs.extent === undefined ? result + 1 : result];
+}

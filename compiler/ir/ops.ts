@@ -6,6 +6,7 @@ import type { DType } from './dtype.ts';
 import { elementwise } from './families/elementwise.ts';
 import { reductions } from './families/reductions.ts';
 import { regions } from './families/regions.ts';
+import { storedOps } from './families/stored.ts';
 import { views } from './families/views.ts';
 import type { Region, TensorType } from './ir.ts';
 
@@ -61,6 +62,8 @@ export type ViewName =
   | 'pad'
   | 'gather'
   | 'at';
+/** Made by statements: they always have storage of their own. */
+export type StoredName = 'set' | 'sort';
 export type RegionName = 'map' | 'for' | 'while' | 'if' | 'kernel';
 
 type None = Readonly<Record<never, never>>;
@@ -103,6 +106,16 @@ export type OpAttrs = { readonly [U in UnaryName | BinaryName | CompareName]: No
   readonly at: None;
   /** [..., M, K] x [..., K, N]; leading axes broadcast. f32 sums, or i32 sums for integers. */
   readonly matmul: None;
+  /**
+   * Operands: x, value, one scalar index for each leading axis. x with that part replaced by the value, which has
+   * the shape of what the indices leave; nothing is replaced where an index is outside of its axis.
+   */
+  readonly set: None;
+  /**
+   * Results: the elements in order along the axis, and their indices as i32. Stable in both directions; a NaN counts
+   * as the largest.
+   */
+  readonly sort: { readonly axis: number; readonly descending: boolean };
   /** Parallel map: the region takes one index a dim; each result is dims ++ the yielded shape. */
   readonly map: { readonly dims: readonly Dim[] };
   /** Operands: [trip count scalar if `extent` is absent], initial values. Region: (i, carried...) -> carried. */
@@ -133,6 +146,7 @@ export interface OpInfo<K extends OpName> {
     | 'view'
     | 'reduce'
     | 'contract'
+    | 'stored'
     | 'region';
   readonly type: TypeRule<K>;
   /** Relative cost of one element, 1 = an addition: guides the choice between recomputing and storing. */
@@ -143,6 +157,7 @@ export const ops: { readonly [K in OpName]: OpInfo<K> } = {
   ...elementwise,
   ...views,
   ...reductions,
+  ...storedOps,
   ...regions,
 };
 

@@ -29,6 +29,8 @@ export const operandCounts: { readonly [K in OpName]: readonly [number, number] 
     pad: [2, 2],
     gather: [2, 2],
     at: [1, Infinity],
+    set: [2, Infinity],
+    sort: [1, 1],
     map: [0, 0],
     for: [0, Infinity],
     while: [0, Infinity],

@@ -4,6 +4,7 @@ export * from './contraction.ts';
 export * from './control.ts';
 export * from './elementwise.ts';
 export * from './formats.ts';
+export * from './ordered.ts';
 export * from './reductions.ts';
 export * from './shape.ts';
 export type { Dim, DType, Encoded, Fields, Format, Scalar, Tensor } from './types.ts';

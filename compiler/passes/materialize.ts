@@ -3,7 +3,7 @@
 // its own axes first; what would be recomputed many times at a price is stored. No op or format is named.
 import type { Dim } from '../ir/algebra.ts';
 import type { Op, Region, Value } from '../ir/ir.ts';
-import { walk } from '../ir/ir.ts';
+import { startOf, walk } from '../ir/ir.ts';
 import { ops } from '../ir/ops.ts';
 
 /** Inline cost above which an operand that is read again and again is stored instead. */
@@ -33,14 +33,18 @@ export function isInjectiveMap(op: Op): boolean {
   let ok = true;
   walk(op.regions[0]!, (o) => {
     const { kind } = ops[o.name];
-    if (kind === 'reduce' || kind === 'contract' || (kind === 'region' && !isInjectiveMap(o)))
+    if (
+      kind === 'reduce' ||
+      kind === 'contract' ||
+      !(kind === 'region' ? isInjectiveMap(o) : isInlineable(o))
+    )
       ok = false;
   });
   return ok;
 }
 
 export const isInlineable = (op: Op): boolean =>
-  ops[op.name].kind !== 'region' || isInjectiveMap(op);
+  ops[op.name].kind !== 'stored' && (ops[op.name].kind !== 'region' || isInjectiveMap(op));
 const isReduction = (op: Op): boolean =>
   ops[op.name].kind === 'reduce' || ops[op.name].kind === 'contract';
 
@@ -73,7 +77,8 @@ export function planRegion(region: Region, inner: boolean): Plan {
 
   for (const v of region.yields) if (v.def && region.ops.includes(v.def.op)) store(v, 'a result');
   for (const op of region.ops)
-    if (!isInlineable(op)) for (const v of op.results) store(v, `made by a ${op.name}`);
+    if (!isInlineable(op) && (inner || !continues(op, uses, region)))
+      for (const v of op.results) store(v, `made by a ${op.name}`);
 
   // Costs run forward; each decision needs the costs before it and the uses after it.
   for (const op of region.ops) {
@@ -87,6 +92,21 @@ export function planRegion(region: Region, inner: boolean): Plan {
     }
   }
   return { stored, reasons };
+}
+
+/** Whether only one update or loop goes on with what this one makes: then it runs in the same kernel, in place. */
+function continues(op: Op, uses: Map<Value, Use[]>, region: Region): boolean {
+  if (op.name !== 'set' && op.name !== 'for' && op.name !== 'while') return false;
+  const next = new Set<Op>();
+  for (const v of op.results) {
+    if (region.yields.includes(v)) return false;
+    for (const u of uses.get(v) ?? []) {
+      const goesOn = u.op.results.some((_, i) => startOf(u.op, i) === v);
+      if (u.captured || !goesOn || u.op.operands.filter((o) => o === v).length > 1) return false;
+      next.add(u.op);
+    }
+  }
+  return next.size === 1;
 }
 
 function collectUses(region: Region): Map<Value, Use[]> {

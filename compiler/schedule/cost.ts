@@ -74,6 +74,11 @@ function own(e: Expr): number {
       return chunks(e.a.type.lanes) - 1;
     case 'dot':
       return chunks(e.a.type.lanes) * 1.5;
+    case 'dot4':
+    case 'muladd':
+    case 'repeat':
+    case 'tile':
+      return n;
     case 'load':
       return memoryCost(dtypes[e.buffer.dtype].bits, e.type.lanes) + floats(e.buffer.dtype, n);
     case 'gather':

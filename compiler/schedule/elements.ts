@@ -501,6 +501,8 @@ export const elements: { readonly [K in OpName]: ElementRule<K> } = {
   argmax: (lo, op, index, lanes) => argReduceElement(lo, op, index, lanes, 'max'),
   matmul: matmulElement,
 
+  set: never('set'),
+  sort: never('sort'),
   map: (lo, op, index, lanes) => {
     const n = op.attrs.dims.length;
     const indices = index.slice(0, n);

@@ -449,9 +449,14 @@ class Jam {
       case 'decode':
       case 'fold':
         return { ...e, a: x(e.a) };
+      case 'muladd':
+        return L.mulAdd(x(e.a), x(e.b), x(e.c));
       case 'dim':
       case 'extract':
       case 'reduce':
+      case 'dot4':
+      case 'repeat':
+      case 'tile':
         throw new Refusal(`a vector ${e.kind}`);
     }
   }

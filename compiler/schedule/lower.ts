@@ -13,9 +13,10 @@ import { contractionsOf, lowerGemm } from './gemm.ts';
 import { gpuRules } from './gpu/rules.ts';
 import { Lowering, nameOf } from './lowering.ts';
 import { forgetLayout, type PackedField } from './packed.ts';
-import { lowerRegion, mapInto, storeTensor } from './regions.ts';
+import { lowerInto, mapInto, storeTensor } from './regions.ts';
 import { emitResident, planResident } from './resident.ts';
-import { isControl, soleMap } from './rules.ts';
+import { isControl, soleMap, soleOp } from './rules.ts';
+import { sortInto } from './sorting.ts';
 
 export interface ScheduleRule {
   readonly name: string;
@@ -31,6 +32,15 @@ export const scheduleRules: readonly ScheduleRule[] = [
       const op = soleMap(region);
       if (!op) return false;
       mapInto(lo, op, out, true);
+      return true;
+    },
+  },
+  {
+    name: 'sort',
+    apply: (lo, region, out) => {
+      const op = soleOp(region, 'sort');
+      if (!op) return false;
+      sortInto(lo, op, out, true);
       return true;
     },
   },
@@ -66,10 +76,7 @@ export const scheduleRules: readonly ScheduleRule[] = [
   {
     name: 'sequential',
     apply: (lo, region, out) => {
-      lowerRegion(lo, region);
-      region.yields.forEach((v, i) => {
-        storeTensor(lo, v, out[i]!, [], v.type.shape, false);
-      });
+      lowerInto(lo, region, out);
       return true;
     },
   },
@@ -202,6 +209,8 @@ export function lower(
     let schedule = '';
     for (const rule of limits.gpu ? gpuRules : scheduleRules) {
       lo.em.scopes = [{ stmts: [], memo: new Map() }];
+      lo.targets.clear();
+      lo.taken.clear();
       if (!rule.apply(lo, k.regions[0]!, out)) continue;
       body = lo.em.scopes[0]!.stmts;
       schedule = rule.name;
@@ -211,6 +220,7 @@ export function lower(
     note(`${k.attrs.name}: schedule ${schedule}`);
     for (const text of lo.notes) note(`${k.attrs.name}: ${text}`);
     lo.notes.clear();
+    for (const b of out) lo.em.bufferDepth.set(b.id, 0);
     keep(k, out);
   }
   // Sizes are in the dims of the signature. Statements refer to buffers by identity, so they change in place.

@@ -15,6 +15,7 @@ import type { QuotientDims } from './dims.ts';
 import { elements } from './elements.ts';
 import { Emitter, strides } from './emitter.ts';
 import type { TeamState } from './gpu/team.ts';
+import type { OpenRegion, RegionKind } from './inplace.ts';
 import { loadPacked, type PackedField } from './packed.ts';
 import { depthLane, joinSpans, NoTile, rowLane, type Span, spanLanes, tileLanes } from './spans.ts';
 
@@ -46,6 +47,11 @@ export class Lowering {
   readonly notes = new Set<string>();
   /** Constant buffers of table ops. */
   readonly tables = new Map<string, Buffer>();
+  /** Regions whose ops are being lowered, outermost first. */
+  readonly open: OpenRegion[] = [];
+  /** Buffers of the caller that values of this kernel should be made in, and those that hold one. */
+  readonly targets = new Map<Value, Buffer>();
+  readonly taken = new Set<Buffer>();
   /** Fields of resident weights. */
   readonly packed: { readonly value: Value; readonly field: PackedField }[] = [];
   /** On a GPU: who runs the code together. */
@@ -69,6 +75,12 @@ export class Lowering {
         this.#own(inner, map);
       }
     }
+  }
+
+  openRegion(region: Region, kind: RegionKind, stored: ReadonlySet<Value>): OpenRegion {
+    const open = { region, kind, stored, at: -1 };
+    this.open.push(open);
+    return open;
   }
 
   note(text: string): void {
@@ -291,7 +303,7 @@ export class Lowering {
 
   /** A run-time integer as an index, clamped into [0, size). */
   indexOf(v: Value, at: readonly Poly[], size: Dim, lanes: number): Poly {
-    const known = this.#staticIndex(v);
+    const known = this.staticIndex(v);
     if (known && at.length === 0) {
       const [lo, hi] = known.bounds();
       const top = size.constant;
@@ -324,12 +336,12 @@ export class Lowering {
   }
 
   /** The value as a polynomial of loop indices, if it is one. */
-  #staticIndex(v: Value): Poly | undefined {
+  staticIndex(v: Value): Poly | undefined {
     const s = this.storage.get(v);
     if (s) return s.kind === 'index' ? s.poly : undefined;
     const op = v.def?.op;
     if (!op || v.type.shape.length) return undefined;
-    const operand = (i: number): Poly | undefined => this.#staticIndex(op.operands[i]!);
+    const operand = (i: number): Poly | undefined => this.staticIndex(op.operands[i]!);
     const both = (f: (a: Poly, b: Poly) => Poly): Poly | undefined => {
       const a = operand(0);
       const b = operand(1);

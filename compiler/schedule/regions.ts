@@ -1,18 +1,23 @@
-// Statements: storing whole tensors, bodies of maps, and run-time loops and branches with carried values.
+// Statements: storing whole tensors, the ops of a region in order, and bodies of maps. Loops and branches with
+// carried values are in carried.ts.
 
 import type { Dim } from '../ir/algebra.ts';
 import { Poly } from '../ir/algebra.ts';
 import { type DType, dtypes, scalarOf } from '../ir/dtype.ts';
 import type { Op, Region, Value } from '../ir/ir.ts';
-import { walk } from '../ir/ir.ts';
-import type { Buffer, Expr, Stmt } from '../loops/loops.ts';
+import { startOf, walk } from '../ir/ir.ts';
+import type { Buffer, Expr } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
 import { isInlineable, planRegion } from '../passes/materialize.ts';
+import { lowerFor, lowerIf, lowerWhile } from './carried.ts';
 import { storedSize, strides } from './emitter.ts';
 import { blocksTogether } from './blocks.ts';
-import { copyTogether, mapTogether, storeTogether } from './gpu/share.ts';
+import { mapTogether, storeTogether } from './gpu/share.ts';
+import type { RegionKind } from './inplace.ts';
 import { alignment, type Lowering, nameOf } from './lowering.ts';
-import { chooseLanes, loop, nest, probeIndex, vectorLoop } from './reductions.ts';
+import { chooseLanes, nest, probeIndex, vectorLoop } from './reductions.ts';
+import { lowerSort } from './sorting.ts';
+import { lowerSet } from './updates.ts';
 
 /** Stores one value (or `lanes` of them) at an index of a buffer. */
 export function storeAt(
@@ -107,18 +112,31 @@ export function scratch(lo: Lowering, v: Value): Buffer {
   return lo.em.newBuffer(nameOf(v), v.type.dtype, 'temp', storedSize(v.type.dtype, v.type.shape));
 }
 
-function storeScratch(lo: Lowering, v: Value): Buffer {
+/** Says where a value is from now on. */
+export function keep(lo: Lowering, v: Value, buffer: Buffer): void {
+  lo.em.bufferDepth.set(buffer.id, lo.em.depth);
+  lo.storage.set(v, { kind: 'buffer', buffer, shape: v.type.shape });
+}
+
+export function storeScratch(lo: Lowering, v: Value): Buffer {
   const buffer = scratch(lo, v);
   storeTensor(lo, v, buffer, [], v.type.shape, false);
   lo.em.bufferDepth.set(buffer.id, lo.em.depth);
   return buffer;
 }
 
-/** Lowers the ops of a region that need statements, in order. Everything else is emitted on demand. */
-export function lowerRegion(lo: Lowering, region: Region): void {
+/**
+ * Lowers the ops of a region that need statements, in order. Everything else is emitted on demand. `kind` says
+ * how often the region runs for the one around it: see inplace.ts.
+ */
+export function lowerRegion(lo: Lowering, region: Region, kind: RegionKind = 'again'): void {
   const { stored: plan } = planRegion(region, true);
   const yielded = new Set(region.yields);
-  for (const op of region.ops) {
+  // Lowered before, perhaps: what it stored then is gone.
+  for (const op of region.ops) for (const v of op.results) lo.storage.delete(v);
+  const open = lo.openRegion(region, kind, plan);
+  for (const [at, op] of region.ops.entries()) {
+    open.at = at;
     if (!isInlineable(op)) {
       lowerControl(lo, op);
       continue;
@@ -126,9 +144,9 @@ export function lowerRegion(lo: Lowering, region: Region): void {
     const [v] = op.results;
     // Results of the region are stored by whoever asked for them.
     if (!v || !plan.has(v) || (yielded.has(v) && !usedWithin(region, v))) continue;
-    const buffer = storeScratch(lo, v);
-    lo.storage.set(v, { kind: 'buffer', buffer, shape: v.type.shape });
+    keep(lo, v, storeScratch(lo, v));
   }
+  lo.open.pop();
 }
 
 function usedWithin(region: Region, v: Value): boolean {
@@ -143,6 +161,10 @@ function lowerControl(lo: Lowering, op: Op): void {
   switch (op.name) {
     case 'map':
       return lowerMap(lo, op as Op<'map'>);
+    case 'set':
+      return lowerSet(lo, op as Op<'set'>);
+    case 'sort':
+      return lowerSort(lo, op as Op<'sort'>);
     case 'for':
       return lowerFor(lo, op as Op<'for'>);
     case 'while':
@@ -159,8 +181,7 @@ function lowerMap(lo: Lowering, op: Op<'map'>): void {
   const buffers = op.results.map((v) => scratch(lo, v));
   mapInto(lo, op, buffers, false);
   op.results.forEach((v, i) => {
-    lo.em.bufferDepth.set(buffers[i]!.id, lo.em.depth);
-    lo.storage.set(v, { kind: 'buffer', buffer: buffers[i]!, shape: v.type.shape });
+    keep(lo, v, buffers[i]!);
   });
 }
 
@@ -198,150 +219,24 @@ export function mapBody(
   });
 }
 
-/** Storage of values carried through a loop. */
-type Slot =
-  | { readonly kind: 'local'; readonly var: L.Var }
-  | { readonly kind: 'buffer'; readonly buffer: Buffer };
-
-function openSlots(lo: Lowering, initial: readonly Value[], names: readonly Value[]): Slot[] {
-  return initial.map((v, i) => {
-    const name = nameOf(names[i]!);
-    if (v.type.shape.length === 0) {
-      const e = lo.emit(v, [], 1);
-      const slot = lo.em.newVar(name, e.type);
-      lo.em.push({ kind: 'local', var: slot, value: e });
-      return { kind: 'local', var: slot };
-    }
-    const buffer = lo.em.newBuffer(
-      name,
-      v.type.dtype,
-      'temp',
-      storedSize(v.type.dtype, v.type.shape),
-    );
-    storeTensor(lo, v, buffer, [], v.type.shape, false);
-    return { kind: 'buffer', buffer };
+/**
+ * The ops of a kernel in order. What it yields is made in `out` where it can be: an update, or a value that a loop
+ * carries, starts there.
+ */
+export function lowerInto(lo: Lowering, region: Region, out: readonly Buffer[]): void {
+  region.yields.forEach((v, i) => {
+    lo.targets.set(v, out[i]!);
   });
-}
-
-function bindSlots(
-  lo: Lowering,
-  slots: readonly Slot[],
-  values: readonly Value[],
-  depth: number,
-): void {
-  slots.forEach((s, i) => {
-    const v = values[i]!;
-    if (s.kind === 'local') {
-      lo.em.varDepth.set(s.var.id, depth);
-      lo.storage.set(v, { kind: 'local', var: s.var });
-    } else {
-      lo.em.bufferDepth.set(s.buffer.id, depth);
-      lo.storage.set(v, { kind: 'buffer', buffer: s.buffer, shape: v.type.shape });
-    }
+  for (const op of region.ops.toReversed())
+    op.results.forEach((v, i) => {
+      const target = lo.targets.get(v);
+      const from = target && startOf(op, i);
+      if (from && !lo.targets.has(from)) lo.targets.set(from, target);
+    });
+  lowerRegion(lo, region);
+  region.yields.forEach((v, i) => {
+    const s = lo.storage.get(v);
+    if (s?.kind !== 'buffer' || s.buffer !== out[i])
+      storeTensor(lo, v, out[i]!, [], v.type.shape, false);
   });
-}
-
-/** Gives the slots their next values, all of them computed before any is overwritten. */
-function assignSlots(
-  lo: Lowering,
-  slots: readonly Slot[],
-  params: readonly Value[],
-  yields: readonly Value[],
-): void {
-  const pending: (() => void)[] = [];
-  yields.forEach((v, i) => {
-    const s = slots[i]!;
-    if (v === params[i]) return;
-    if (s.kind === 'local') {
-      const e = lo.em.bind(lo.emit(v, [], 1), 'next');
-      pending.push(() => lo.em.push({ kind: 'set', var: s.var, value: e }));
-      return;
-    }
-    const at = lo.storage.get(v);
-    const next =
-      at?.kind === 'buffer' && at.buffer.role === 'temp' ? at.buffer : storeScratch(lo, v);
-    pending.push(() => copy(lo, next, s.buffer, v.type.shape));
-  });
-  for (const p of pending) p();
-}
-
-function copy(lo: Lowering, from: Buffer, to: Buffer, shape: readonly Dim[]): void {
-  const size = storedSize(from.dtype, shape);
-  if (lo.team?.shares(lo.em.depth)) return copyTogether(lo, from, to, size);
-  const lanes = size.multiple() % 8 === 0 ? 8 : 1;
-  vectorLoop(lo, size, lanes, (k, n) => {
-    storeAt(lo, to, [size], [k], lo.load(from, [size], [k], n), n);
-  });
-}
-
-function lowerFor(lo: Lowering, op: Op<'for'>): void {
-  const { em } = lo;
-  const body = op.regions[0]!;
-  const [index, ...params] = body.params;
-  const counted = op.attrs.extent === undefined;
-  const initial = counted ? op.operands.slice(1) : op.operands;
-  let extent = op.attrs.extent;
-  if (!extent) {
-    const n = em.bind(L.convert(lo.emit(op.operands[0]!, [], 1), 'i32'), 'count');
-    extent = n.kind === 'const' ? Poly.of(n.value) : Poly.atom(em.atom((n as L.ExprOf<'var'>).var));
-  }
-  const slots = openSlots(lo, initial, params);
-  loop(
-    lo,
-    extent,
-    1,
-    false,
-    (i) => {
-      lo.storage.set(index!, { kind: 'index', poly: i });
-      bindSlots(lo, slots, params, em.depth);
-      lowerRegion(lo, body);
-      assignSlots(lo, slots, params, body.yields);
-    },
-    Poly.of(0),
-    nameOf(index!),
-  );
-  bindSlots(lo, slots, op.results, em.depth);
-}
-
-function lowerWhile(lo: Lowering, op: Op): void {
-  const { em } = lo;
-  const [header, body] = op.regions as [Region, Region];
-  const slots = openSlots(lo, op.operands, body.params);
-  let cond: Expr | undefined;
-  const head = em.scope(() => {
-    bindSlots(lo, slots, header.params, em.depth);
-    lowerRegion(lo, header);
-    cond = em.bind(lo.emit(header.yields[0]!, [], 1), 'go');
-  });
-  const stmts: Stmt[] = em.scope(() => {
-    bindSlots(lo, slots, body.params, em.depth);
-    lowerRegion(lo, body);
-    assignSlots(lo, slots, body.params, body.yields);
-  });
-  em.push({ kind: 'while', header: head, cond: cond!, body: stmts });
-  bindSlots(lo, slots, op.results, em.depth);
-}
-
-function lowerIf(lo: Lowering, op: Op): void {
-  const { em } = lo;
-  const cond = em.bind(lo.emit(op.operands[0]!, [], 1), 'cond');
-  const slots = op.results.map((v): Slot => {
-    if (v.type.shape.length > 0) return { kind: 'buffer', buffer: scratch(lo, v) };
-    const type = L.vtype(scalarOf(v.type.dtype));
-    const slot = em.newVar(nameOf(v), type);
-    em.push({ kind: 'local', var: slot, value: L.constant(0, type.scalar) });
-    return { kind: 'local', var: slot };
-  });
-  const [yes, no] = op.regions.map((r) =>
-    em.scope(() => {
-      lowerRegion(lo, r);
-      r.yields.forEach((v, i) => {
-        const s = slots[i]!;
-        if (s.kind === 'local') em.push({ kind: 'set', var: s.var, value: lo.emit(v, [], 1) });
-        else storeTensor(lo, v, s.buffer, [], v.type.shape, false);
-      });
-    }),
-  );
-  em.push({ kind: 'if', cond, then: yes!, else: no! });
-  bindSlots(lo, slots, op.results, em.depth);
 }

@@ -11,7 +11,7 @@ interface Node {
   readonly inner: readonly Node[];
 }
 const level = (inner: fc.Arbitrary<Node[]>): fc.Arbitrary<Node> =>
-  fc.record({ pick: fc.nat(10), a: fc.nat(5), inner });
+  fc.record({ pick: fc.nat(15), a: fc.nat(5), inner });
 const leaf = level(fc.constant([]));
 const node = level(fc.array(level(fc.array(leaf, { maxLength: 2 })), { maxLength: 2 }));
 
@@ -68,6 +68,16 @@ function statement({ pick, a, inner }: Node, depth: number, index: readonly stri
       return `row = map(dim(m, 1), (${i}) => { let s = at(row, ${i}) * 1; let k = 0; while (s > ${a} && k < 3) { s = s - 2; k = k + 1; } return ${limit('s + k')}; });`;
     case 9:
       return `m = map([dim(m, 0), dim(m, 1)], (${i}, j) => ${limit(`at(m, ${i}, j) * ${(a % 3) - 1} + j - ${at}`)});`;
+    case 11:
+      return `row = set(row, ${limit(['s', 'at(row, n + 1) + 1', 'sum(row)', `at(row, n) - ${at}`, 'at(m, 0, 0)', 'amax(row) - s'][a]!)}, ${at} + ${a % 3} + n);`;
+    case 12:
+      return `m = set(m, ${limit(['row', 'at(m, 0) - row', 'at(m, -1) + at(m, n)', 's', 'sum(m, 0)', 'at(m, n + 1) - at(m, 0, 0)'][a]!)}, ${['n', at, '0', '-1', 's > 3 ? n : 1 - n', at][a]});`;
+    case 13:
+      return `{ const first = at(m, 0); const before = ${a % 2 ? 'row' : 'at(row, 0)'}; m = set(m, at(m, -1), 0); row = set(row, ${limit('s + at(m, 0, 0)')}, n + ${a}); ${body()} m = set(m, first, ${at}); row = ${limit('row + before')}; }`;
+    case 14:
+      return `row = ${a % 2 ? 'sort(row)' : 'f32(argsort(row, { descending: true }))'};`;
+    case 15:
+      return `for (const ${i} of range(${(a % 3) + 1})) { m = set(m, ${limit(`at(m, ${i}, n) - s + ${at}`)}, ${i}, n + ${a}); if (at(m, ${i}, 0) > ${a}) { m = set(m, row, ${i}); ${body([i])} } }`;
     default:
       return `[s, row] = [${limit('at(row, 0)')}, ${limit('row + s')}];`;
   }
@@ -76,7 +86,9 @@ function statement({ pick, a, inner }: Node, depth: number, index: readonly stri
 const mapBody = (inner: readonly Node[], depth: number, i: string): string =>
   inner
     .map((n) =>
-      statement({ ...n, pick: [0, 1, 3, 4, 5, 8, 10][n.pick % 7]!, inner: [] }, depth + 1, [i]),
+      statement({ ...n, pick: [0, 1, 3, 4, 5, 8, 10, 11, 14][n.pick % 9]!, inner: [] }, depth + 1, [
+        i,
+      ]),
     )
     .join(' ');
 

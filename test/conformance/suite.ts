@@ -1,18 +1,19 @@
 // What a backend must do, whatever it is: every case compiles for its target and agrees with the interpreter.
 import fc from 'fast-check';
 import { suite } from 'uvu';
-import { type HostArray, compile, interpret } from '../../compiler/index.ts';
 import type { Artifact } from '../../compiler/artifact.ts';
-import { type Case, type Runner, checkOf, hostOf, requestOf, sourceOf } from './case.ts';
-import { agree } from './compare.ts';
-import { elementwiseCases } from './elementwise.ts';
+import { compile, type HostArray, interpret } from '../../compiler/index.ts';
 import { bodies } from './bodies.ts';
+import { type Case, checkOf, hostOf, type Runner, requestOf, sourceOf } from './case.ts';
 import { chains } from './chains.ts';
+import { agree } from './compare.ts';
 import { contractions } from './contractions.ts';
 import { controlCases } from './control.ts';
-import { matmulCases, reductionCases } from './reductions.ts';
+import { elementwiseCases } from './elementwise.ts';
 import { artifactOf, lowered } from './lowered.ts';
 import { agreeWithInterpreter, samples } from './programs.ts';
+import { matmulCases, reductionCases } from './reductions.ts';
+import { updateCases } from './updates.ts';
 import { viewCases } from './views.ts';
 
 export const cases: readonly Case[] = [
@@ -21,6 +22,7 @@ export const cases: readonly Case[] = [
   ...matmulCases,
   ...viewCases,
   ...controlCases,
+  ...updateCases,
 ];
 
 /** One case: compiled once, every call compared. */

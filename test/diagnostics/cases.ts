@@ -23,7 +23,7 @@ const q40 = `export const q4_0 = format({
   decode: ({ d, q }) => (q - 8) * d,
 });`;
 const imports =
-  "import { abs, any, argmax, at, clamp, decode, encode, f16, f32, floor, format, i32, map, matmul, range, reshape, slice, sum, transpose, u4 } from 'quern';\n" +
+  "import { abs, any, argmax, at, clamp, decode, encode, f16, f32, floor, format, i32, map, matmul, range, reshape, set, slice, sum, transpose, u4 } from 'quern';\n" +
   "import type { Dim, Encoded, Format, Tensor } from 'quern';\n\n";
 const k = (text: string): string => `${imports}${text}\n`;
 const norm = (body: string, params = 'x: Tensor<f32, [M, K]>'): string =>
@@ -121,6 +121,7 @@ export const cases: Readonly<Record<string, Case>> = {
   Q2003: { source: norm('return sum(x, 2);') },
   Q2004: { source: norm('return x & 15;') },
   Q2005: { source: norm('return reshape(x, [M2, 3]);'.replace('M2', '4')) },
+  'Q2004-set': { source: norm('return set(u4(x), 16, 0, 0);') },
   Q2006: { source: norm('return at(x, 0, 1, 2);') },
   Q2007: {
     source: k(
@@ -133,6 +134,7 @@ export const cases: Readonly<Record<string, Case>> = {
     ),
   },
   Q1019: { source: norm('const y = x * 2;') },
+  'Q2006-set': { source: norm('return set(x, 1, 0, 0, 0);') },
   Q2008: { source: k('export function norm(x: Tensor<f32, [8]>) {\n  return slice(x, 4, 12);\n}') },
 
   Q3001: {

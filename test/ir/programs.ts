@@ -2,9 +2,9 @@
 // what is there. Every program is well formed and runs without an error on inputs of the right
 // shapes.
 import fc from 'fast-check';
-import type { Concrete } from '../../compiler/interpreter/interpret.ts';
 import { RuleError } from '../../compiler/diagnostics/diagnostic.ts';
-import { Poly, dim } from '../../compiler/ir/algebra.ts';
+import type { Concrete } from '../../compiler/interpreter/interpret.ts';
+import { dim, Poly } from '../../compiler/ir/algebra.ts';
 import { Builder } from '../../compiler/ir/builder.ts';
 import { type DType, dtypes, isFloat, roundToFloat } from '../../compiler/ir/dtype.ts';
 import type { Func, Region, TensorType, Value } from '../../compiler/ir/ir.ts';
@@ -217,6 +217,26 @@ function build(
         axes: step.a % 2 ? [axis] : x!.type.shape.map((_, i) => i),
         keepdims: step.b % 2 === 0,
       });
+    case 'set': {
+      unless(rank === 0 || !y);
+      const ids = x!.type.shape.slice(0, 1 + (step.a % rank)).map((_, k) => (k ? index() : z!));
+      const part = x!.type.shape.slice(ids.length);
+      const value = step.b % 2 ? x! : b.const(literal(x!.type.dtype, step.value), x!.type.dtype);
+      return go(
+        'set',
+        [
+          x!,
+          value === x!
+            ? b.one('at', [x!, ...ids.map(index)], {})
+            : b.one('broadcast', [value], { shape: part }),
+          ...ids,
+        ],
+        {},
+      );
+    }
+    case 'sort':
+      unless(rank === 0);
+      return go('sort', [x!], { axis, descending: step.a % 2 === 0 });
     case 'map': {
       const i = b.scalar('i32', 'i');
       return go('map', [], { dims: [Poly.of(2)] }, [

@@ -12,6 +12,7 @@ import { type BuiltinTable, wrongArguments } from './arguments.ts';
 import { elementwise, mathMembers } from './elementwise.ts';
 import { reductions } from './reductions.ts';
 import { shapes } from './shape.ts';
+import { storedBuiltins } from './stored.ts';
 
 const bound = (
   callee: string,
@@ -66,6 +67,7 @@ export const language: BuiltinTable = {
   ...elementwise,
   ...reductions,
   ...shapes,
+  ...storedBuiltins,
   ...control,
   ...formats,
 };

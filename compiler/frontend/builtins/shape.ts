@@ -18,7 +18,7 @@ import {
 } from './arguments.ts';
 
 /** Index operand: a static integer (negative counts from the end), a dim, or a tensor of integers. */
-function indexOperand(s: Stager, v: Val, axisSize: Dim, callee: string): Value {
+export function indexOperand(s: Stager, v: Val, axisSize: Dim, callee: string): Value {
   if (typeof v === 'number') {
     const size = axisSize.constant;
     if (!Number.isInteger(v) || (size !== undefined && (v >= size || v < -size)))

@@ -10,8 +10,9 @@ import { nested } from '../../loops/expand.ts';
 import { type Buffer, type Expr, operands, type Stmt } from '../../loops/loops.ts';
 import type { ScheduleRule } from '../lower.ts';
 import type { Lowering } from '../lowering.ts';
-import { lowerRegion, mapBody, storeAt, storeTensor } from '../regions.ts';
-import { isControl, soleMap } from '../rules.ts';
+import { lowerInto, mapBody, storeAt, storeTensor } from '../regions.ts';
+import { isControl, soleMap, soleOp } from '../rules.ts';
+import { sortInto } from '../sorting.ts';
 import { lowerGemv } from './gemv.ts';
 import { withScratch } from './scratch.ts';
 import { combines, flat, mapElements, sharesBytes, storeElements, storeRow } from './share.ts';
@@ -66,6 +67,15 @@ export const gpuRules: readonly ScheduleRule[] = [
     },
   },
   {
+    name: 'sort',
+    apply: (lo, region, out) => {
+      const op = soleOp(region, 'sort');
+      if (!op) return false;
+      withScratch(lo, () => sortInto(lo, op, out, true, 'grid'));
+      return true;
+    },
+  },
+  {
     name: 'gemv',
     apply: (lo, region, out) => {
       const [root] = region.yields;
@@ -92,10 +102,7 @@ export const gpuRules: readonly ScheduleRule[] = [
       withScratch(lo, () => {
         lo.team = new TeamState('threads');
         flat(lo, [Poly.of(1)], 'groups', () => {
-          lowerRegion(lo, region);
-          region.yields.forEach((v, i) => {
-            storeTensor(lo, v, out[i]!, [], v.type.shape, false);
-          });
+          lowerInto(lo, region, out);
         });
       });
       return true;
