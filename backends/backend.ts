@@ -30,6 +30,8 @@ export interface EmitOptions {
 export interface Backend {
   readonly name: string;
   readonly limits: Limits;
+  /** Limits by name, such as an architecture. */
+  readonly presets?: { readonly [name: string]: Limits };
   /** Throws CompileError with Q4xxx where the target cannot express something. */
   emit(program: Program, limits: Limits, options?: EmitOptions): Promise<Emitted>;
 }

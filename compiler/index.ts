@@ -12,7 +12,7 @@ import type {
   TensorInfo,
   ThreadsInfo,
 } from './artifact.ts';
-import { CompileError, diagnostic, RuleError } from './diagnostics/diagnostic.ts';
+import { CompileError, diagnostic, noSpan, RuleError } from './diagnostics/diagnostic.ts';
 import { formatParams, readAnnotation } from './frontend/annotations.ts';
 import { type StageRequest, stage } from './frontend/entry.ts';
 import { type Field, fieldsOf } from './frontend/formats.ts';
@@ -44,6 +44,8 @@ export { compilerVersion };
 
 export interface CompileRequest extends StageRequest {
   readonly target: Target;
+  /** Limits by a name of the backend's; its own by default. */
+  readonly preset?: string;
   readonly limits?: Partial<Limits>;
   /** Make the variant for several threads too, where the target has one. */
   readonly threads?: boolean;
@@ -112,7 +114,7 @@ async function compileUnguarded(request: CompileRequest, host: SourceHost): Prom
   const files = new SourceFiles(host);
   const staged = stage(files, request);
   const backend = await backends[request.target]();
-  const limits: Limits = { ...backend.limits, ...request.limits };
+  const limits: Limits = { ...presetOf(backend, request.preset), ...request.limits };
   const trace = new Trace(request.trace ?? false);
   const func = optimize(staged.func, trace);
   const { program, code, threads, launches } = await generate(
@@ -199,6 +201,13 @@ const bufferInfo = (b: Buffer & { readonly role: BufferInfo['role'] }): BufferIn
   bytes: polyCode(bytesOf(b)),
   ...(b.private ? { private: true } : {}),
 });
+
+function presetOf({ name, limits, presets = {} }: Backend, preset: string | undefined): Limits {
+  if (preset === undefined) return limits;
+  const known = Object.keys(presets).join(', ') || 'none';
+  if (presets[preset]) return presets[preset];
+  throw new CompileError([diagnostic('Q4003', noSpan, { target: name, preset, known })]);
+}
 
 /** Runs an export on the interpreter: the reference device. */
 export async function interpret(

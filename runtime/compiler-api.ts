@@ -31,6 +31,8 @@ export interface KernelRequest {
 
 export interface CompileRequest extends KernelRequest {
   readonly target: Target;
+  /** Limits by name, where the target has several. */
+  readonly preset?: string;
   /** What the device offers, where that is other than the target's defaults. */
   readonly limits?: Partial<Limits>;
   readonly trace?: boolean;

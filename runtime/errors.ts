@@ -147,6 +147,19 @@ export const runtimeCodes = {
     message: `A worker thread was lost: ${f.detail}`,
     hint: 'Call again: the device starts new ones. QUERN_THREADS=1 does without.',
   }),
+  Q5108: (f: { call: string; name: string; text: string }): Explanation => ({
+    message: `The CUDA driver refused ${f.call}: ${f.name} (${f.text})`,
+    hint: 'After a fault of a kernel every later call fails too: start the process again.',
+  }),
+  Q5109: (f: { kernel: string; compiler: string; detail: string }): Explanation => ({
+    message: `${f.kernel}: ${f.compiler} refused the emitted CUDA C`,
+    found: f.detail,
+    hint: 'Please report this with the kernel file and the version of the compiler.',
+  }),
+  Q5110: (f: { tried: string }): Explanation => ({
+    message: `No CUDA compiler was found: ${f.tried}`,
+    hint: 'Install the CUDA toolkit, and set CUDA_HOME if it is in an unusual place.',
+  }),
 
   Q6101: (f: { file: string; detail: string }): Explanation => ({
     message: `Cannot read ${f.file}: ${f.detail}`,

@@ -45,6 +45,7 @@ class Session implements PlanSource {
       ? await this.jit.artifact({
           ...request,
           target: target.name,
+          ...(target.preset ? { preset: target.preset } : {}),
           ...(target.limits ? { limits: target.limits } : {}),
           ...(target.threads ? { threads: true } : {}),
           ...(target.resident ? { resident: true } : {}),

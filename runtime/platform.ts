@@ -7,6 +7,8 @@ export interface NodeModules {
   'node:os': typeof import('node:os');
   'node:url': typeof import('node:url');
   'node:crypto': typeof import('node:crypto');
+  'node:module': typeof import('node:module');
+  'node:child_process': typeof import('node:child_process');
   'node:worker_threads': typeof import('node:worker_threads');
   'node:async_hooks': typeof import('node:async_hooks');
 }

@@ -53,4 +53,4 @@ function emit(program: Program): Promise<Emitted> {
   });
 }
 
-export const cudaBackend: Backend = { name: 'cuda', limits: base, emit };
+export const cudaBackend: Backend = { name: 'cuda', limits: base, presets: cudaPresets, emit };

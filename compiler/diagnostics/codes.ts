@@ -196,6 +196,11 @@ export const codes = {
     message: `The kernel needs ${f.what}, but ${f.target} offers ${f.limit}`,
     hint: f.instead,
   }),
+  Q4003: (f: { target: string; preset: string; known: string }): Message => ({
+    message: `The target ${f.target} has no preset ${f.preset}`,
+    expected: f.known,
+    hint: 'A preset names the limits of a kind of device; without one the target has its own.',
+  }),
 
   Q9001: (f: { detail: string }): Message => ({
     message: `Fault of the compiler: ${f.detail}`,

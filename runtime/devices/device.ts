@@ -14,6 +14,8 @@ export type DeviceKind = 'wasm' | 'webgpu' | 'cuda' | 'reference';
 /** What kernels for a device are compiled as. */
 export interface CompileTarget {
   readonly name: Target;
+  /** Limits by a name that the backend knows. */
+  readonly preset?: string;
   /** Where the device offers other than the target's defaults. */
   readonly limits?: Partial<Limits>;
   /** Make the variant for several threads too. */

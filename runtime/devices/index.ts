@@ -35,7 +35,11 @@ const missing = (kind: DeviceKind): Kind => ({
 });
 
 const kinds: { readonly [K in DeviceKind]: Kind } = {
-  cuda: missing('cuda'),
+  cuda: {
+    key: () => 'cuda',
+    open: async (making) => new (await import('./cuda.ts')).CudaDevice(making),
+    passes: () => "it is taken only by name: device('cuda')",
+  },
   webgpu: missing('webgpu'),
   wasm: {
     key: ({ threads }) => (threads === undefined ? 'wasm' : `wasm ${threads}`),
@@ -50,7 +54,7 @@ const kinds: { readonly [K in DeviceKind]: Kind } = {
 
 /** In the order in which `auto` tries them. */
 const preferred: readonly DeviceKind[] = ['cuda', 'webgpu', 'wasm', 'reference'];
-const known = "'auto', 'wasm' or 'reference'";
+const known = "'auto', 'wasm', 'cuda' or 'reference'";
 
 const shared = new Map<string, Promise<Device>>();
 

@@ -1,7 +1,7 @@
 // One kernel for each code of the table: what an author might write, and what the compiler then says.
 import { dirname, resolve } from 'node:path';
-import { CompileError, diagnostic, noSpan } from '../../compiler/diagnostics/diagnostic.ts';
 import type { Code } from '../../compiler/diagnostics/codes.ts';
+import { CompileError, diagnostic, noSpan } from '../../compiler/diagnostics/diagnostic.ts';
 import { renderDiagnostics } from '../../compiler/diagnostics/render.ts';
 import { type StageRequest, stage } from '../../compiler/frontend/entry.ts';
 import { SourceFiles } from '../../compiler/frontend/modules.ts';
@@ -188,6 +188,11 @@ const direct = {
     limit: '8',
     target: 'webgpu',
     instead: 'Split the kernel, or pass fewer tensors.',
+  }),
+  Q4003: diagnostic('Q4003', noSpan, {
+    target: 'cuda',
+    preset: 'sm_42',
+    known: 'sm_75, sm_80, sm_90',
   }),
   Q9001: diagnostic(
     'Q9001',

@@ -236,6 +236,17 @@ template <typename... A> void run(const char* name, void (*kernel)(A...), const 
   }
 }
 
+/** The same with arguments as a driver packs them: one after another, each on a multiple of its size. */
+template <typename... A> void runPacked(const char* name, void (*kernel)(A...), uint3 grid, uint3 block, const char* packed) {
+  size_t at = 0;
+  const auto place = [&](size_t size) {
+    at = (at + size - 1) / size * size + size;
+    return (void*)(packed + at - size);
+  };
+  void* args[] = {place(sizeof(std::remove_reference_t<A>))..., nullptr};
+  run(name, kernel, {grid, block, args});
+}
+
 }  // namespace shim
 
 // ---- what kernels call ----
