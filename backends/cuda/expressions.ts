@@ -6,6 +6,7 @@ import { dtypes } from '../../compiler/ir/dtype.ts';
 import type { Expr, ExprOf } from '../../compiler/loops/loops.ts';
 import { operands } from '../../compiler/loops/loops.ts';
 import { loadElement, loadVector } from './memory.ts';
+import { packedDot } from './packed.ts';
 import {
   binaryRows,
   combineRows,
@@ -49,6 +50,7 @@ export function vector(w: Writer, e: Expr, summed = true): (l: string) => string
 /** Computes the parts of `e` that are no C expressions. */
 function prepare(w: Writer, e: Expr): void {
   if (w.made.has(e)) return;
+  if (e.kind === 'dot' && dotOfBytes(w, e)) return;
   for (const o of operands(e)) prepare(w, o);
   switch (e.kind) {
     case 'load':
@@ -112,6 +114,20 @@ function prepare(w: Writer, e: Expr): void {
     }
     default:
   }
+}
+
+/** A dot of bytes, four at a time; false where the elements do not fit. */
+function dotOfBytes(w: Writer, e: ExprOf<'dot'>): boolean {
+  const packed = packedDot(w, e);
+  if (!packed) return false;
+  const { a, b, sign } = packed;
+  const at = w.temp('dots');
+  const n = e.a.type.lanes / 4;
+  w.line(`${sign ? 'int' : 'unsigned'} ${at}[4] = {};`);
+  const cast = (x: string): string => (sign ? `(int)${x}` : x);
+  w.lanes(n, `${at}[l % 4] = __dp4a(${cast(a('l'))}, ${cast(b('l'))}, ${at}[l % 4]);`);
+  w.made.set(e, at);
+  return true;
 }
 
 /** The texts of loaded lanes, kept by the writer's statement. */

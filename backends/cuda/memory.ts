@@ -1,7 +1,8 @@
 // Loads and stores. Vectors move in the widest pieces that their alignment allows, up to 16 bytes, and are taken
 // apart in registers; elements narrower than a byte are shifted out of words.
 import { type DType, dtypes } from '../../compiler/ir/dtype.ts';
-import type { Buffer } from '../../compiler/loops/loops.ts';
+import type { Buffer, ExprOf } from '../../compiler/loops/loops.ts';
+import { scalar } from './expressions.ts';
 import { isPacked, memoryType } from './types.ts';
 import type { Writer } from './writer.ts';
 
@@ -74,6 +75,18 @@ export function loadVector(
   w.line(`copy<${bytes}, ${alignedTo(d, align)}>(${name}, ${address(w, b, at)});`);
   if (!isPacked(d)) return (l) => readAs(w, d, `${name}[${l}]`);
   return (l) => widen(d, wordBits(w, name, bits, l));
+}
+
+/** Reads a vector as words, for those who take it apart themselves; gives the name of the array. */
+export function loadWords(w: Writer, e: ExprOf<'load'>): string {
+  const { buffer, align } = e;
+  const bytes = (e.type.lanes * dtypes[buffer.dtype].bits) / 8;
+  const name = w.temp(`${buffer.name.split('.').at(-1)}_words`);
+  const at = scalar(w, e.index);
+  w.use('copy');
+  w.line(`alignas(16) unsigned ${name}[${bytes / 4}];`);
+  w.line(`copy<${bytes}, ${alignedTo(buffer.dtype, align)}>(${name}, ${address(w, buffer, at)});`);
+  return name;
 }
 
 /** Reads a vector whose elements are values as they are into an array. */

@@ -103,6 +103,36 @@ template <int b> ${device} void put_word_bits(unsigned* w, int l, int value) {
   if (shift + b > 32) w[(at >> 5) + 1] |= v >> (32 - shift);
 }`,
   },
+  nibbles: {
+    text: `/* Nibbles 4i to 4i + 3 as the bytes of a word. */
+${device} unsigned nibble_bytes(const unsigned* w, int i) {
+  const unsigned v = w[i / 2] >> i % 2 * 16;
+  return __byte_perm(v & 0x0f0fu, v >> 4 & 0x0f0fu, 0x5140);
+}`,
+  },
+  crumbs: {
+    text: `/* Pairs of bits 4i to 4i + 3 as the bytes of a word. */
+${device} unsigned crumb_bytes(const unsigned* w, int i) {
+  const unsigned v = w[i / 4] >> i % 4 * 8;
+  return (v & 3u) | (v & 12u) << 6 | (v & 48u) << 12 | (v & 192u) << 18;
+}`,
+  },
+  table_bytes: {
+    text: `/* The bytes of a table of 16, four entries a word, that nibbles 4i to 4i + 3 number. */
+${device} unsigned table_bytes(const unsigned* w, int i, unsigned a, unsigned b, unsigned c, unsigned d) {
+  const unsigned v = w[i / 2] >> i % 2 * 16;
+  return __byte_perm(__byte_perm(a, b, v & 0x7777u), __byte_perm(c, d, v & 0x7777u), 0x3210u | (v & 0x8888u) >> 1);
+}`,
+  },
+  bytes: {
+    text: `/* Four sums and differences modulo 256. */
+[[maybe_unused]] ${device} unsigned add_bytes(unsigned a, unsigned b) {
+  return ((a & 0x7f7f7f7fu) + (b & 0x7f7f7f7fu)) ^ ((a ^ b) & 0x80808080u);
+}
+[[maybe_unused]] ${device} unsigned sub_bytes(unsigned a, unsigned b) {
+  return ((a | 0x80808080u) - (b & 0x7f7f7f7fu)) ^ ((a ^ ~b) & 0x80808080u);
+}`,
+  },
   min_nan: extreme('min', '<', '__float_as_int(a) < 0 ? a : b'),
   max_nan: extreme('max', '>', '__float_as_int(a) < 0 ? b : a'),
   min_of: chosen('min', '<'),

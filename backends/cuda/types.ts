@@ -1,5 +1,5 @@
 // How things are written in CUDA C: types of values and of memory, literals, names.
-import { type DType, type Scalar, dtypes } from '../../compiler/ir/dtype.ts';
+import { type DType, dtypes, type Scalar } from '../../compiler/ir/dtype.ts';
 
 export const valueType: { readonly [S in Scalar]: string } = {
   f32: 'float',

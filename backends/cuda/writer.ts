@@ -1,9 +1,9 @@
 // Text of one kernel under construction: lines at their indents, names of variables and buffers, the parts of the
 // prelude in use, and what is known of the values of variables.
 import { CompileError, diagnostic, noSpan } from '../../compiler/diagnostics/diagnostic.ts';
-import type { Buffer, Expr, VType, Var } from '../../compiler/loops/loops.ts';
+import type { Buffer, Expr, Var, VType } from '../../compiler/loops/loops.ts';
 import type { PartName } from './prelude.ts';
-import { Names, isPacked, valueType } from './types.ts';
+import { isPacked, Names, valueType } from './types.ts';
 
 export const fault = (detail: string): CompileError =>
   new CompileError([diagnostic('Q9001', noSpan, { detail })]);

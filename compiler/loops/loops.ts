@@ -86,7 +86,8 @@ export type Expr = { readonly type: VType } /** A literal, in every lane. */ & (
   | { readonly kind: 'fold'; readonly op: ReduceOp; readonly a: Expr }
   /**
    * Products of small integers (every element fits 16 signed bits, every sum 32) summed into i32x4, exactly.
-   * Lane j sums elements 8g + 2j and 8g + 2j + 1 of every g.
+   * Lane j sums elements 8g + 2j and 8g + 2j + 1 of every g; a GPU may put a product into another lane, so that
+   * only the sum of the lanes is the same everywhere.
    */
   | { readonly kind: 'dot'; readonly a: Expr; readonly b: Expr }
   /** Products of small integers, as `dot`; lane j of the quarter as many lanes sums elements 4j .. 4j + 3. */

@@ -109,6 +109,8 @@ function read(
 const hasWideLoad = (e: Expr): boolean =>
   (e.kind === 'load' && e.type.lanes > 1) || L.operands(e).some(hasWideLoad);
 
+const hasDot = (e: Expr): boolean => e.kind === 'dot' || L.operands(e).some(hasDot);
+
 /** One product of vectors, or one of its factors, to see how well a width suits. */
 function elementOf(lo: Lowering, g: Base, n: number, which?: 'panel'): Expr {
   const { em } = lo;
@@ -164,14 +166,16 @@ function points(
   };
   // Block constants stay out of the lanes where there are any: then sums have four lanes.
   const zero = L.constant(0, 'f32', 4);
+  let isDot = false;
   const factored =
     g.lanes >= 16 &&
     em.trial(() => {
-      let found = false;
+      let found: Expr | undefined;
       em.scope(() => {
-        found = factoredSum(zero, elementOf(lo, g, g.lanes), (x) => x) !== undefined;
+        found = factoredSum(zero, elementOf(lo, g, g.lanes), (x) => x);
       });
-      return found;
+      isDot = found !== undefined && hasDot(found);
+      return found !== undefined;
     });
   const width = factored ? 4 : g.lanes;
   const accs = grid(() => local(width));
@@ -188,7 +192,9 @@ function points(
         return whole ? e : em.bind(e, 'w');
       });
       for (let i = 0; i < rows; i += 1) {
-        const x = em.bind(read(lo, g, 'stream', place(g, ids, s0.add(i), Poly.of(0)), k, n), 'x');
+        // Of integers, only what has no name is seen to be some.
+        const own = read(lo, g, 'stream', place(g, ids, s0.add(i), Poly.of(0)), k, n);
+        const x = isDot && whole ? own : em.bind(own, 'x');
         for (let j = 0; j < count; j += 1) {
           const acc = (n === g.lanes ? accs : tails!)[i]![j]!;
           const product = L.binary('mul', x, w[j]!);

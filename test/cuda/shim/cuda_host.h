@@ -283,6 +283,25 @@ static inline unsigned __float2uint_rz(float f) {
   return !(f > 0) ? 0 : f >= 4294967296.0f ? 4294967295u : (unsigned)f;
 }
 static inline int __popc(unsigned x) { return __builtin_popcount(x); }
+static inline unsigned __byte_perm(unsigned a, unsigned b, unsigned s) {
+  const uint64_t both = (uint64_t)b << 32 | a;
+  unsigned r = 0;
+  for (int i = 0; i < 4; ++i) {
+    const unsigned pick = s >> 4 * i & 15;
+    unsigned byte = (unsigned)(both >> 8 * (pick & 7)) & 255;
+    if (pick & 8) byte = byte & 128 ? 255 : 0;
+    r |= byte << 8 * i;
+  }
+  return r;
+}
+static inline int __dp4a(int a, int b, int c) {
+  for (int i = 0; i < 4; ++i) c += (int8_t)(a >> 8 * i) * (int8_t)(b >> 8 * i);
+  return c;
+}
+static inline unsigned __dp4a(unsigned a, unsigned b, unsigned c) {
+  for (int i = 0; i < 4; ++i) c += (a >> 8 * i & 255) * (b >> 8 * i & 255);
+  return c;
+}
 static inline int min(int a, int b) { return a < b ? a : b; }
 static inline int max(int a, int b) { return a > b ? a : b; }
 static inline unsigned min(unsigned a, unsigned b) { return a < b ? a : b; }
