@@ -1,17 +1,170 @@
-// npm run bench [-- --size 2048] [-- q4_0 nf4]: ratios from one run, medians after warm-up.
-import { cpus } from 'node:os';
-import { device } from '../index.ts';
-import { benchFormats, fusion } from './fusion.ts';
-import { startup } from './startup.ts';
+// npm run bench: every case against what a user would otherwise pick, in one run; the table of ratios, and that of the goals.
+import { execFileSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { cpus, loadavg, release, totalmem, type } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { groups, idsOf, shapesOf } from './cases/index.ts';
+import { plainModes, plainName } from './cases/plain.ts';
+import { runGroup, runPlain } from './children.ts';
+import { paces } from './measure.ts';
+import { folder, installPeers, newerNode, olderNode, peerVersions } from './nodes.ts';
+import { report, updatePage } from './report.ts';
+import type { CaseResult, Machine, Run } from './results.ts';
 
-const args = process.argv.slice(2);
-const at = args.indexOf('--size');
-const size = at >= 0 ? Number(args.splice(at, 2)[1]) : 4096;
-if (!Number.isInteger(size) || size <= 0 || size % 256 !== 0)
-  throw new Error('--size must be a positive multiple of 256');
-console.log(
-  `Node ${process.version}, ${cpus()[0]?.model ?? 'unknown processor'}, ${(await device('wasm')).name}, ${size} x ${size}\n`,
-);
-console.log(await startup());
-console.log();
-console.log(await fusion(size, args.length ? args : benchFormats));
+const usage = `npm run bench -- [options]
+
+  --only CASES   only the cases with words that begin as all of one of CASES, parted by commas: --only 'gemv q4_0,encode'
+  --quick        small operands and short turns: a trial of the benchmarks, no measurement
+  --own          without peers, which then need not be installed
+  --list         the cases
+  --write        put the tables into docs/performance.md; only a full run may
+  --save FILE    keep the run as JSON
+  --from FILE    take the run of a file instead of measuring`;
+
+const { values: options } = parseArgs({
+  options: {
+    only: { type: 'string', multiple: true },
+    quick: { type: 'boolean', default: false },
+    own: { type: 'boolean', default: false },
+    list: { type: 'boolean', default: false },
+    write: { type: 'boolean', default: false },
+    save: { type: 'string' },
+    from: { type: 'string' },
+    help: { type: 'boolean', short: 'h', default: false },
+  },
+});
+
+class UsageError extends Error {}
+const say = (text: string): void => console.error(text);
+
+const only = (options.only ?? []).flatMap((o) => o.split(',')).map((o) => o.trim());
+/** Whether a case is asked for: the words of one of the wishes are all the beginning of a word of it. */
+function wanted(id: string): boolean {
+  const words = id.split(' ');
+  const has = (start: string): boolean => words.some((w) => w.startsWith(start));
+  return only.length === 0 || only.some((o) => o.split(/\s+/).every(has));
+}
+
+const { quick } = options;
+const [plainShape] = shapesOf(quick);
+const plainIds = plainModes.map((m) => `${plainName(...plainShape!)} ${m}`);
+
+/** The cases asked for, by group. */
+async function chosen() {
+  const all = await Promise.all(
+    groups(quick).map(async (g) => ({
+      name: g.name,
+      ids: (await idsOf(g, quick)).filter(wanted),
+    })),
+  );
+  return {
+    byGroup: all.filter((g) => g.ids.length > 0),
+    plain: plainModes.filter((_, i) => wanted(plainIds[i]!)),
+  };
+}
+
+function machine(): Machine {
+  const all = cpus();
+  return {
+    processor: all[0]?.model.trim() || 'unknown processor',
+    cores: all.length,
+    memoryGiB: totalmem() / 2 ** 30,
+    system: `${type()} ${release()}`,
+    load: loadavg()[0]!,
+  };
+}
+
+function commit(): string {
+  const git = (...args: string[]): string =>
+    execFileSync('git', args, {
+      cwd: folder,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+  try {
+    const changed = git('status', '--porcelain', '--untracked-files=no').trim() !== '';
+    return git('rev-parse', '--short', 'HEAD').trim() + (changed ? ' with changes' : '');
+  } catch {
+    return 'unknown';
+  }
+}
+
+async function measure(): Promise<Run> {
+  const { byGroup, plain } = await chosen();
+  if (byGroup.length === 0 && plain.length === 0)
+    throw new UsageError(`no case matches --only ${only.join(',')}; --list shows them`);
+  if (!options.own) installPeers(say);
+  const node = newerNode();
+  if (!node)
+    throw new UsageError(
+      `no Node 24: there is no package of it for ${process.platform} ${process.arch}; run this under Node 24 or name one in QUERN_NODE24`,
+    );
+  const older = olderNode();
+  const before = machine();
+  const started = performance.now();
+  const cases: CaseResult[] = [];
+  const add = (result: CaseResult): void => {
+    cases.push(result);
+    const wrong = result.absent.filter((a) => a.failed).length;
+    const seconds = ((performance.now() - started) / 1000).toFixed(0).padStart(4);
+    say(`${seconds} s  ${result.id}${wrong ? `  (${wrong} FAILED)` : ''}`);
+  };
+  for (const { name, ids } of byGroup) {
+    const job = { kind: 'group', group: name, ids, quick, peers: !options.own } as const;
+    await runGroup(node, job, add);
+  }
+  const pace = quick ? paces.quick : paces.full;
+  if (plain.length > 0) await runPlain(node, older, plainShape!, plain, quick, pace, add);
+  return {
+    date: new Date().toISOString().slice(0, 10),
+    commit: commit(),
+    machine: before,
+    versions: {
+      Node: node.version,
+      ...(older && plain.length ? { 'Node for the plain line': older.version } : {}),
+      ...(options.own ? {} : peerVersions()),
+    },
+    quick,
+    only,
+    seconds: (performance.now() - started) / 1000,
+    cases,
+  };
+}
+
+async function main(): Promise<void> {
+  if (options.help) {
+    console.log(usage);
+    return;
+  }
+  if (options.list) {
+    const { byGroup, plain } = await chosen();
+    const own = plain.map((m) => `${plainName(...plainShape!)} ${m}`);
+    console.log([...byGroup.flatMap((g) => g.ids), ...own].join('\n'));
+    return;
+  }
+  if (options.write && !options.from && (quick || only.length > 0 || options.own))
+    throw new UsageError('--write publishes a full run: leave out --quick, --only and --own');
+  const run = options.from
+    ? (JSON.parse(readFileSync(options.from, 'utf8')) as Run)
+    : await measure();
+  if (options.write && (run.quick || run.only.length > 0))
+    throw new UsageError(`--write publishes a full run, and ${options.from} is none`);
+  if (options.save) writeFileSync(options.save, `${JSON.stringify(run)}\n`);
+  console.log(report(run));
+  if (options.write) {
+    const page = join(folder, '../docs/performance.md');
+    writeFileSync(page, updatePage(readFileSync(page, 'utf8'), run));
+    say('docs/performance.md is written');
+  }
+  if (run.cases.some((c) => c.absent.some((a) => a.failed))) process.exitCode = 1;
+}
+
+try {
+  await main();
+} catch (e) {
+  say(
+    e instanceof UsageError ? `${e.message}\n\n${usage}` : String(e instanceof Error ? e.stack : e),
+  );
+  process.exitCode = e instanceof UsageError ? 2 : 1;
+}

@@ -1,0 +1,123 @@
+// One token's attention over a long context, with keys and values encoded as KIVI does: keys in groups along the tokens of a channel,
+// values in groups along the channels of a token; against the same kernel on f32.
+
+import type { DeviceTensor } from '../../index.ts';
+import { type Context, contest, copiesFor, type Entrant, type Expected } from '../contest.ts';
+import { noise } from '../measure.ts';
+import {
+  type Copies,
+  denseCopies,
+  encodedCopies,
+  type FormatName,
+  finish,
+  Quern,
+} from '../subjects/quern.ts';
+
+/** Of a model with 8 key-value heads of 128, each shared by 4 query heads. */
+const GROUPS = 4;
+const HEADS = 8;
+const HEAD = 128;
+const WIDTH = HEADS * HEAD;
+/** A cache of several layers; more copies would only lengthen the warm-up. */
+const MOST_COPIES = 6;
+
+export const attentionBits = [4, 2];
+
+export async function attentionCases(context: Context): Promise<void> {
+  const slots = context.quick ? 512 : 8192;
+  const name = (bits: number): string => `attention ${bits}-bit cache, ${slots} tokens`;
+  const wanted = attentionBits.filter((bits) => context.wants(name(bits)));
+  if (wanted.length === 0) return;
+  const quern = await Quern.open();
+  const q = quern.tensor(noise(GROUPS * WIDTH, 3), [GROUPS, WIDTH]);
+  const [k, v] = [noise(WIDTH * slots, 4), noise(WIDTH * slots, 5)];
+  const keys = quern.tensor(k, [WIDTH, slots]);
+  const values = quern.tensor(v, [slots, WIDTH]);
+  const count = (bytes: number): number => Math.min(MOST_COPIES, copiesFor(context, 2 * bytes));
+  const query = (await q.data()) as Float32Array;
+
+  const pair = async <T extends { readonly bytes: number }>(
+    what: string,
+    a: Copies<T>,
+    b: Copies<T>,
+    call: (k: T, v: T) => Promise<unknown>,
+    expected: Expected,
+  ) => ({
+    what,
+    copies: Math.min(a.list.length, b.list.length),
+    bytes: a.bytes + b.bytes,
+    run: (copy: number) => call(a.list[copy]!, b.list[copy]!).then(finish),
+    check: {
+      result: async () => {
+        const y = (await call(a.list[0]!, b.list[0]!)) as DeviceTensor;
+        const data = (await y.data()) as Float32Array;
+        y.dispose();
+        return data;
+      },
+      expected,
+      tolerance: 1e-3,
+    },
+    dispose: () => {
+      a.dispose();
+      b.dispose();
+    },
+  });
+  const dense: Entrant = {
+    column: 'dense',
+    make: async () => {
+      // The candidate takes over what it is given: the f32 tensors are needed again.
+      const copyOf = async (data: Float32Array, shape: number[]) =>
+        denseCopies(quern.tensor(data, shape), count(data.byteLength));
+      const [a, b] = [await copyOf(k, [WIDTH, slots]), await copyOf(v, [slots, WIDTH])];
+      const call = (x: DeviceTensor, y: DeviceTensor) => quern.kernels.attention(q, x, y, HEAD);
+      return pair('f32 cache', a, b, call, attended(query, k, v, slots));
+    },
+  };
+  for (const bits of wanted) {
+    const format: FormatName = { name: 'uniform', args: [{ bits, group: 32 }] };
+    const encoded: Entrant = {
+      column: 'quern',
+      make: async () => {
+        const f = await quern.format(format);
+        const read = async (w: Awaited<ReturnType<typeof f.encode>>): Promise<Float32Array> => {
+          const t = await f.decode(w);
+          const data = (await t.data()) as Float32Array;
+          t.dispose();
+          return data;
+        };
+        const [ke, ve] = [await f.encode(keys), await f.encode(values)];
+        const expected = attended(query, await read(ke), await read(ve), slots);
+        const n = count(ke.bytes);
+        const call = (x: typeof ke, y: typeof ke) => quern.kernels.attentionEncoded(q, x, y, HEAD);
+        const what = `uniform, ${bits} bits, groups of 32`;
+        return pair(what, await encodedCopies(ke, n), await encodedCopies(ve, n), call, expected);
+      },
+    };
+    await contest(context, name(bits), [encoded, dense]);
+  }
+}
+
+/** The attention of one key-value head, in f64: all its query heads and channels. */
+function attended(q: Float32Array, k: Float32Array, v: Float32Array, slots: number): Expected {
+  const at: number[] = [];
+  const values: number[] = [];
+  const head = HEADS - 1;
+  for (let g = 0; g < GROUPS; g += 1) {
+    const row = g * WIDTH + head * HEAD;
+    const scores = Float64Array.from({ length: slots }, (_, s) => {
+      let sum = 0;
+      for (let d = 0; d < HEAD; d += 1) sum += q[row + d]! * k[(head * HEAD + d) * slots + s]!;
+      return sum / Math.sqrt(HEAD);
+    });
+    const top = scores.reduce((a, b) => Math.max(a, b));
+    const weights = scores.map((s) => Math.exp(s - top));
+    const total = weights.reduce((a, b) => a + b);
+    for (let d = 0; d < HEAD; d += 1) {
+      let sum = 0;
+      for (let s = 0; s < slots; s += 1) sum += weights[s]! * v[s * WIDTH + head * HEAD + d]!;
+      at.push(row + d);
+      values.push(sum / total);
+    }
+  }
+  return { at, values };
+}

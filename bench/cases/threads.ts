@@ -1,0 +1,50 @@
+// What a second thread is worth: the same kernels on a device of one thread and on one of two. The results must be equal to the bit.
+import { type Context, contest, copiesFor, type Entrant } from '../contest.ts';
+import { Product } from '../product.ts';
+import { encodedCopies, productCandidate, Quern } from '../subjects/quern.ts';
+
+const rows = [1, 128];
+
+export async function threadCases(context: Context, n: number, k: number): Promise<void> {
+  const name = (m: number): string => `threads q4_0 M=${m} ${n}x${k}`;
+  const wanted = rows.filter((m) => context.wants(name(m)));
+  if (wanted.length === 0) return;
+  const product = new Product(n, k);
+  const devices = await Promise.all([Quern.open(1), Quern.open(2)]);
+  const weights = await Promise.all(
+    devices.map(async (quern) => {
+      const format = await quern.format({ name: 'q4_0' });
+      const source = quern.tensor(product.weights, [n, k]);
+      const w = await format.encode(source);
+      const decoded = await format.decode(w);
+      const meant = (await decoded.data()) as Float32Array;
+      for (const t of [source, decoded]) t.dispose();
+      return { copies: await encodedCopies(w, copiesFor(context, w.bytes)), meant };
+    }),
+  );
+  for (const m of wanted) {
+    const expected = product.expected(m, weights[0]!.meant);
+    let one: ArrayLike<number> = [];
+    const made = (index: 0 | 1) =>
+      productCandidate(devices[index]!, product, m, weights[index]!.copies, 'q8', expected);
+    const single: Entrant = {
+      column: 'single',
+      make: async () => {
+        const candidate = await made(0);
+        one = await candidate.check!.result();
+        return candidate;
+      },
+    };
+    const both: Entrant = {
+      column: 'quern',
+      make: async () => {
+        const candidate = await made(1);
+        const at = Array.from({ length: one.length }, (_, i) => i);
+        const check = { ...candidate.check!, expected: { at, values: at.map((i) => one[i]!) } };
+        return { ...candidate, what: 'two threads', check: { ...check, tolerance: 0 } };
+      },
+    };
+    await contest(context, name(m), [single, both]);
+  }
+  for (const d of devices) d.close();
+}
