@@ -15,7 +15,7 @@ import type {
 import { CompileError, diagnostic, noSpan, RuleError } from './diagnostics/diagnostic.ts';
 import { formatParams, readAnnotation } from './frontend/annotations.ts';
 import { type StageRequest, stage } from './frontend/entry.ts';
-import { type Field, fieldsOf } from './frontend/formats.ts';
+import { type Field, fieldsOf, takesWeights } from './frontend/formats.ts';
 import {
   type Dependency,
   nodeHost,
@@ -327,6 +327,8 @@ export type ExportInfo =
       readonly kind: 'format';
       readonly block: readonly number[];
       readonly hasLayout: boolean;
+      /** Whether encode uses importance weights. */
+      readonly takesWeights: boolean;
       readonly fields: readonly FieldInfo[];
     }
   | { readonly name: string; readonly kind: 'other' };
@@ -362,7 +364,14 @@ function describeUnguarded(file: string, host: SourceHost): ModuleInfo {
         ...tensorInfo(f.name, f.dtype, f.shape),
         level: f.level,
       }));
-      return { name, kind: 'format', block: v.block, hasLayout: v.pack !== undefined, fields };
+      return {
+        name,
+        kind: 'format',
+        block: v.block,
+        hasLayout: v.pack !== undefined,
+        takesWeights: takesWeights(v),
+        fields,
+      };
     }
     if (!is(v, 'closure')) return { name, kind: 'other' };
     const formats = formatParams(v.node);

@@ -32,7 +32,13 @@ export interface PlanSource {
   ): Promise<Plan>;
 }
 
-type Part = 'encode' | 'decode' | 'pack' | 'unpack';
+type Part = 'encode' | 'encodeWeighted' | 'decode' | 'pack' | 'unpack';
+
+export interface WeightedEncode {
+  /** How much each column counts, f32 [K]; for formats whose encode takes importance weights. */
+  readonly weights?: HostTensor | DeviceTensor | undefined;
+}
+
 type Encoded = Extract<ArgInfo, { kind: 'encoded' }>;
 
 export class FormatHandle {
@@ -60,8 +66,12 @@ export class FormatHandle {
     return plan;
   }
 
-  async encode(x: HostTensor | DeviceTensor): Promise<EncodedTensor> {
-    return (await this.#run('encode', [x])) as EncodedTensor;
+  async encode(
+    x: HostTensor | DeviceTensor,
+    { weights }: WeightedEncode = {},
+  ): Promise<EncodedTensor> {
+    const made = weights ? this.#run('encodeWeighted', [x, weights]) : this.#run('encode', [x]);
+    return (await made) as EncodedTensor;
   }
 
   async decode(w: EncodedTensor): Promise<DeviceTensor> {

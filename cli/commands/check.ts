@@ -27,7 +27,12 @@ export async function check(path: string): Promise<void> {
   await collect(async () => {
     for (const e of describe(file).exports) {
       if (e.kind === 'format') {
-        const parts = e.hasLayout ? ['encode', 'decode', 'pack', 'unpack'] : ['encode', 'decode'];
+        const parts = [
+          'encode',
+          ...(e.takesWeights ? ['encodeWeighted'] : []),
+          'decode',
+          ...(e.hasLayout ? ['pack', 'unpack'] : []),
+        ];
         for (const part of parts)
           passed += Number(
             await collect(() => compile({ file, name: `${e.name}.${part}`, target: 'wasm' })),

@@ -187,6 +187,17 @@ export const codes = {
     expected: 'a format for each type parameter that extends Format',
     hint: 'Name it: file.ts#linear<q4_0>, or pass an encoded tensor when calling.',
   }),
+  Q3006: (f: { name: string }): Message => ({
+    message: `The format ${f.name} takes no importance weights`,
+    expected: 'a format whose encode has a third parameter: encode(x, outer, weights)',
+    hint: 'Encode without { weights }, or choose a format that uses them.',
+  }),
+  Q3007: (f: { field: string; found: string; expected: string }): Message => ({
+    message: `With importance weights the field \`${f.field}\` is another than without`,
+    found: f.found,
+    expected: f.expected,
+    hint: 'encode returns the same fields, of the same dtypes and shapes, with and without weights.',
+  }),
 
   Q4001: (f: { op: string; dtype: string; target: string; instead: string }): Message => ({
     message: `${f.op} on ${f.dtype} is not supported by the target ${f.target}`,

@@ -14,6 +14,7 @@ import {
   fieldRecord,
   fieldsOf,
   type Level,
+  takesWeights,
 } from './formats.ts';
 import type { Stager } from './stager.ts';
 import {
@@ -50,8 +51,55 @@ function fromBlocks(s: Stager, f: FormatVal, x: Value, shape: readonly Dim[]): V
   return b.one('reshape', [joined], { shape });
 }
 
-/** encode(format, x). */
-export function encodeTensor(s: Stager, f: FormatVal, x: Value): EncodedVal {
+/** Importance weights in the shape of x, row by row as the format wants them. */
+function weightsFor(s: Stager, f: FormatVal, x: Value, given: Value): Value {
+  const b = s.ctx.builder;
+  const name = f.ref?.name ?? 'the format';
+  if (!takesWeights(f)) fail('Q3006', { name });
+  const cast = given.type.dtype === 'f32' ? given : b.one('cast', [given], { dtype: 'f32' });
+  const { shape } = x.type;
+  const weights = sameDims(cast.type.shape, shape) ? cast : b.one('broadcast', [cast], { shape });
+  const { weigh } = f;
+  if (!weigh) return weights;
+  const made = parallelMap(s, shape.slice(0, -1), (ids) => {
+    const indices = ids.map((i) => s.ctx.tensor(i));
+    const args = [x, weights].map((v) => tensorVal(atIndices(s, v, indices)));
+    const row = s.ctx.tensor(s.apply(weigh, args));
+    if (row.type.dtype !== 'f32' || !sameDims(row.type.shape, shape.slice(-1)))
+      s.ctx.at(weigh.node, weigh.module, () =>
+        fail('Q3001', {
+          what: 'weights of a row from weigh',
+          found: typeText(row.type),
+          expected: `f32${shapeText(shape.slice(-1))}`,
+        }),
+      );
+    return tensorVal(row);
+  });
+  return s.ctx.tensor(made);
+}
+
+/** The weighted variant of encode must give the same fields, as readers know only these. */
+function checkFields(s: Stager, f: FormatVal, block: ReadonlyMap<string, Value>): void {
+  const known = fieldsOf(s, f).filter((x) => x.level === 'block');
+  const wrong = known.find((x) => {
+    const v = block.get(x.name);
+    return v?.type.dtype !== x.dtype || !sameDims(v.type.shape, x.shape);
+  });
+  const extra = [...block.keys()].find((k) => !known.some((x) => x.name === k));
+  if (!wrong && extra === undefined) return;
+  const field = wrong?.name ?? extra!;
+  const v = block.get(field);
+  s.ctx.at(f.encode.node, f.encode.module, () =>
+    fail('Q3007', {
+      field,
+      found: v ? typeText(v.type) : 'no such field',
+      expected: wrong ? typeText(wrong) : 'no such field',
+    }),
+  );
+}
+
+/** encode(format, x), with importance weights that broadcast to the shape of x. */
+export function encodeTensor(s: Stager, f: FormatVal, x: Value, given?: Value): EncodedVal {
   const fields = new Map<string, Value>();
   const outer = new Map<string, Value>();
   const shape = x.type.shape;
@@ -72,14 +120,18 @@ export function encodeTensor(s: Stager, f: FormatVal, x: Value): EncodedVal {
     if (is(result, 'record')) for (const [k, v] of result.fields) fields.set(k, s.ctx.tensor(v));
   }
   const blocks = toBlocks(s, f, x);
+  const weights = given && toBlocks(s, f, weightsFor(s, f, x, given));
   const result = parallelMap(s, [...lead, ...grid], (ids) => {
     const indices = ids.map((i) => s.ctx.tensor(i));
     const inside = new Map(outer);
     if (f.row)
       for (const [k, v] of fields)
         if (!outer.has(k)) inside.set(k, atIndices(s, v, indices.slice(0, rows.length)));
-    const block = b.one('at', [blocks, ...indices], {});
-    return asRecord(fieldRecord(s, s.apply(f.encode, argsFor(f.encode, block, inside)), 'encode'));
+    const [block, weight] = [blocks, weights].map((v) => v && b.one('at', [v, ...indices], {}));
+    const args = argsFor(f.encode, block!, inside, weight);
+    const made = fieldRecord(s, s.apply(f.encode, args), 'encode');
+    if (weights) checkFields(s, f, made);
+    return asRecord(made);
   });
   if (is(result, 'record'))
     for (const [k, v] of result.fields) {

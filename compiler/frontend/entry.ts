@@ -24,7 +24,7 @@ import {
 
 export interface StageRequest {
   readonly file: string;
-  /** An exported function, or `<format>.encode`, `.decode`, `.pack`, `.unpack`. */
+  /** An exported function, or `<format>.encode`, `.encodeWeighted`, `.decode`, `.pack`, `.unpack`. */
   readonly name: string;
   readonly formatArgs?: readonly Json[];
   readonly formats?: readonly FormatRef[];
@@ -98,7 +98,7 @@ function at<T>(
 const N = Poly.dim('N');
 const K = Poly.dim('K');
 
-/** The four kernels that every format has, over a matrix [N, K]. */
+/** The kernels that every format has, over a matrix [N, K]; importance weights are one a column. */
 function formatKernel(maker: Signatures, f: FormatVal, method: string): Val {
   const s = maker.program.stager;
   const shape = [N, K];
@@ -106,6 +106,10 @@ function formatKernel(maker: Signatures, f: FormatVal, method: string): Val {
     case 'encode': {
       const x = maker.tensor('x', 'f32', shape);
       return encodeTensor(s, f, s.ctx.tensor(x));
+    }
+    case 'encodeWeighted': {
+      const x = s.ctx.tensor(maker.tensor('x', 'f32', shape));
+      return encodeTensor(s, f, x, s.ctx.tensor(maker.tensor('weights', 'f32', [K])));
     }
     case 'decode':
       return tensorVal(decodeTensor(s, maker.encoded('w', f, shape)));
@@ -141,7 +145,7 @@ function formatKernel(maker: Signatures, f: FormatVal, method: string): Val {
       return unpackTensor(s, f, arrays, shape, outer);
     }
     default:
-      return fail('Q1004', { name: method, known: 'encode, decode, pack, unpack' });
+      return fail('Q1004', { name: method, known: 'encode, encodeWeighted, decode, pack, unpack' });
   }
 }
 

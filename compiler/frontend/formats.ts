@@ -45,7 +45,7 @@ export function makeFormat(s: Stager, args: readonly Val[]): FormatVal {
       found: describeVal(r),
       expected: '{ block, encode, decode }',
     });
-  const known = ['block', 'encode', 'decode', 'row', 'tensor', 'layout'];
+  const known = ['block', 'encode', 'decode', 'row', 'tensor', 'weigh', 'layout'];
   for (const key of r.fields.keys())
     if (!known.includes(key))
       fail('Q3001', {
@@ -80,6 +80,7 @@ export function makeFormat(s: Stager, args: readonly Val[]): FormatVal {
     decode: closureOf(r, 'decode', true)!,
     row: closureOf(r, 'row', false),
     tensor: closureOf(r, 'tensor', false),
+    weigh: closureOf(r, 'weigh', false),
     ...(is(layout, 'record')
       ? { pack: closureOf(layout, 'pack', true), unpack: closureOf(layout, 'unpack', true) }
       : {}),
@@ -159,9 +160,19 @@ export function fieldsOf(s: Stager, f: FormatVal): readonly Field[] {
   });
 }
 
-/** encode(x) or encode(x, outer): the second argument only where it is declared. */
-export const argsFor = (c: Closure, x: Value, outer: ReadonlyMap<string, Value>): Val[] =>
-  c.node.parameters.length > 1 ? [tensorVal(x), asRecord(outer)] : [tensorVal(x)];
+/** encode(x), encode(x, outer) or encode(x, outer, weights): as many arguments as are declared. */
+export function argsFor(
+  c: Closure,
+  x: Value,
+  outer: ReadonlyMap<string, Value>,
+  weights?: Value,
+): Val[] {
+  const all: Val[] = [tensorVal(x), asRecord(outer), weights && tensorVal(weights)];
+  return all.slice(0, Math.max(1, c.node.parameters.length));
+}
+
+/** Whether the format's encode has a parameter for importance weights. */
+export const takesWeights = (f: FormatVal): boolean => f.encode.node.parameters.length > 2;
 
 /** Shape of the tensor that stores a field of a tensor of `shape`. */
 export function fieldShape(

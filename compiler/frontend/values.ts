@@ -57,6 +57,8 @@ export interface FormatVal {
   readonly tensor?: Closure;
   readonly pack?: Closure;
   readonly unpack?: Closure;
+  /** Prepares the importance weights of a row for encode. */
+  readonly weigh: Closure | undefined;
   readonly span: Span;
   /** Where others can find it; set when an exported constant or a request names it. */
   ref?: FormatRef;

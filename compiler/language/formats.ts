@@ -30,8 +30,17 @@ export interface FormatSpec<
   tensor?(w: Tensor<'f32', readonly Dim[]>): T;
   /** Fields stored once a row; `outer` holds those of the tensor. */
   row?(r: Tensor<'f32', readonly Dim[]>, outer: Stored<T>): R;
-  /** One block to its fields, each with a storage dtype; `outer` holds the fields of row and tensor. */
-  encode(x: Tensor<'f32', BlockShape<NoInfer<B>>>, outer: Stored<T & R>): F;
+  /**
+   * One block to its fields, each with a storage dtype; `outer` holds the fields of row and tensor. `weights` says how much
+   * each element counts, where the caller gave importance weights; `weights === undefined` is known while compiling.
+   */
+  encode(
+    x: Tensor<'f32', BlockShape<NoInfer<B>>>,
+    outer: Stored<T & R>,
+    weights: Tensor<'f32', BlockShape<NoInfer<B>>> | undefined,
+  ): F;
+  /** The weights that encode gets, made from a row and the weights that the caller gave for it; not stored. */
+  weigh?(r: Tensor<'f32', readonly Dim[]>, weights: Tensor<'f32', readonly Dim[]>): Tensor;
   /** The stored fields of all levels back to the block. */
   decode(fields: Stored<T & R & F>): Tensor<DType, BlockShape<NoInfer<B>>>;
   /** Byte-exact struct of one block, for files of other engines. */
@@ -67,10 +76,18 @@ export function format<
 // biome-ignore lint/suspicious/noExplicitAny: what tsc does not know fits everywhere
 type Any = any;
 
-/** x in a format: a kernel may return it. The blocked dims must be multiples of the block. `encode(q4_0, x)` */
+export interface EncodeOptions {
+  /** Importance weights that broadcast to the shape of x, such as one a column: how much each element counts. */
+  readonly weights?: Tensor;
+}
+/**
+ * x in a format: a kernel may return it. The blocked dims must be multiples of the block. `encode(q4_0, x)`,
+ * `encode(q4_K, x, { weights })` for formats whose encode takes importance weights.
+ */
 export const encode: <F extends Format, S extends readonly Dim[] = Any>(
   format: F,
   x: Operand<DType, S>,
+  options?: EncodeOptions,
 ) => Encoded<F, S> = builtin('encode');
 /** The values of an encoded tensor as f32, of its logical shape. `matmul(x, transpose(decode(w)))` */
 export const decode: <F extends Format, S extends readonly Dim[]>(

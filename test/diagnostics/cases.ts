@@ -167,6 +167,24 @@ export const cases: Readonly<Record<string, Case>> = {
       'export function norm<F extends Format, N extends Dim, K extends Dim>(w: Encoded<F, [N, K]>) {\n  return decode(w);\n}',
     ),
   },
+  Q3006: {
+    source: `${k(`${q40}
+export function norm<N extends Dim, K extends Dim>(x: Tensor<f32, [N, K]>, w: Tensor<f32, [K]>) {
+  return encode(q4_0, x, { weights: w });
+}`)}`,
+  },
+  Q3007: {
+    source: k(
+      "export const bad = format({\n  block: 32,\n  encode(x: Tensor<f32, [32]>, _, weights) {\n    const q = weights === undefined ? f16(x) : f32(x * weights);\n    return { q };\n  },\n  decode: ({ q }) => q,\n});",
+    ),
+    request: { name: 'bad.encodeWeighted' },
+  },
+  'Q3001-weigh': {
+    source: k(
+      "export const bad = format({\n  block: 32,\n  weigh: (r, w) => sum(r * w),\n  encode: (x: Tensor<f32, [32]>, _, weights) => ({ q: weights === undefined ? x : x * weights }),\n  decode: ({ q }) => q,\n});",
+    ),
+    request: { name: 'bad.encodeWeighted' },
+  },
 
   'several problems': {
     source: norm(

@@ -11,7 +11,12 @@ const library = new URL('../../ops/formats/index.ts', import.meta.url);
 
 export interface Harness {
   /** encode, then pack: the bytes of the struct. */
-  encodeStruct(format: FormatCall, x: Float32Array, shape: readonly number[]): Promise<Uint8Array>;
+  encodeStruct(
+    format: FormatCall,
+    x: Float32Array,
+    shape: readonly number[],
+    weights?: Float32Array,
+  ): Promise<Uint8Array>;
   /** unpack, then decode. */
   decodeStruct(format: FormatCall, b: Uint8Array, shape: readonly number[]): Promise<Float32Array>;
   /** unpack, then pack. */
@@ -53,15 +58,28 @@ export async function harness(kind: DeviceKind): Promise<Harness> {
     if (packed instanceof Uint8Array) throw new Error('one array instead of planes');
     return packed;
   };
-  const encodePacked = (f: FormatHandle, data: Float32Array, shape: readonly number[]) =>
-    inScope(async () => f.pack(await f.encode({ data, shape })));
+  const encodePacked = (
+    f: FormatHandle,
+    data: Float32Array,
+    shape: readonly number[],
+    weights?: Float32Array,
+  ) =>
+    inScope(async () =>
+      f.pack(
+        await f.encode(
+          { data, shape },
+          weights ? { weights: { data: weights, shape: [weights.length] } } : {},
+        ),
+      ),
+    );
   const decodePacked = (f: FormatHandle, packed: Uint8Array | Planes, shape: readonly number[]) =>
     inScope(async () => {
       const y = await f.decode(await f.unpack(packed, shape));
       return (await y.data()) as Float32Array;
     });
   return {
-    encodeStruct: async (f, x, shape) => bytes(await encodePacked(handle(f), x, shape)),
+    encodeStruct: async (f, x, shape, weights) =>
+      bytes(await encodePacked(handle(f), x, shape, weights)),
     decodeStruct: (f, b, shape) => decodePacked(handle(f), b, shape),
     repackStruct: (f, b, shape) =>
       inScope(async () => bytes(await handle(f).pack(await handle(f).unpack(b, shape)))),

@@ -229,4 +229,54 @@ test('problems of formats are reported where they stand', () => {
   ]);
 });
 
+const weighted = `export const weighted = format({
+  block: 4,
+  weigh: (r, w) => w * mean(r),
+  encode(x: Tensor<f32, [4]>, _: object, weights?: Tensor<f32, [4]>) {
+    return { q: f32(weights === undefined ? x : x * weights) };
+  },
+  decode: ({ q }) => q,
+});\n`;
+const means = [0, 1].map((r) => data.slice(r * 8, r * 8 + 8).reduce((s, v) => s + v, 0) / 8);
+
+test('importance weights reach encode block by block, prepared row by row', async () => {
+  const f = (params: string, body: string): string =>
+    `${imports}${weighted}export function f<${matrix}>(${params}) { return decode(${body}); }`;
+  const source = f('x: Tensor<f32, [N, K]>', 'encode(weighted, x)');
+  assert.equal(await values(source, [x]), data);
+  const columns = [1, 2, 3, 4, 5, 6, 7, 8];
+  const given = 'encode(weighted, x, { weights: w })';
+  close(
+    await values(f('x: Tensor<f32, [N, K]>, w: Tensor<f32, [K]>', given), [x, t(columns)]),
+    data.map((v, i) => v * columns[i % 8]! * means[i >> 3]!),
+  );
+  const each = data.map((_, i) => i);
+  close(
+    await values(f('x: Tensor<f32, [N, K]>, w: Tensor<f32, [N, K]>', given), [x, t(each, [2, 8])]),
+    data.map((v, i) => v * i * means[i >> 3]!),
+  );
+  assert.equal(
+    codesOf(f('x: Tensor<f32, [N, K]>, w: Tensor<f32, [N]>', given)).map((c) => c.slice(0, 2)),
+    ['Q2'],
+  );
+});
+
+test('blocks of two axes get the weights of their elements', async () => {
+  const source = `${imports}const f4 = format({
+    block: [2, 2],
+    encode: (x: Tensor<f32, [2, 2]>, _: object, weights?: Tensor<f32, [2, 2]>) => ({
+      q: f32(weights === undefined ? x : x + weights),
+    }),
+    decode: ({ q }) => q,
+  });
+  export function f<${matrix}>(x: Tensor<f32, [N, K]>, w: Tensor<f32, [K]>) {
+    return decode(encode(f4, x, { weights: w }));
+  }`;
+  const columns = [10, 20, 30, 40, 50, 60, 70, 80];
+  assert.equal(
+    await values(source, [x, t(columns)]),
+    data.map((v, i) => v + columns[i % 8]!),
+  );
+});
+
 test.run();

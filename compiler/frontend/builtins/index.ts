@@ -8,7 +8,7 @@ import { makeFormat } from '../formats.ts';
 import { callback } from '../members.ts';
 import type { Stager } from '../stager.ts';
 import { arrayVal, describeVal, dimVal, is, recordVal, tensorVal, type Val } from '../values.ts';
-import { type BuiltinTable, wrongArguments } from './arguments.ts';
+import { type BuiltinTable, option, wrongArguments } from './arguments.ts';
 import { elementwise, mathMembers } from './elementwise.ts';
 import { reductions } from './reductions.ts';
 import { shapes } from './shape.ts';
@@ -49,7 +49,13 @@ const formats: BuiltinTable = {
   encode: (s, args) => {
     const [f, x] = args;
     if (!is(f, 'format')) return wrongArguments('encode', args, 'a format and a tensor');
-    return encodeTensor(s, f, s.ctx.tensor(x));
+    const weights = option(args, 2, 'weights');
+    return encodeTensor(
+      s,
+      f,
+      s.ctx.tensor(x),
+      weights === undefined ? weights : s.ctx.tensor(weights),
+    );
   },
   decode: (s, args) => {
     const [w] = args;

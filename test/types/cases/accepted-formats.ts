@@ -126,3 +126,20 @@ export function codes<N extends Dim, K extends Dim>(
 export function anyField<F extends Format, K extends Dim>(w: Encoded<F, [K]>, f: F, c: Scalar) {
   return encode(f, decode(w) * c + mean(zeros([4])) + exponent(sum(iota(3))));
 }
+
+/** Importance weights, and what the caller passes for them. */
+export const weighed = format({
+  block: 32,
+  weigh: (r, weights) => weights * mean(r * r),
+  encode(x: Tensor<f32, [32]>, _: object, weights?: Tensor<f32, [32]>) {
+    const peak = weights === undefined ? amax(abs(x)) : sum(x * weights);
+    return { d: f16(peak), q: i8(round(x / peak)) };
+  },
+  decode: ({ d, q }) => q * d,
+});
+export function weigh<N extends Dim, K extends Dim>(
+  x: Tensor<f32, [N, K]>,
+  w: Tensor<f32, [K]>,
+): Encoded<typeof weighed, [N, K]> {
+  return encode(weighed, x, { weights: w });
+}

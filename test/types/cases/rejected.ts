@@ -130,6 +130,8 @@ export function encoded<N extends Dim, K extends Dim>(w: Encoded<typeof bytes, [
   const d: Tensor<f32> = fields(w).d;
   // @ts-expect-error the format is the first argument
   encode(decode(w), f);
+  // @ts-expect-error the option is weights
+  encode(bytes, decode(w), { weight: d });
   // @ts-expect-error decode gives [N, K]
   const turned: Tensor<f32, [K, N]> = decode(w);
   return [scale, d, turned];
