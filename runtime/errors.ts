@@ -192,6 +192,18 @@ export const runtimeCodes = {
     message: `Cannot write ${f.file}: ${f.detail}`,
     hint: 'Check the free space and the permissions of the folder.',
   }),
+  Q6108: (f: { file: string; reason: string }): Explanation => ({
+    message: `${f.file} is not a valid GGUF file: ${f.reason}`,
+    hint: 'The file is damaged or truncated, or it has another format; fetch or write it again.',
+  }),
+  Q6109: (f: { file: string; tensor: string; reason: string }): Explanation => ({
+    message: `${f.file}: tensor ${JSON.stringify(f.tensor)}: ${f.reason}`,
+    hint: 'A GGUF file has each tensor once, aligned and apart from the others, in a type of ggml.',
+  }),
+  Q6110: (f: { file: string; reason: string }): Explanation => ({
+    message: `${f.file}: the parts of a split file do not fit together: ${f.reason}`,
+    hint: 'All parts lie in one folder under the names that the splitting gave them.',
+  }),
 } as const;
 
 export type RuntimeCode = keyof typeof runtimeCodes;

@@ -1,51 +1,23 @@
 // Streaming reader and writer of safetensors files: one file, a folder, or an index of shards. Memory is bounded
 // by the rows or the chunk asked for, whatever the size of the file.
-import { type FileHandle, open, readFile, readdir, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { QuernError, raise, reasonOf } from '../errors.ts';
+import { raise, reasonOf } from '../errors.ts';
 import { unpack } from '../pack.ts';
 import {
-  type FileDType,
-  type TensorEntry,
   encodeHeader,
+  type FileDType,
   fileDTypes,
   headerLength,
   parseHeader,
+  type TensorEntry,
 } from './header.ts';
 import { decodeText, duplicateKey, isRecord } from './json.ts';
+import { MOST_AT_ONCE, openToRead, readInto, unreadable, unwritable } from './raw.ts';
 
-export { type FileDType, type TensorEntry, fileDTypes, storedAs } from './header.ts';
+export { type FileDType, fileDTypes, storedAs, type TensorEntry } from './header.ts';
 
-/** One read of the operating system takes less than 2 GiB. */
-const MOST_AT_ONCE = 2 ** 28;
 const CHUNK = 2 ** 22;
-
-const unreadable = (file: string, e: unknown): never =>
-  e instanceof QuernError ? rethrow(e) : raise('Q6101', { file, detail: reasonOf(e) }, e);
-const rethrow = (e: unknown): never => {
-  throw e;
-};
-
-async function readInto(
-  handle: FileHandle,
-  file: string,
-  out: Uint8Array,
-  at: number,
-): Promise<void> {
-  let done = 0;
-  while (done < out.length) {
-    const want = Math.min(out.length - done, MOST_AT_ONCE);
-    const { bytesRead } = await handle
-      .read(out, done, want, at + done)
-      .catch((e: unknown) => unreadable(file, e));
-    if (bytesRead === 0)
-      raise('Q6101', {
-        file,
-        detail: `it ends at byte ${at + done}; it became shorter while open`,
-      });
-    done += bytesRead;
-  }
-}
 
 /** An open file whose header has been checked. */
 class Shard {
@@ -62,7 +34,7 @@ class Shard {
   }
 
   static async open(file: string): Promise<Shard> {
-    const handle = await open(file, 'r').catch((e: unknown) => unreadable(file, e));
+    const handle = await openToRead(file);
     try {
       const { size } = await handle.stat();
       const first = new Uint8Array(Math.min(size, 8));
@@ -378,6 +350,3 @@ export class SafetensorsWriter {
     await rm(this.#temporary, { force: true });
   }
 }
-
-const unwritable = (file: string, e: unknown): never =>
-  raise('Q6107', { file, detail: reasonOf(e) }, e);
