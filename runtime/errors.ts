@@ -204,6 +204,14 @@ export const runtimeCodes = {
     message: `${f.file}: the parts of a split file do not fit together: ${f.reason}`,
     hint: 'All parts lie in one folder under the names that the splitting gave them.',
   }),
+  Q6111: (f: { file: string; reason: string }): Explanation => ({
+    message: `Cannot continue ${f.file}: ${f.reason}`,
+    hint: 'Run the command without --resume to begin anew.',
+  }),
+  Q6112: (f: { file: string; pid: string }): Explanation => ({
+    message: `${f.file} is being written by process ${f.pid}`,
+    hint: 'Wait until it ends, or write elsewhere.',
+  }),
 } as const;
 
 export type RuntimeCode = keyof typeof runtimeCodes;

@@ -93,16 +93,34 @@ export class SafetensorsReader {
     return out;
   }
 
+  /** Bytes of a tensor, from one place in it to another. */
+  async readRange(name: string, from: number, to: number): Promise<Uint8Array> {
+    const { shard, entry } = this.#find(name);
+    if (!(from >= 0 && from <= to && to <= entry.bytes))
+      raise('Q6105', {
+        file: shard.file,
+        what: `bytes of ${JSON.stringify(name)} out of range`,
+        found: `${from} to ${to}`,
+        expected: `within 0 to ${entry.bytes}`,
+      });
+    const out = new Uint8Array(to - from);
+    await readInto(shard.handle, shard.file, out, entry.offset + from);
+    return out;
+  }
+
+  /** Metadata of each file. */
+  get metadataOfEach(): readonly { readonly [key: string]: string }[] {
+    return this.#shards.map((s) => s.metadata);
+  }
+
+  /** The files that were opened. */
+  get files(): readonly string[] {
+    return this.#shards.map((s) => s.file);
+  }
+
   /** Values of rows `from` to `to` of axis 0 as f32, whatever the dtype of the file. */
   async readRows(name: string, from = 0, to?: number): Promise<Float32Array> {
-    const { dtype } = this.info(name);
-    const bytes = await this.readBytes(name, from, to);
-    const n = bytes.length / fileDTypes[dtype].bytes;
-    if (dtype === 'F32') return new Float32Array(bytes.buffer, 0, n);
-    if (dtype === 'F64') return Float32Array.from(new Float64Array(bytes.buffer, 0, n));
-    if (dtype === 'I64') return Float32Array.from(new BigInt64Array(bytes.buffer, 0, n), Number);
-    const values = unpack(fileDTypes[dtype].dtype, [n], bytes);
-    return values instanceof Float32Array ? values : Float32Array.from(values);
+    return toFloats(this.info(name).dtype, await this.readBytes(name, from, to));
   }
 
   /** The bytes of a tensor in order, a chunk at a time; each chunk is the caller's to keep. */
@@ -118,6 +136,16 @@ export class SafetensorsReader {
   async close(): Promise<void> {
     await Promise.all(this.#shards.map((s) => s.handle.close()));
   }
+}
+
+/** Stored numbers as f32, rounded where they are wider; `bytes` must begin its buffer. */
+export function toFloats(dtype: FileDType, bytes: Uint8Array): Float32Array {
+  const n = bytes.length / fileDTypes[dtype].bytes;
+  if (dtype === 'F32') return new Float32Array(bytes.buffer, 0, n);
+  if (dtype === 'F64') return Float32Array.from(new Float64Array(bytes.buffer, 0, n));
+  if (dtype === 'I64') return Float32Array.from(new BigInt64Array(bytes.buffer, 0, n), Number);
+  const values = unpack(fileDTypes[dtype].dtype, [n], bytes);
+  return values instanceof Float32Array ? values : Float32Array.from(values);
 }
 
 function rowRange(
