@@ -35,7 +35,7 @@ const systemHints: { readonly [code: string]: string } = {
 export async function report(error: unknown): Promise<number> {
   if (process.env.QUERN_DEBUG) console.error(error);
   if (error instanceof Interrupted) {
-    console.error('Interrupted; nothing was written.');
+    console.error(error.message);
     return exit.interrupted;
   }
   const e = (error instanceof Error ? error : new Error(String(error))) as Error & Coded;

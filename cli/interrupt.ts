@@ -6,7 +6,7 @@ export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>
   const controller = new AbortController();
   const stop = () => {
     if (controller.signal.aborted) process.exit(exit.interrupted);
-    controller.abort(new Interrupted('Interrupted'));
+    controller.abort(new Interrupted('Interrupted; nothing was written.'));
   };
   process.on('SIGINT', stop);
   process.on('SIGTERM', stop);

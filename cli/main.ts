@@ -16,6 +16,11 @@ const nonNegative = (text: string) => {
     throw new InvalidArgumentError('It must be a number from 0 to 100.');
   return n;
 };
+const positive = (text: string) => {
+  const n = Number(text);
+  if (!(n > 0 && n < 1e9)) throw new InvalidArgumentError('It must be a number above 0.');
+  return n;
+};
 const listed = (text: string, before: string[] = []) => [...before, text];
 
 export function program(): Command {
@@ -44,9 +49,26 @@ export function program(): Command {
     );
 
   quern
+    .command('convert')
+    .description('a model from one file to another: safetensors, GGUF, any formats')
+    .argument('<in>', 'folder, .safetensors or .gguf file, or index.json')
+    .argument('<out>', 'file ending in .gguf or .safetensors, or a folder')
+    .option('-f, --format <format>', 'of the matrices: q4_K, f16, ./mine.ts#name; kept if absent')
+    .option('--recipe <file>', 'JSON object of name patterns and formats; the first match counts')
+    .option('--only <pattern>', 'change only tensors whose name matches; repeatable', listed)
+    .option('--skip <pattern>', 'keep tensors whose name matches; repeatable', listed)
+    .option('--shard <MB>', 'split the output into files of at most so many MB', positive)
+    .option('--resume', 'continue a run that was interrupted')
+    .option('--allow-nonfinite', 'encode matrices that hold NaN or Inf')
+    .option('--json', 'print the report as JSON')
+    .action(async (from, to, options) =>
+      (await import('./commands/convert.ts')).convert(from, to, options),
+    );
+
+  quern
     .command('eval')
     .description('loss, perplexity and speed of a model on a text')
-    .argument('<model>', 'folder or .safetensors file, compressed or not')
+    .argument('<model>', 'folder, .safetensors or .gguf file')
     .requiredOption('-t, --text <file>', 'text file; a line <|endoftext|> parts documents')
     .option('--limit-windows <n>', 'evaluate only the first n windows', whole(1))
     .option('--json', 'print the result as JSON')
@@ -57,7 +79,7 @@ export function program(): Command {
   quern
     .command('generate')
     .description('continue a prompt')
-    .argument('<model>', 'folder or .safetensors file, compressed or not')
+    .argument('<model>', 'folder, .safetensors or .gguf file')
     .requiredOption('-p, --prompt <text>', 'the text to continue')
     .option('-n, --tokens <n>', 'tokens to generate', whole(1), 64)
     .option('--temperature <t>', '0 takes the most likely token', nonNegative, 0)

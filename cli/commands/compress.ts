@@ -7,6 +7,7 @@ import {
 } from '../../runtime/models/compress.ts';
 import packageJson from '../../package.json' with { type: 'json' };
 import { interruptible } from '../interrupt.ts';
+import { chosen } from '../patterns.ts';
 import { progress } from '../progress.ts';
 import { megabytes, significant, table } from '../table.ts';
 
@@ -19,23 +20,7 @@ export interface CompressOptions {
   readonly json?: boolean;
 }
 
-/** `layers.*.wq`: a star stands for any text; the whole name must match. */
-function matcher(patterns: readonly string[]): (name: string) => boolean {
-  const parts = patterns.map(
-    (p) =>
-      new RegExp(
-        `^${p
-          .split('*')
-          .map((s) => s.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'))
-          .join('.*')}$`,
-      ),
-  );
-  return (name) => parts.some((r) => r.test(name));
-}
-
 export async function compress(model: string, options: CompressOptions): Promise<void> {
-  const only = options.only ? matcher(options.only) : () => true;
-  const skip = matcher(options.skip ?? []);
   const result = await interruptible(async (signal) => {
     let bar: ReturnType<typeof progress> | undefined;
     try {
@@ -44,7 +29,7 @@ export async function compress(model: string, options: CompressOptions): Promise
         version: packageJson.version,
         output: options.output,
         format: formatOf(options.format),
-        selects: (name) => only(name) && !skip(name),
+        selects: chosen(options),
         allowNonfinite: options.allowNonfinite ?? false,
         signal,
         onProgress: (done, total, tensor) => {

@@ -15,6 +15,12 @@ export const modelCodes = {
   Q6010: 'output that cannot be written',
   Q6011: 'nothing to do',
   Q6012: 'dtype that is not supported',
+  Q6013: 'format that Quern lacks',
+  Q6014: 'what a file format cannot hold',
+  Q6015: 'recipe',
+  Q6016: 'importance matrix',
+  Q6017: 'metadata of a GGUF model',
+  Q6018: 'quantization section of config.json',
 } as const;
 export type ModelCode = keyof typeof modelCodes;
 

@@ -6,10 +6,13 @@ import { scope } from '../scope.ts';
 import { DeviceTensor } from '../tensor.ts';
 import { type LlamaConfig, readConfig } from './config.ts';
 import { ModelError } from './errors.ts';
+import { configOfGguf, tokenizerOfGguf } from './gguf-model.ts';
 import { type Layers, type Weight, loadLayers } from './kernels.ts';
+import { plainName } from './names.ts';
 import { folderOf } from './output.ts';
 import { sampleToken, uniformDraw } from './sample.ts';
-import { type Tokenizer, readTokenizer } from './tokenizer.ts';
+import { type ModelSource, openModel } from './source.ts';
+import { type Tokenizer, readTokenizer, tokenizerOf } from './tokenizer.ts';
 import { type Weights, readWeights } from './weights.ts';
 import type { Window } from './windows.ts';
 import { yieldToHost } from './yield.ts';
@@ -208,18 +211,49 @@ export interface LoadLlamaOptions {
   readonly device?: DeviceName;
 }
 
-/** Loads a model: a folder, or a .safetensors file with config.json and tokenizer.json beside it. */
-export async function loadLlama(path: string, options: LoadLlamaOptions = {}): Promise<Llama> {
-  const folder = await folderOf(path);
-  const config = await readConfig(folder);
-  const tokenizer = await readTokenizer(folder);
-  const device = await openDevice(options.device);
-  const ops = await loadLayers({ device });
-  const weights = await readWeights(path, device);
+/** Config, tokenizer and tensors of a model, from whatever file holds them. */
+export interface OpenedModel {
+  readonly config: LlamaConfig;
+  readonly tokenizer: Tokenizer;
+  readonly source: ModelSource;
+}
+
+/** Opens a GGUF file, or a folder or .safetensors file with config.json and tokenizer.json beside it. */
+export async function openLlama(path: string): Promise<OpenedModel> {
+  const source = await openModel(path);
+  const { gguf } = source;
   try {
+    if (gguf)
+      return {
+        config: configOfGguf(gguf, source.tensors.keys(), source.path),
+        tokenizer: await tokenizerOf(`of ${source.path}`, () => tokenizerOfGguf(gguf, source.path)),
+        source,
+      };
+    const folder = await folderOf(path);
+    return {
+      config: await readConfig(folder),
+      tokenizer: await readTokenizer(folder),
+      source,
+    };
+  } catch (e) {
+    await source.close();
+    throw e;
+  }
+}
+
+/** Loads a model: whatever openLlama takes. */
+export async function loadLlama(path: string, options: LoadLlamaOptions = {}): Promise<Llama> {
+  const { config, tokenizer, source } = await openLlama(path);
+  let weights: Weights | undefined;
+  try {
+    const device = await openDevice(options.device);
+    const ops = await loadLayers({ device });
+    weights = await readWeights(source, device, source.gguf ? plainName : undefined);
     return new Llama(config, tokenizer, device, ops, weights);
   } catch (e) {
-    weights.dispose();
+    weights?.dispose();
     throw e;
+  } finally {
+    await source.close();
   }
 }

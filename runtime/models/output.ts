@@ -1,33 +1,10 @@
-// Where a compressed model is written: a safetensors file that describes itself, with the config and the tokenizer
-// of the source beside it. Whatever goes wrong, nothing half-written keeps a final name.
+// Where a model is written: the folder is made if need be, and taken away again if nothing came of it.
 import { constants } from 'node:fs';
-import { access, copyFile, mkdir, rmdir, stat } from 'node:fs/promises';
-import { dirname, extname, isAbsolute, join, relative, resolve } from 'node:path';
-import type { FormatRef } from '../../compiler/artifact.ts';
+import { access, mkdir, readFile, rmdir, stat } from 'node:fs/promises';
+import { dirname, extname, join, resolve } from 'node:path';
 import { reasonOf } from '../errors.ts';
-import {
-  SafetensorsWriter,
-  type TensorEntry,
-  type TensorPlan,
-  storedAs,
-} from '../files/safetensors.ts';
-import type { FieldLayout } from '../formats.ts';
-import { type Archive, type ArchivedTensor, archiveKey, fieldTensor } from './archive.ts';
+import type { Companion } from './container.ts';
 import { ModelError } from './errors.ts';
-
-export interface OutputPlan {
-  /** The source; its config.json and tokenizer.json are copied. */
-  readonly model: string;
-  /** A folder, or a path that ends in .safetensors. */
-  readonly output: string;
-  readonly format: FormatRef;
-  readonly version: string;
-  readonly tensors: readonly TensorEntry[];
-  /** Fields of the matrices that are encoded. */
-  readonly layouts: ReadonlyMap<string, readonly FieldLayout[]>;
-}
-
-const beside = ['config.json', 'tokenizer.json'];
 
 /** The folder that holds a model's config and tokenizer. */
 export async function folderOf(model: string): Promise<string> {
@@ -36,42 +13,33 @@ export async function folderOf(model: string): Promise<string> {
     throw new ModelError(
       'Q6001',
       `There is no ${model}`,
-      'Give a folder, a .safetensors file or an index.json.',
+      'Give a folder, a .safetensors or .gguf file, or an index.json.',
     );
   return info.isDirectory() ? model : dirname(model);
 }
 
-/** Writes the file through `fill`, which appends the tensors in the order of the plan. Gives the file's path. */
-export async function writeModel(
-  plan: OutputPlan,
-  fill: (append: SafetensorsWriter['append']) => Promise<void>,
-): Promise<string> {
-  const asFile = extname(plan.output) === '.safetensors';
-  const folder = asFile ? dirname(plan.output) : plan.output;
-  const path = asFile ? plan.output : join(plan.output, 'model.safetensors');
-  const source = await folderOf(plan.model);
-  if ([plan.model, join(source, 'model.safetensors')].some((p) => resolve(p) === resolve(path)))
+/** The file that an output names: itself, or model.safetensors in the folder that it names. */
+export const outputFile = (output: string): string =>
+  ['.safetensors', '.gguf'].includes(extname(output)) ? output : join(output, 'model.safetensors');
+
+/** Runs `fill` with the folder of `path` made and writable; `inputs` are the files being read. */
+export async function inPlace<T>(
+  path: string,
+  inputs: readonly string[],
+  fill: () => Promise<T>,
+): Promise<T> {
+  const folder = dirname(path);
+  if (inputs.some((p) => resolve(p) === resolve(path)))
     throw new ModelError('Q6010', `${path} is the model that is being read`, 'Write elsewhere.');
   const made = await mkdir(folder, { recursive: true }).catch((e) => unwritable(folder, e));
   try {
     await access(folder, constants.W_OK).catch((e) => unwritable(folder, e));
-    const metadata = { [archiveKey]: JSON.stringify(describe(plan, resolve(folder))) };
-    const writer = await SafetensorsWriter.create(path, stored(plan), metadata);
-    try {
-      await fill((name, bytes) => writer.append(name, bytes));
-      if (resolve(source) !== resolve(folder))
-        for (const name of beside) await copyIfThere(join(source, name), join(folder, name));
-      await writer.finish();
-    } catch (e) {
-      await writer.abort();
-      throw e;
-    }
+    return await fill();
   } catch (e) {
     // A folder made for the output goes too, if it is still empty.
     if (made) await rmdir(folder).catch(() => {});
     throw e;
   }
-  return path;
 }
 
 const unwritable = (path: string, e: unknown): never => {
@@ -82,34 +50,28 @@ const unwritable = (path: string, e: unknown): never => {
   );
 };
 
-/** The tensors of the file: the fields of encoded matrices in place of the matrices. */
-function stored({ tensors, layouts }: OutputPlan): TensorPlan[] {
-  return tensors.flatMap(
-    (t) =>
-      layouts
-        .get(t.name)
-        ?.map((f) => ({ name: fieldTensor(t.name, f.name), ...storedAs(f.dtype, f.shape) })) ?? [
-        { name: t.name, dtype: t.dtype, shape: t.shape },
-      ],
-  );
+/** The text of a file beside a model; undefined if it is not there. */
+export async function besideText(folder: string, name: string): Promise<string | undefined> {
+  return readFile(join(folder, name), 'utf8').catch((e: NodeJS.ErrnoException) => {
+    if (e.code === 'ENOENT') return undefined;
+    throw e;
+  });
 }
 
-function describe({ format, layouts, tensors, version }: OutputPlan, folder: string): Archive {
-  // A user's format is named relative to the archive, so that the two can move together.
-  const file = isAbsolute(format.file) ? relative(folder, format.file) : format.file;
-  const entries = tensors.flatMap((t): [string, ArchivedTensor][] => {
-    const layout = layouts.get(t.name);
-    if (!layout) return [];
-    const fields = layout.map((f) => [f.name, { dtype: f.dtype, shape: f.shape }] as const);
-    return [
-      [t.name, { format: { ...format, file }, shape: t.shape, fields: Object.fromEntries(fields) }],
-    ];
-  });
-  return { version: 1, quern: version, tensors: Object.fromEntries(entries) };
-}
-
-async function copyIfThere(from: string, to: string): Promise<void> {
-  await copyFile(from, to).catch((e: NodeJS.ErrnoException) => {
-    if (e.code !== 'ENOENT') unwritable(to, e);
-  });
+/** Files that go along unchanged, where they are there and do not lie in the output's folder already. */
+export async function companionsOf(
+  source: string,
+  output: string,
+  names: readonly string[],
+): Promise<Companion[]> {
+  if (resolve(source) === resolve(dirname(output))) return [];
+  const found: Companion[] = [];
+  for (const name of names) {
+    const bytes = await readFile(join(source, name)).catch((e: NodeJS.ErrnoException) => {
+      if (e.code === 'ENOENT') return undefined;
+      throw e;
+    });
+    if (bytes) found.push({ name, bytes });
+  }
+  return found;
 }

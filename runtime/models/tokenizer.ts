@@ -14,14 +14,22 @@ export interface Tokenizer {
 /** The tokenizer of a model's folder. */
 export async function readTokenizer(folder: string): Promise<Tokenizer> {
   const path = join(folder, 'tokenizer.json');
+  return tokenizerOf(path, () => readFile(path, 'utf8'));
+}
+
+/** A tokenizer from the text of a tokenizer.json; `where` names it in errors. */
+export async function tokenizerOf(
+  where: string,
+  text: () => string | Promise<string>,
+): Promise<Tokenizer> {
   let impl: HuggingFace;
   try {
-    impl = new HuggingFace(JSON.parse(await readFile(path, 'utf8')), {});
+    impl = new HuggingFace(JSON.parse(await text()), {});
     impl.encode('a');
   } catch (e) {
     throw new ModelError(
       'Q6005',
-      `Cannot read the tokenizer ${path}: ${(e as Error).message}`,
+      `Cannot read the tokenizer ${where}: ${(e as Error).message}`,
       'A model folder must hold its tokenizer.json, in the Hugging Face layout.',
     );
   }

@@ -1,22 +1,10 @@
 // The weights of a model in device memory: matrices as they are stored (encoded, or expanded to f32), vectors as
 // f32. A file from anywhere is checked against its own description before anything runs on it.
-import { resolve } from 'node:path';
-import type { FormatRef } from '../../compiler/artifact.ts';
 import type { Device } from '../devices/device.ts';
-import { type SafetensorsReader, openSafetensors, storedAs } from '../files/safetensors.ts';
-import type { FormatHandle } from '../formats.ts';
-import { formatFromRef } from '../load.ts';
-import { DeviceTensor, EncodedTensor, elements, formatKey } from '../tensor.ts';
-import {
-  type Archive,
-  type ArchivedTensor,
-  archiveKey,
-  fieldTensor,
-  parseArchive,
-} from './archive.ts';
+import { DeviceTensor, EncodedTensor, elements } from '../tensor.ts';
 import { ModelError } from './errors.ts';
 import type { Weight } from './kernels.ts';
-import { folderOf } from './output.ts';
+import { FormatShelf, type ModelSource } from './source.ts';
 
 export class Weights {
   readonly #path: string;
@@ -74,68 +62,31 @@ export class Weights {
   }
 }
 
-/** Reads every tensor of a model, compressed by Quern or not. */
-export async function readWeights(path: string, device: Device): Promise<Weights> {
-  const folder = resolve(await folderOf(path));
-  const reader = await openSafetensors(path);
+/** Reads every tensor of a model; `rename` gives the names by which a runner asks for them. */
+export async function readWeights(
+  source: ModelSource,
+  device: Device,
+  rename = (name: string): string => name,
+): Promise<Weights> {
   const tensors = new Map<string, Weight>();
+  const shelf = new FormatShelf(device);
   try {
-    const text = reader.metadata[archiveKey];
-    const archive: Archive =
-      text === undefined ? { version: 1, quern: '', tensors: {} } : parseArchive(text, path);
-    const formats = new Map<string, FormatHandle>();
-    const fields = new Set<string>();
-    for (const [name, t] of Object.entries(archive.tensors)) {
-      const ref = resolveRef(t.format, folder);
-      const key = formatKey(ref);
-      const format = formats.get(key) ?? (await formatFromRef(ref, { device }));
-      formats.set(key, format);
-      tensors.set(name, await readEncoded(reader, name, t, format));
-      for (const f of Object.keys(t.fields)) fields.add(fieldTensor(name, f));
-    }
-    for (const { name, dtype, shape } of reader.tensors.values()) {
-      if (fields.has(name)) continue;
-      if (!['F32', 'F16', 'BF16'].includes(dtype))
+    for (const t of source.tensors.values()) {
+      if (t.format && t.rows > 0) tensors.set(rename(t.name), await source.encoded(t, shelf));
+      else if (t.stored.kind === 'plain' && !['F32', 'F16', 'BF16'].includes(t.stored.dtype))
         throw new ModelError(
           'Q6012',
-          `${path}: ${name} has the dtype ${dtype}`,
-          'Weights are F32, F16 or BF16, or compressed by Quern.',
+          `${source.path}: ${t.name} has the dtype ${t.stored.dtype}`,
+          'Weights are F32, F16 or BF16, or encoded in a format of Quern.',
         );
-      tensors.set(
-        name,
-        DeviceTensor.from(device, { data: await reader.readRows(name), shape }, 'f32'),
-      );
+      else {
+        const data = await source.floats(t, shelf);
+        tensors.set(rename(t.name), DeviceTensor.from(device, { data, shape: t.shape }, 'f32'));
+      }
     }
-    return new Weights(path, tensors);
+    return new Weights(source.path, tensors);
   } catch (e) {
     for (const t of tensors.values()) t.dispose();
     throw e;
-  } finally {
-    await reader.close();
   }
-}
-
-/** A user's format file is named relative to the archive. */
-const resolveRef = (ref: FormatRef, folder: string): FormatRef =>
-  ref.file.startsWith('quern/') ? ref : { ...ref, file: resolve(folder, ref.file) };
-
-async function readEncoded(
-  reader: SafetensorsReader,
-  name: string,
-  t: ArchivedTensor,
-  format: FormatHandle,
-): Promise<EncodedTensor> {
-  const bytes: Record<string, Uint8Array> = {};
-  for (const [field, { dtype, shape }] of Object.entries(t.fields)) {
-    const entry = reader.info(fieldTensor(name, field));
-    const wanted = storedAs(dtype, shape);
-    if (entry.dtype !== wanted.dtype || entry.shape.join() !== wanted.shape.join())
-      throw new ModelError(
-        'Q6008',
-        `${reader.path}: ${entry.name} is ${entry.dtype}[${entry.shape.join(', ')}], but its description says ${wanted.dtype}[${wanted.shape.join(', ')}]`,
-        'Compress the model again.',
-      );
-    bytes[field] = await reader.readBytes(entry.name);
-  }
-  return format.assemble(t.shape, bytes);
 }

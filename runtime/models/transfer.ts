@@ -1,0 +1,171 @@
+// A model from one file to another, whole: the tensors through convert.ts, and what belongs to them. Names, shapes
+// and tokenizer change their form where the two kinds of files differ; what is not understood is carried along.
+import { basename } from 'node:path';
+import { encodeHead, parseHead } from '../files/gguf/header.ts';
+import type { GgufValue, Metadata } from '../files/gguf/values.ts';
+import { valueTypes } from '../files/gguf/values.ts';
+import { parseConfig } from './config.ts';
+import { type Companion, kindOf } from './container.ts';
+import {
+  type ConvertRequest,
+  type ConvertResult,
+  type Wish,
+  convertModel,
+  isFloat,
+} from './convert.ts';
+import { ModelError } from './errors.ts';
+import { configFields, ggufMetadata, tokenizerOfGguf } from './gguf-model.ts';
+import { ggufName, plainName } from './names.ts';
+import { besideText, companionsOf, folderOf, inPlace, outputFile } from './output.ts';
+import { type ModelSource, type ModelTensor, openModel } from './source.ts';
+
+type Passed = Pick<
+  ConvertRequest,
+  | 'allowNonfinite'
+  | 'resume'
+  | 'version'
+  | 'signal'
+  | 'keepOnAbort'
+  | 'onProgress'
+  | 'onRows'
+  | 'shardBytes'
+>;
+
+export interface TransferRequest extends Passed {
+  readonly input: string;
+  /** A .safetensors or .gguf file, or a folder for a model.safetensors. */
+  readonly output: string;
+  /** What is asked for a matrix; undefined leaves it as it is. Other tensors are not asked about. */
+  wish(name: string): Wish | undefined;
+  /** Only tensors of two axes count as matrices; else stacks of them do, too. */
+  readonly flat?: boolean;
+  /** An error if no matrix is changed. */
+  readonly mustChange?: boolean;
+}
+
+/** Metadata of a GGUF file in the notes of a safetensors file. */
+const carriedKey = 'gguf';
+
+export async function transferModel(request: TransferRequest): Promise<ConvertResult> {
+  const source = await openModel(request.input);
+  try {
+    const path = outputFile(request.output);
+    const wishes = new Map<string, Wish>();
+    for (const t of source.tensors.values()) wishes.set(t.name, wishOf(request, t, path));
+    if (request.mustChange && ![...wishes.values()].some((w) => w.kind !== 'keep'))
+      throw new ModelError(
+        'Q6011',
+        `No tensor of ${request.input} is to be encoded`,
+        'Matrices with two axes of floats are; look at --only and --skip.',
+      );
+    return await inPlace(path, source.files, async () =>
+      convertModel({
+        ...request,
+        ...(await belongings(source, request.input, path)),
+        source,
+        output: path,
+        wish: (t) => wishes.get(t.name)!,
+      }),
+    );
+  } finally {
+    await source.close();
+  }
+}
+
+function wishOf(request: TransferRequest, t: ModelTensor, path: string): Wish {
+  const axes = t.shape.length;
+  const matrix = request.flat ? axes === 2 : axes >= 2;
+  const wish = matrix && isFloat(t) && t.bytes > 0 ? request.wish(t.name) : undefined;
+  if (wish) return wish;
+  // ggml multiplies and adds vectors in f32 only.
+  if (kindOf(path) === 'gguf' && axes <= 1 && isFloat(t) && !t.format)
+    return t.label === 'F32' ? { kind: 'keep' } : { kind: 'plain', dtype: 'F32' };
+  return { kind: 'keep' };
+}
+
+/** Names, metadata and files beside, in the form that the output wants. */
+async function belongings(
+  source: ModelSource,
+  input: string,
+  path: string,
+): Promise<Pick<ConvertRequest, 'rename' | 'notes' | 'metadata' | 'companions'>> {
+  const folder = await folderOf(input);
+  if (kindOf(path) === 'gguf') {
+    if (source.gguf) return { metadata: source.gguf };
+    const config = await besideText(folder, 'config.json');
+    const carried = source.notes[carriedKey];
+    const fields = config === undefined ? undefined : parsedConfig(config, folder);
+    const metadata = carried
+      ? parseCarried(carried, source.path)
+      : fields?.arch === 'llama'
+        ? ggufMetadata(
+            parseConfig(fields, `${folder}/config.json`),
+            basename(input).replace(/\.safetensors$/, ''),
+            await besideText(folder, 'tokenizer.json'),
+          )
+        : new Map<string, GgufValue>();
+    return { metadata, rename: ggufName };
+  }
+  const companions = ['config.json', 'tokenizer.json'];
+  if (!source.gguf) return { companions: await companionsOf(folder, path, companions) };
+  const notes = { [carriedKey]: carry(source.gguf) };
+  return { notes, rename: plainName, companions: madeOf(source) };
+}
+
+function parsedConfig(text: string, folder: string): Readonly<Record<string, unknown>> {
+  try {
+    return JSON.parse(text) as Record<string, unknown>;
+  } catch (e) {
+    throw new ModelError('Q6002', `${folder}/config.json: ${(e as Error).message}`);
+  }
+}
+
+/** The config.json and tokenizer.json of a GGUF model that Quern understands; of others, none. */
+function madeOf(source: ModelSource): Companion[] {
+  const made: Companion[] = [];
+  const add = (name: string, text: () => string): void => {
+    try {
+      made.push({ name, bytes: new TextEncoder().encode(text()) });
+    } catch (e) {
+      // The metadata goes along whole in any case.
+      if (!(e instanceof ModelError && e.code === 'Q6017')) throw e;
+    }
+  };
+  const { gguf, tensors, path } = source;
+  add(
+    'config.json',
+    () => `${JSON.stringify(configFields(gguf!, tensors.keys(), path), null, 1)}\n`,
+  );
+  add('tokenizer.json', () => tokenizerOfGguf(gguf!, path));
+  return made;
+}
+
+/** Metadata as text: a list of key, type and bytes in base64. */
+const carry = (metadata: Metadata): string =>
+  JSON.stringify(
+    [...metadata].map(([k, v]) => [k, v.type, Buffer.from(v.bytes).toString('base64')]),
+  );
+
+function parseCarried(text: string, where: string): Metadata {
+  const bad = (): never => {
+    throw new ModelError('Q6017', `${where}: the GGUF metadata in its header is damaged`);
+  };
+  let list: unknown;
+  try {
+    list = JSON.parse(text);
+  } catch {
+    return bad();
+  }
+  if (!Array.isArray(list)) return bad();
+  const metadata = new Map(
+    list.map((e: unknown): [string, GgufValue] => {
+      if (!Array.isArray(e) || e.length !== 3 || e.some((x) => typeof x !== 'string')) return bad();
+      const [key, type, base64] = e as [string, string, string];
+      const known = valueTypes.find((t) => t === type) ?? bad();
+      return [key, { type: known, bytes: new Uint8Array(Buffer.from(base64, 'base64')) }];
+    }),
+  );
+  // The bytes are anybody's: what a reader would refuse must not be written.
+  const { bytes } = encodeHead(where, metadata, []);
+  return parseHead(where, bytes, bytes.length).metadata;
+}
