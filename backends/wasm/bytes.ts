@@ -7,6 +7,7 @@ import { place } from './addresses.ts';
 import type { Ref } from './binaryen.ts';
 import { chunk, fault, scalar } from './expressions.ts';
 import type { Frame } from './frame.ts';
+import { byteOps } from './narrow.ts';
 
 type Half = 'even' | 'odd';
 
@@ -45,6 +46,40 @@ export function setBytes(f: Frame, s: Extract<Stmt, { kind: 'let' }>): Ref[] {
   const odd = halves(f, s.value, 0, 'odd');
   [kept.even, kept.odd] = [f.local(types.v128), f.local(types.v128)];
   return [m.local.set(kept.even, even), m.local.set(kept.odd, odd)];
+}
+
+/** Whether the low bytes of a vector of 16 need no wider arithmetic. */
+export function areBytes(f: Frame, e: Expr): boolean {
+  if (e.type.lanes !== 16 || e.type.scalar !== 'i32') return false;
+  switch (e.kind) {
+    case 'const':
+      return true;
+    case 'var':
+      return f.isBytes(e.var) && f.bytesOf(e.var).whole !== undefined;
+    case 'load':
+      return isByteBuffer(e.buffer);
+    case 'gather':
+      return isSmallTable(e.buffer) && areBytes(f, e.index);
+    case 'binary': {
+      const isShift = e.op === 'shr' || e.op === 'shl';
+      if (isShift)
+        return (
+          e.b.kind === 'const' &&
+          e.b.value <= 7 &&
+          (e.op === 'shl' || isUnsigned(f, e.a)) &&
+          areBytes(f, e.a)
+        );
+      return byteOps.has(e.op) && areBytes(f, e.a) && areBytes(f, e.b);
+    }
+    default:
+      return false;
+  }
+}
+
+/** Sixteen bytes stored as they are. */
+export function storeBytes(f: Frame, s: Extract<Stmt, { kind: 'store' }>): Ref {
+  const { ptr, offset } = place(f, (x) => scalar(f, x), s.buffer, s.index);
+  return f.m.v128.store(offset, 1, ptr, bytes(f, s.value, 0));
 }
 
 const isUnsigned = (f: Frame, e: Expr): boolean => intRange(e, f.definition)[0] >= 0;

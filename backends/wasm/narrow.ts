@@ -7,6 +7,7 @@ import {
   type Stmt,
   type Var,
 } from '../../compiler/loops/loops.ts';
+import { dtypes } from '../../compiler/ir/dtype.ts';
 import { type Definition, intRange } from '../../compiler/loops/ranges.ts';
 
 /** Operations on bytes that give the low byte of what they give on wider integers. */
@@ -70,8 +71,11 @@ function looksOf(s: Stmt, vars: ReadonlySet<number>): { e: Expr; bytes: boolean 
     case 'set':
     case 'combine':
       return plain(s.value);
-    case 'store':
-      return plain(s.value, s.index);
+    case 'store': {
+      // What is stored in bytes loses its upper bits anyway.
+      const bytes = dtypes[s.buffer.dtype].bits === 8 && isByteOp(s.value);
+      return [{ e: s.value, bytes }, ...plain(s.index)];
+    }
     case 'for':
       return plain(s.start, s.end);
     case 'while':

@@ -1,8 +1,9 @@
 // Statements. Loops test at the end, with one test before; straight runs of vector statements go chunk by chunk.
+import { dtypes } from '../../compiler/ir/dtype.ts';
 import type { Expr, Stmt } from '../../compiler/loops/loops.ts';
 import { isNonNegative } from './addresses.ts';
 import type { Ref } from './binaryen.ts';
-import { setBytes } from './bytes.ts';
+import { areBytes, setBytes, storeBytes } from './bytes.ts';
 import { chunk, fault, foldStep, scalar } from './expressions.ts';
 import type { Frame } from './frame.ts';
 import { foldOf, isSimple, type Run, runAt, type Simple } from './runs.ts';
@@ -20,14 +21,16 @@ function statements(f: Frame, list: readonly Stmt[]): Ref[] {
   const out: Ref[] = [];
   const isBytes = (s: Stmt): s is Extract<Stmt, { kind: 'let' }> =>
     s.kind === 'let' && f.isBytes(s.var);
+  const isByteStore = (s: Stmt): s is Extract<Stmt, { kind: 'store' }> =>
+    s.kind === 'store' && dtypes[s.buffer.dtype].bits === 8 && areBytes(f, s.value);
   for (let i = 0; i < list.length; ) {
     const s = list[i]!;
-    if (isBytes(s)) {
+    if (isBytes(s) || isByteStore(s)) {
       f.startStatement();
-      out.push(...setBytes(f, s));
+      out.push(...(s.kind === 'store' ? [storeBytes(f, s)] : setBytes(f, s)));
       i += 1;
     } else if (isSimple(s)) {
-      const run = runAt(list, i, isBytes);
+      const run = runAt(list, i, (x) => isBytes(x) || isByteStore(x));
       f.startStatement();
       out.push(...(run.wholeFirst ? overlapping(f, run) : chunkByChunk(f, run)));
       i += run.list.length;

@@ -29,6 +29,8 @@ interface TermPlan {
   readonly isDot: boolean;
   /** What is added to the integers of the weights, so that they are not negative or small. */
   readonly shift: number;
+  /** Whether the integers, shifted so, are 0 to 127. */
+  readonly unsigned: boolean;
   /** The activations come as magnitudes, the weights with the bits of negative ones flipped. */
   readonly flips: boolean;
   /** Place among the starts of a block, where it needs one. */
@@ -124,10 +126,40 @@ function weights(lo: Lowering, { op }: ResidentPart, n: Poly, k: Poly): readonly
   const where = [Poly.of(0), n.add(Poly.atom(rowLane))];
   const at = contractionIndex(op, where, k.add(Poly.atom(depthLane))).b;
   const e = asFloat(L.splat(lo.emit(op.operands[1]!, at, tileLanes), tileLanes));
-  const list = terms(e, lo.em.definition);
+  const list = terms(e, lo.em.definition)?.flatMap((t) => digitsOf(lo, t));
   if (!list || list.some((t) => t.floats.length || t.ints.length > 1))
     throw new NoTile('the weights are no integers times block constants');
   return list;
+}
+
+/** Numbers of a table that a byte shuffle looks up. */
+const shuffled = 16;
+/** Values of a digit of 7 bits, and of the two digits of an entry. */
+const digit = 128;
+const middle = (digit * digit) / 2;
+
+/**
+ * A table of any numbers as two digits of 7 bits: entries become multiples of 1 / 8191 of the largest magnitude, so
+ * that each is off by at most 6.2e-5 of that. Other terms stay as they are.
+ */
+function digitsOf(lo: Lowering, t: Term): readonly Term[] {
+  const [look] = t.floats;
+  if (t.floats.length !== 1 || t.ints.length || look?.kind !== 'gather') return [t];
+  const { data, role } = look.buffer;
+  if (role !== 'const' || !data || data.length > shuffled || !data.every(Number.isFinite)) return [t];
+  const unit = Math.max(...data.map(Math.abs)) / (middle - 1) || 1;
+  const index = lo.em.bind(look.index, 'codes');
+  const part = (place: string, of: (n: number) => number): Expr => {
+    const digits = (x: number): number => of(Math.round(x / unit) + middle);
+    return L.gather(table(lo, look.buffer, `${place} digits`, digits), index);
+  };
+  const high = part('high', (n) => Math.floor(n / digit));
+  const scale = (x: number): Expr => times(t.scale, L.constant(x, 'f32'))!;
+  const centred = L.binary('sub', high, L.constant(middle / digit, 'i32', tileLanes));
+  return [
+    { scale: scale(unit * digit), ints: [centred], floats: [] },
+    { scale: scale(unit), ints: [part('low', (n) => n % digit)], floats: [] },
+  ];
 }
 
 const asFloat = (e: Expr): Expr => (e.type.scalar === 'f32' ? e : L.convert(e, 'f32'));
@@ -166,7 +198,7 @@ function planBlock(
     const xRange = intRange(first.x.ints[0]!, lo.em.definition);
     const plans = first.w.map((t): TermPlan => {
       const [int] = t.ints;
-      if (!int) return { isDot: false, shift: 0, flips: false, start: starts++ };
+      if (!int) return { isDot: false, shift: 0, unsigned: false, flips: false, start: starts++ };
       const { rest, shift } = withoutConstant(int);
       const range = intRange(rest, lo.em.definition);
       if (!holds(range, -128, 255) || !holds(xRange, -128, 127))
@@ -181,7 +213,9 @@ function planBlock(
         holds(xRange, -127, 127);
       anyFlips ||= flips;
       const needs = shift - lift !== 0 || flips;
-      return { isDot: true, shift: shift - lift, flips, start: needs ? starts++ : undefined };
+      const unsigned = range[0] + lift >= 0 && range[1] + lift <= 127;
+      const start = needs ? starts++ : undefined;
+      return { isDot: true, shift: shift - lift, unsigned, flips, start };
     });
     runs.push({ from, to, terms: plans });
     from = to;
@@ -219,7 +253,14 @@ export function emitResident(
   const [columns, rows] = root.type.shape as [Dim, Dim];
   const prepared = plans.map((p) => prepare(lo, p, columns));
   const job: Job = { root, buffer, rows, columns, plans, prepared };
-  fewColumns(lo, job);
+  const { em } = lo;
+  const least = panelColumns + 1;
+  const known = columns.constant;
+  if (known !== undefined) return known < least ? fewColumns(lo, job) : manyColumns(lo, job);
+  const many = em.scope(() => manyColumns(lo, job));
+  const few = em.scope(() => fewColumns(lo, job));
+  const cond = L.compare('ge', em.index(columns), L.i32(least));
+  em.push({ kind: 'if', cond, then: many, else: few });
 }
 
 /**
@@ -368,13 +409,20 @@ const rowsOf = (lo: Lowering, job: Job, group: Poly): Poly =>
   lo.em.asIndex(lo.em.index(group), floorDiv(job.rows, tileSide)).mul(tileSide);
 
 /** The contractions of groups of four rows with rows of activations; their sums are pinned. */
-function contract(lo: Lowering, job: Job, groups: readonly Poly[], columns: readonly Poly[]): void {
+function contract(
+  lo: Lowering,
+  job: Job,
+  groups: readonly Poly[],
+  columns: readonly Poly[],
+  panels?: readonly WeightSource[],
+): void {
   const { em } = lo;
   job.plans.forEach((plan, p) => {
-    const prepared = job.prepared[p]!;
+    const source = panels?.[p] ?? inRegisters(lo, plan, groups);
     const sums = groups.map(() => columns.map(() => declare(lo, 'acc', zeros('f32'))));
+    const tile: Tile = { plan, prepared: job.prepared[p]!, source, columns, sums };
     blockLoop(lo, plan, (k) => {
-      for (const run of plan.runs) oneRun(lo, plan, prepared, run, k, groups, columns, sums);
+      for (const run of plan.runs) oneRun(lo, tile, run, k);
     });
     groups.forEach((n, j) => {
       columns.forEach((s, c) => {
@@ -394,17 +442,38 @@ function declare(lo: Lowering, name: string, value: Expr): Var {
   return v;
 }
 
-function oneRun(
-  lo: Lowering,
-  plan: Plan,
-  prepared: Prepared,
-  run: Run,
-  k: Poly,
-  groups: readonly Poly[],
-  columns: readonly Poly[],
-  sums: readonly (readonly Var[])[],
-): void {
+/** Where the weights of a tile come from. */
+interface WeightSource {
+  /** Integers of group `j` in step `v` of the block at `k`, of one term. */
+  readonly ints: (k: Poly, v: number, term: number, j: number) => Expr;
+  /** Scale of a term in a run of the block: one a row. */
+  readonly scale: (k: Poly, run: Run, term: number, j: number) => Expr | undefined;
+}
+
+/** Weights as they are stored: unpacked each time they are wanted. */
+const inRegisters = (lo: Lowering, plan: Plan, groups: readonly Poly[]): WeightSource => ({
+  ints: (k, v, term, j) => {
+    const w = weights(lo, plan.part, groups[j]!, k.add(tileSide * v))[term]!;
+    const run = plan.runs.find((r) => v >= r.from && v < r.to)!;
+    return integers(lo, w, run.terms[term]!);
+  },
+  scale: (k, run, term, j) =>
+    weights(lo, plan.part, groups[j]!, k.add(tileSide * run.from))[term]!.scale,
+});
+
+interface Tile {
+  readonly plan: Plan;
+  readonly prepared: Prepared;
+  readonly source: WeightSource;
+  readonly columns: readonly Poly[];
+  readonly sums: readonly (readonly Var[])[];
+}
+
+const one = L.constant(1, 'f32');
+
+function oneRun(lo: Lowering, tile: Tile, run: Run, k: Poly): void {
   const { em } = lo;
+  const { plan, prepared, source, columns, sums } = tile;
   const startOf = startIndex(plan);
   const first = k.add(tileSide * run.from);
   const scales = columns.map((s) => activations(lo, plan.part, s, first).scale);
@@ -414,50 +483,173 @@ function oneRun(
         ? undefined
         : L.load(prepared.starts!, em.index(startOf(s, k, t.start)), 1, 1),
     );
-    const weightScale = groups.map((n) => weights(lo, plan.part, n, first)[i]!.scale);
-    const rowScale = (j: number, c: number): Expr =>
-      L.splat(times(scales[c], weightScale[j]) ?? L.constant(1, 'f32'), tileSide);
     if (!t.isDot) {
       columns.forEach((_, c) => {
         const sum = em.bind(L.convert(start[c]!, 'f32'), 'sum');
         const scaled = em.bind(scales[c] ? L.binary('mul', scales[c]!, sum) : sum, 'sum');
-        groups.forEach((_, j) => {
-          const w = L.splat(weightScale[j] ?? L.constant(1, 'f32'), tileSide);
-          accumulate(lo, sums[j]![c]!, L.splat(scaled, tileSide), w);
+        sums.forEach((row, j) => {
+          const w = L.splat(source.scale(k, run, i, j) ?? one, tileSide);
+          accumulate(lo, row[c]!, L.splat(scaled, tileSide), w);
         });
       });
       return;
     }
-    const dots = groups.map(() =>
-      columns.map((_, c) =>
+    const dots = sums.map((row) =>
+      row.map((_, c) =>
         declare(lo, 'dots', start[c] ? L.splat(start[c]!, tileSide) : zeros('i32')),
       ),
     );
     for (let v = run.from; v < run.to; v += 1) {
       const at = k.add(tileSide * v);
-      const xs = columns.map((s) => stepActivations(lo, plan, prepared, t, s, at));
-      groups.forEach((n, j) => {
-        const w = integers(weights(lo, plan.part, n, at)[i]!, t);
-        columns.forEach((_, c) => {
-          const { x, mask } = xs[c]!;
-          const dot = L.dot4(mask ? L.binary('xor', w, mask) : w, x);
-          add(lo, dots[j]![c]!, dot);
+      const several = columns.length > 1;
+      // Several rows of activations want the same weights, and several groups the same activations.
+      const ws = several ? sums.map((_, j) => em.bind(source.ints(k, v, i, j), 'w')) : undefined;
+      columns.forEach((s, c) => {
+        const { x, mask } = stepActivations(lo, plan, prepared, t, s, at);
+        dots.forEach((row, j) => {
+          const w = ws?.[j] ?? source.ints(k, v, i, j);
+          add(lo, row[c]!, L.dot4(mask ? L.binary('xor', w, mask) : w, x));
         });
       });
     }
     dots.forEach((row, j) => {
+      const w = source.scale(k, run, i, j);
       row.forEach((dot, c) => {
-        accumulate(lo, sums[j]![c]!, L.convert(L.variable(dot), 'f32'), rowScale(j, c));
+        const scale = L.splat(times(scales[c], w) ?? one, tileSide);
+        accumulate(lo, sums[j]![c]!, L.convert(L.variable(dot), 'f32'), scale);
       });
     });
   });
 }
 
+// ---- many rows of activations ----
+
+/** Groups of rows whose weights are unpacked together, and rows of activations that meet them at once. */
+const panelGroups = 2;
+const panelColumns = 3;
+
+/**
+ * Many rows of activations: the weights of eight rows are unpacked once into scratch, a byte each, and meet three
+ * rows of activations at a time, with 6 integer sums, 6 float sums, 2 vectors of weights and one of activations.
+ */
+function manyColumns(lo: Lowering, job: Job): void {
+  const { em } = lo;
+  const pairs = floorDiv(floorDiv(job.rows.add(tileSide - 1), tileSide).add(1), panelGroups);
+  loop(
+    lo,
+    pairs,
+    1,
+    true,
+    (g) => {
+      // The second group of the last pair may not exist: then the first is taken twice.
+      const last = L.binary(
+        'sub',
+        em.index(floorDiv(job.rows.add(tileSide - 1), tileSide)),
+        L.i32(1),
+      );
+      const groups = Array.from({ length: panelGroups }, (_, j) => {
+        const at = em.index(g.mul(panelGroups).add(j));
+        const index = j === 0 ? at : em.bind(L.binary('min', at, em.bind(last, 'last')), 'group');
+        return em.asIndex(index, floorDiv(job.rows, tileSide)).mul(tileSide);
+      });
+      const panels = job.plans.map((plan) => unpackPanel(lo, plan, groups));
+      const points = (s0: Poly, count: number): void => {
+        const columns = Array.from({ length: count }, (_, c) => s0.add(c));
+        contract(lo, job, groups, columns, panels);
+        for (const s of columns) for (const n of groups) storeSome(lo, job, s, n);
+      };
+      loop(lo, job.columns, panelColumns, false, (s) => points(s, panelColumns), Poly.of(0), 'm');
+      if (job.columns.multiple() % panelColumns === 0) return;
+      const rest = floorDiv(job.columns, panelColumns).mul(panelColumns);
+      loop(lo, job.columns, 1, false, (s) => points(s, 1), em.asIndex(em.index(rest)), 'm');
+    },
+    Poly.of(0),
+    'n',
+  );
+}
+
+/** Unpacks the weights of some groups of rows into scratch, their scales beside. */
+function unpackPanel(lo: Lowering, plan: Plan, groups: readonly Poly[]): WeightSource {
+  const { em } = lo;
+  const { depth } = plan.part;
+  const source = inRegisters(lo, plan, groups);
+  const dotTerms = plan.runs[0]!.terms.flatMap((t, i) => (t.isDot ? [i] : []));
+  const terms = plan.runs[0]!.terms.length;
+  const n = groups.length;
+  const signed = plan.runs.some((r) => r.terms.some((t) => t.isDot && !t.unsigned));
+  const codes = em.newBuffer(
+    'panel',
+    signed ? 'i8' : 'u8',
+    'temp',
+    depth.mul(tileSide * n * dotTerms.length),
+  );
+  if (!signed) Object.assign(codes, { range: [0, 127] });
+  const perBlock = plan.runs.length * terms * n * tileSide;
+  const scales = em.newBuffer('scales', 'f32', 'temp', depth.over(plan.block)!.mul(perBlock));
+  const codeAt = (k: Poly, v: number, term: number, j: number): Poly =>
+    k
+      .over(tileSide)!
+      .add(v)
+      .mul(dotTerms.length)
+      .add(dotTerms.indexOf(term))
+      .mul(n)
+      .add(j)
+      .mul(tileLanes);
+  const scaleAt = (k: Poly, run: Run, term: number, j: number): Poly =>
+    k
+      .over(plan.block)!
+      .mul(perBlock)
+      .add(((plan.runs.indexOf(run) * terms + term) * n + j) * tileSide);
+  blockLoop(lo, plan, (k) => {
+    for (const run of plan.runs)
+      run.terms.forEach((t, i) => {
+        groups.forEach((_, j) => {
+          const scale = L.splat(source.scale(k, run, i, j) ?? one, tileSide);
+          const index = em.index(scaleAt(k, run, i, j));
+          em.push({ kind: 'store', buffer: scales, index, value: scale, align: tileSide });
+          if (!t.isDot) return;
+          for (let v = run.from; v < run.to; v += 1)
+            em.push({
+              kind: 'store',
+              buffer: codes,
+              index: em.index(codeAt(k, v, i, j)),
+              value: source.ints(k, v, i, j),
+              align: tileLanes,
+            });
+        });
+      });
+  });
+  for (const b of [codes, scales]) em.bufferDepth.set(b.id, em.depth);
+  return {
+    ints: (k, v, term, j) => L.load(codes, em.index(codeAt(k, v, term, j)), tileLanes, tileLanes),
+    scale: (k, run, term, j) =>
+      L.load(scales, em.index(scaleAt(k, run, term, j)), tileSide, tileSide),
+  };
+}
+
 /** The integers of weights, lifted to be not negative where that makes them fit 7 bits. */
-function integers(t: Term, plan: TermPlan): Expr {
+function integers(lo: Lowering, t: Term, plan: TermPlan): Expr {
   const { rest, shift } = withoutConstant(t.ints[0]!);
   const lift = shift - plan.shift;
-  return lift ? L.binary('add', rest, L.constant(lift, 'i32', tileLanes)) : rest;
+  if (lift === 0) return rest;
+  const data = rest.kind === 'gather' && rest.buffer.role === 'const' ? rest.buffer.data : undefined;
+  if (rest.kind !== 'gather' || !data || data.length > shuffled)
+    return L.binary('add', rest, L.constant(lift, 'i32', tileLanes));
+  // Numbers from a table are lifted there.
+  const lifted = table(lo, rest.buffer, `lifted by ${lift}`, (x) => x + lift);
+  return L.gather(lifted, rest.index);
+}
+
+/** A table of bytes made from another one, once a kernel. */
+function table(lo: Lowering, from: Buffer, what: string, of: (x: number) => number): Buffer {
+  const key = `${from.id} ${what}`;
+  let buffer = lo.tables.get(key);
+  if (!buffer || !lo.em.buffers.includes(buffer)) {
+    const data = from.data!.map(of);
+    buffer = lo.em.newBuffer(from.name, 'i8', 'const', Poly.of(data.length), data);
+    lo.tables.set(key, buffer);
+  }
+  return buffer;
 }
 
 /** Four activations, the same for each of four rows. */
