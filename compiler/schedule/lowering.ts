@@ -141,12 +141,12 @@ export class Lowering {
           : this.#compute(v, index, width);
     // Scalars are cheap to name and often shared; vectors are named when they can leave the current loop or
     // have several readers.
-    // What belongs to the rows of a tile serves its whole depth.
+    // What belongs to the rows of a tile serves its whole depth; what moves with the depth is taken apart.
     const named =
       e.type.lanes === 1 ||
       span === 'rows' ||
       this.em.depthOf(e) < this.em.depth ||
-      this.isShared(v);
+      (this.isShared(v) && span !== 'depth' && span !== 'tile');
     const out = named ? this.em.remember(key, this.em.bind(e, nameOf(v))) : e;
     return spreadTo(out, span, lanes);
   }

@@ -29,8 +29,8 @@ interface TermPlan {
   readonly isDot: boolean;
   /** What is added to the integers of the weights, so that they are not negative or small. */
   readonly shift: number;
-  /** Whether the integers, shifted so, are 0 to 127. */
-  readonly unsigned: boolean;
+  /** Bounds of the integers, shifted so. */
+  readonly range: Range;
   /** The activations come as magnitudes, the weights with the bits of negative ones flipped. */
   readonly flips: boolean;
   /** Place among the starts of a block, where it needs one. */
@@ -146,7 +146,8 @@ function digitsOf(lo: Lowering, t: Term): readonly Term[] {
   const [look] = t.floats;
   if (t.floats.length !== 1 || t.ints.length || look?.kind !== 'gather') return [t];
   const { data, role } = look.buffer;
-  if (role !== 'const' || !data || data.length > shuffled || !data.every(Number.isFinite)) return [t];
+  if (role !== 'const' || !data || data.length > shuffled || !data.every(Number.isFinite))
+    return [t];
   const unit = Math.max(...data.map(Math.abs)) / (middle - 1) || 1;
   const index = lo.em.bind(look.index, 'codes');
   const part = (place: string, of: (n: number) => number): Expr => {
@@ -198,10 +199,10 @@ function planBlock(
     const xRange = intRange(first.x.ints[0]!, lo.em.definition);
     const plans = first.w.map((t): TermPlan => {
       const [int] = t.ints;
-      if (!int) return { isDot: false, shift: 0, unsigned: false, flips: false, start: starts++ };
+      if (!int) return { isDot: false, shift: 0, range: [0, 0], flips: false, start: starts++ };
       const { rest, shift } = withoutConstant(int);
       const range = intRange(rest, lo.em.definition);
-      if (!holds(range, -128, 255) || !holds(xRange, -128, 127))
+      if (!(holds(range, -128, 127) || holds(range, 0, 255)) || !holds(xRange, -128, 127))
         throw new NoTile('weights or activations of more than 8 bits');
       // A 7-bit operand makes the dot product of most engines one instruction.
       const lift = holds(range, 0, 127) || range[1] - range[0] > 127 ? 0 : -range[0];
@@ -213,10 +214,13 @@ function planBlock(
         holds(xRange, -127, 127);
       anyFlips ||= flips;
       const needs = shift - lift !== 0 || flips;
-      const unsigned = range[0] + lift >= 0 && range[1] + lift <= 127;
       const start = needs ? starts++ : undefined;
-      return { isDot: true, shift: shift - lift, unsigned, flips, start };
+      const bounds: Range = [range[0] + lift, range[1] + lift];
+      return { isDot: true, shift: shift - lift, range: bounds, flips, start };
     });
+    const dots = plans.filter((t) => t.isDot).map((t) => t.range);
+    if (dots.some(([lo]) => lo < 0) && dots.some(([, hi]) => hi > 127))
+      throw new NoTile('signed and unsigned bytes in one panel');
     runs.push({ from, to, terms: plans });
     from = to;
   }
@@ -576,14 +580,14 @@ function unpackPanel(lo: Lowering, plan: Plan, groups: readonly Poly[]): WeightS
   const dotTerms = plan.runs[0]!.terms.flatMap((t, i) => (t.isDot ? [i] : []));
   const terms = plan.runs[0]!.terms.length;
   const n = groups.length;
-  const signed = plan.runs.some((r) => r.terms.some((t) => t.isDot && !t.unsigned));
-  const codes = em.newBuffer(
-    'panel',
-    signed ? 'i8' : 'u8',
-    'temp',
-    depth.mul(tileSide * n * dotTerms.length),
-  );
-  if (!signed) Object.assign(codes, { range: [0, 127] });
+  const ranges = plan.runs.flatMap((r) => r.terms.flatMap((t) => (t.isDot ? [t.range] : [])));
+  const range: Range = [
+    Math.min(...ranges.map(([lo]) => lo)),
+    Math.max(...ranges.map(([, hi]) => hi)),
+  ];
+  const size = depth.mul(tileSide * n * dotTerms.length);
+  const codes = em.newBuffer('panel', range[0] < 0 ? 'i8' : 'u8', 'temp', size);
+  Object.assign(codes, { range });
   const perBlock = plan.runs.length * terms * n * tileSide;
   const scales = em.newBuffer('scales', 'f32', 'temp', depth.over(plan.block)!.mul(perBlock));
   const codeAt = (k: Poly, v: number, term: number, j: number): Poly =>
@@ -632,7 +636,8 @@ function integers(lo: Lowering, t: Term, plan: TermPlan): Expr {
   const { rest, shift } = withoutConstant(t.ints[0]!);
   const lift = shift - plan.shift;
   if (lift === 0) return rest;
-  const data = rest.kind === 'gather' && rest.buffer.role === 'const' ? rest.buffer.data : undefined;
+  const data =
+    rest.kind === 'gather' && rest.buffer.role === 'const' ? rest.buffer.data : undefined;
   if (rest.kind !== 'gather' || !data || data.length > shuffled)
     return L.binary('add', rest, L.constant(lift, 'i32', tileLanes));
   // Numbers from a table are lifted there.
@@ -694,7 +699,10 @@ function store(lo: Lowering, job: Job, s: Poly, n: Poly): void {
 function storeSome(lo: Lowering, job: Job, s: Poly, n: Poly): void {
   const { em } = lo;
   for (let r = 0; r < tileSide; r += 1) {
-    const row = n.add(r);
+    // What is read for the row is read where there is one: reads leave the branch.
+    const top = L.binary('sub', em.index(job.rows), L.i32(1));
+    const inside = L.binary('min', em.index(n.add(r)), em.bind(top, 'last'));
+    const row = em.asIndex(em.bind(inside, 'row'), job.rows);
     const body = em.scope(() => {
       for (const { part } of job.plans) {
         const [v] = part.op.results as [Value];
@@ -709,7 +717,7 @@ function storeSome(lo: Lowering, job: Job, s: Poly, n: Poly): void {
         align: 1,
       });
     });
-    const exists = L.compare('lt', em.index(row), em.index(job.rows));
+    const exists = L.compare('lt', em.index(n.add(r)), em.index(job.rows));
     em.push({ kind: 'if', cond: exists, then: body, else: [] });
   }
 }

@@ -1,0 +1,84 @@
+// A kernel on resident weights in the bounds-checked evaluator of loop IR: fields are repacked as the runtime does it,
+// then the kernel reads the layouts that it asked for.
+import { wasmBackend } from '../../backends/wasm/index.ts';
+import { encodeConstant } from '../../compiler/constants.ts';
+import { stage } from '../../compiler/frontend/entry.ts';
+import { nodeHost, SourceFiles, type SourceHost } from '../../compiler/frontend/modules.ts';
+import type { HostArray } from '../../compiler/index.ts';
+import { solveDims } from '../../compiler/interpreter/interpret.ts';
+import { dtypes } from '../../compiler/ir/dtype.ts';
+import type { Dim } from '../../compiler/ir/algebra.ts';
+import { evaluate } from '../../compiler/loops/evaluate.ts';
+import type { Program } from '../../compiler/loops/loops.ts';
+import { verifyProgram } from '../../compiler/loops/verifier.ts';
+import { optimize, Trace } from '../../compiler/pipeline.ts';
+import { lower } from '../../compiler/schedule/lower.ts';
+import { repackProgram } from '../../compiler/schedule/repack.ts';
+import { pack, unpack } from '../../runtime/pack.ts';
+
+export interface ResidentKernel {
+  readonly program: Program;
+  readonly notes: readonly string[];
+  /** Inputs are logical values, encoded params as their fields. */
+  run(inputs: readonly HostArray[]): HostArray;
+  /** Inputs in storage, as the kernel reads them: those it asked for are repacked. */
+  storage(inputs: readonly HostArray[]): readonly Uint8Array[];
+}
+
+export function residentKernel(
+  request: Parameters<typeof stage>[1],
+  relaxed: boolean,
+  host: SourceHost = nodeHost,
+): ResidentKernel {
+  const func = optimize(stage(new SourceFiles(host), request).func, new Trace(false));
+  const notes: string[] = [];
+  const limits = { ...wasmBackend.limits, relaxed };
+  const program = lower(func, limits, (text) => notes.push(text), true);
+  const problems = verifyProgram(program);
+  if (problems.length > 0) throw new Error(`malformed loop IR: ${problems.join('; ')}`);
+
+  const dimsOf = (inputs: readonly HostArray[]): Record<string, number> =>
+    Object.fromEntries(
+      solveDims(
+        func,
+        inputs.map((x) => x.shape),
+      ),
+    );
+  const sizeOf =
+    (dims: Record<string, number>) =>
+    (d: Dim): number =>
+      d.evaluate((a) => dims[a.key]!);
+  const storage = (inputs: readonly HostArray[]): readonly Uint8Array[] => {
+    const dims = dimsOf(inputs);
+    const size = sizeOf(dims);
+    return program.buffers.map((b, i) => {
+      if (b.role === 'const') return encodeConstant(b.dtype, b.data!);
+      const bytes = (size(b.size) * dtypes[b.dtype].bits) / 8;
+      if (b.role !== 'param') return new Uint8Array(bytes).fill(0xa5);
+      const { dtype, shape, data } = inputs[i]!;
+      const logical = pack(dtype, shape, data);
+      if (!b.packed) return logical;
+      const { dtype: stored, shape: dims2, layout } = b.packed;
+      const p = repackProgram('repack', program.dims, stored, dims2, layout);
+      const wrong = verifyProgram(p);
+      if (wrong.length > 0) throw new Error(`malformed loop IR: ${wrong.join('; ')}`);
+      const out = new Uint8Array(bytes).fill(0xa5);
+      evaluate(p, dims, [logical, out]);
+      return out;
+    });
+  };
+  return {
+    program,
+    notes,
+    storage,
+    run: (inputs) => {
+      const dims = dimsOf(inputs);
+      const buffers = storage(inputs);
+      evaluate(program, dims, buffers);
+      const at = program.buffers.findIndex((b) => b.role === 'result');
+      const { dtype, shape } = func.body.yields[0]!.type;
+      const sizes = shape.map(sizeOf(dims));
+      return { dtype, shape: sizes, data: unpack(dtype, sizes, buffers[at]!) as HostArray['data'] };
+    },
+  };
+}

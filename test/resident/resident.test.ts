@@ -1,0 +1,280 @@
+// Kernels on resident weights, in the bounds-checked evaluator and on wasm, against the interpreter: every format that
+// ships, and formats of the test's own with fields of all widths.
+import fc from 'fast-check';
+import { fileURLToPath } from 'node:url';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { FormatRef, Json } from '../../compiler/artifact.ts';
+import { type HostArray, interpret } from '../../compiler/index.ts';
+import { WasmDevice } from '../../runtime/devices/wasm.ts';
+import { load } from '../../runtime/load.ts';
+import { array, DeviceTensor, EncodedTensor } from '../../runtime/tensor.ts';
+import { pack } from '../../runtime/pack.ts';
+import { skip } from '../support/skip.ts';
+import { type ResidentKernel, residentKernel } from './evaluated.ts';
+
+const test = suite('resident weights');
+const file = fileURLToPath(new URL('./kernel.ts', import.meta.url));
+const own = (name: string, ...args: Json[]): FormatRef =>
+  args.length ? { file, name, args } : { file, name };
+const shipped = (name: string, ...args: Json[]): FormatRef => ({
+  ...own(name, ...args),
+  file: 'quern/formats',
+});
+
+/** Formats, the multiple of depth that each asks for, and the error of its tables, relative to the largest entry. */
+const formats: readonly { ref: FormatRef; block: number; table?: number }[] = [
+  ...['q4_0', 'q4_1', 'q8_0', 'iq4_nl', 'mxfp4'].map((n) => ({ ref: shipped(n), block: 32 })),
+  ...['q4_K', 'q6_K', 'tq2_0'].map((n) => ({ ref: shipped(n), block: 256 })),
+  { ref: shipped('nf4'), block: 64, table: 6.2e-5 },
+  ...[1, 2, 3, 4, 6, 7, 8].map((bits) => ({ ref: own('grid', { bits, block: 32 }), block: 32 })),
+  { ref: own('signed5'), block: 64 },
+  { ref: own('signed3'), block: 16 },
+  { ref: own('rowScaled'), block: 32 },
+  { ref: own('nested'), block: 64 },
+  { ref: own('codebook'), block: 32, table: 6.2e-5 },
+];
+const titleOf = ({ name, args }: FormatRef): string =>
+  args ? `${name}(${JSON.stringify(args[0])})` : name;
+
+const floats = (n: number, seed: number): Float32Array => {
+  let s = seed;
+  return Float32Array.from({ length: n }, () => {
+    s = (Math.imul(s, 1664525) + 1013904223) | 0;
+    return (s / 2 ** 31) * (1 + ((s >>> 8) % 5));
+  });
+};
+const host = (shape: readonly number[], seed: number): HostArray => ({
+  dtype: 'f32',
+  shape,
+  data: floats(
+    shape.reduce((a, b) => a * b, 1),
+    seed,
+  ),
+});
+
+async function encoded(ref: FormatRef, n: number, k: number, seed: number) {
+  const { file: from, name, args } = ref;
+  const request = { file: from, name: `${name}.encode`, ...(args ? { formatArgs: args } : {}) };
+  return (await interpret(request, [host([n, k], seed)])).results;
+}
+
+/** Largest error of `got`, relative to the sum of magnitudes that went into each element. */
+function worst(got: HostArray, want: HostArray, magnitude: HostArray): number {
+  assert.equal(got.shape, want.shape);
+  let most = 0;
+  for (let i = 0; i < want.data.length; i += 1) {
+    const error = Math.abs(got.data[i]! - want.data[i]!);
+    assert.ok(!Number.isNaN(got.data[i]!), `element ${i} is NaN`);
+    most = Math.max(most, error / Math.max(magnitude.data[i]!, 1e-30));
+  }
+  return most;
+}
+
+/** Sums of magnitudes are at most those of the sides: a bound that needs no second kernel. */
+function magnitudes(want: HostArray, x: HostArray, w: HostArray): HostArray {
+  const [m, n] = want.shape as [number, number];
+  const k = x.shape[1]!;
+  const data = new Float32Array(m * n);
+  for (let i = 0; i < m; i += 1)
+    for (let j = 0; j < n; j += 1) {
+      let sum = 1e-6;
+      for (let l = 0; l < k; l += 1) sum += Math.abs(x.data[i * k + l]! * w.data[j * k + l]!);
+      data[i * n + j] = sum + 1;
+    }
+  return { dtype: 'f32', shape: want.shape, data };
+}
+
+/** Rounding of sums of f32: a few units in the last place of the sum of magnitudes. */
+const rounding = 4e-6;
+
+for (const { ref, block, table = 0 } of formats)
+  test(`linear over ${titleOf(ref)} stays in its buffers and within rounding`, async () => {
+    const made = new Map<boolean, ResidentKernel>();
+    for (const relaxed of [false, true]) {
+      const kernel = residentKernel({ file, name: 'linear', formats: [ref] }, relaxed);
+      assert.ok(
+        kernel.program.kernels.some((k) => k.schedule === 'resident'),
+        kernel.notes.join('\n'),
+      );
+      made.set(relaxed, kernel);
+    }
+    for (const [m, n, blocks] of [
+      [1, 19, 1],
+      [3, 4, 2],
+      [5, 9, 1],
+    ] as const) {
+      const k = blocks * Math.max(block, 32);
+      const x = host([m, k], m + n);
+      const bias = host([n], 5);
+      const fields = await encoded(ref, n, k, n);
+      const inputs = [x, ...fields, bias];
+      const want = (await interpret({ file, name: 'linear', formats: [ref] }, inputs)).results[0]!;
+      const bounds = magnitudes(want, x, host([n, k], n));
+      for (const kernel of made.values())
+        assert.ok(worst(kernel.run(inputs), want, bounds) < rounding + 4 * table);
+    }
+  });
+
+const relaxedHere = new WasmDevice({ threads: 1 }).target.limits?.relaxed === true;
+if (!relaxedHere)
+  skip('resident weights with relaxed SIMD', 'this host does not compute relaxed SIMD');
+for (const relaxed of relaxedHere ? [false, true] : [false])
+  for (const { ref, block, table = 0 } of formats)
+    test(`linear over ${titleOf(ref)} on wasm, ${relaxed ? 'relaxed' : 'plain'}`, async () => {
+      const device = new WasmDevice({ threads: 1, relaxed });
+      const kernels = (await load(file, { device, cache: false })) as unknown as Kernels;
+      for (const [m, n, blocks] of [
+        [1, 37, 2],
+        [2, 6, 1],
+        [11, 23, 1],
+      ] as const) {
+        const k = blocks * Math.max(block, 32);
+        const x = host([m, k], 3 * m + n);
+        const bias = host([n], 5);
+        const fields = await encoded(ref, n, k, n);
+        const want = (
+          await interpret({ file, name: 'linear', formats: [ref] }, [x, ...fields, bias])
+        ).results[0]!;
+        const names = (await formatOf(ref, device)).fields;
+        const w = new EncodedTensor(
+          ref,
+          [n, k],
+          Object.fromEntries(
+            fields.map((f, i) => [
+              names[i]!,
+              DeviceTensor.fromBytes(device, pack(f.dtype, f.shape, f.data), f.dtype, f.shape),
+            ]),
+          ),
+        );
+        const y = await kernels.linear(
+          array(x.data as Float32Array, [m, k]),
+          w,
+          array(bias.data as Float32Array, [n]),
+        );
+        const got: HostArray = {
+          dtype: 'f32',
+          shape: [m, n],
+          data: (await y.data()) as Float32Array,
+        };
+        assert.ok(worst(got, want, magnitudes(want, x, host([n, k], n))) < rounding + 4 * table);
+        // A second call reads the copies that the first made.
+        const again = await kernels.linear(
+          array(x.data as Float32Array, [m, k]),
+          w,
+          array(bias.data as Float32Array, [n]),
+        );
+        assert.equal([...(await again.data())], [...(got.data as Float32Array)]);
+        w.dispose();
+        y.dispose();
+        again.dispose();
+      }
+    });
+
+interface Kernels {
+  readonly linear: (...args: unknown[]) => Promise<DeviceTensor>;
+}
+async function formatOf(ref: FormatRef, _: WasmDevice): Promise<{ fields: readonly string[] }> {
+  const request = {
+    file: ref.file,
+    name: `${ref.name}.encode`,
+    ...(ref.args ? { formatArgs: ref.args } : {}),
+  };
+  const { manifest } = await interpret(request, [host([1, 256], 1)]);
+  const [info] = manifest.results;
+  return { fields: info?.kind === 'encoded' ? info.fields.map((f) => f.name) : [] };
+}
+
+for (const name of ['gated', 'twice'])
+  test(`${name} is right where weights have two readers or two weights one`, async () => {
+    const ref = shipped('q4_0');
+    const kernel = residentKernel({ file, name, formats: [ref] }, true);
+    assert.ok(
+      kernel.program.kernels.some((k) => k.schedule === 'resident'),
+      kernel.notes.join('\n'),
+    );
+    for (const [m, n] of [
+      [1, 18],
+      [4, 7],
+    ] as const) {
+      const x = host([m, 64], 1);
+      const inputs = [x, ...(await encoded(ref, n, 64, 2))];
+      if (name === 'gated') inputs.push(...(await encoded(ref, n, 64, 3)));
+      const want = (await interpret({ file, name, formats: [ref] }, inputs)).results[0]!;
+      const got = kernel.run(inputs);
+      for (let i = 0; i < want.data.length; i += 1)
+        assert.ok(Math.abs(got.data[i]! - want.data[i]!) <= 1e-3 * (1 + Math.abs(want.data[i]!)));
+    }
+  });
+
+test('extreme codes meet extreme activations', async () => {
+  // -128 is a code that no encoder of q8_0 makes, and that a file may hold.
+  const ref = shipped('q8_0');
+  const k = 64;
+  const x: HostArray = {
+    dtype: 'f32',
+    shape: [2, k],
+    data: floats(2 * k, 7).map((v) => Math.sign(v) * 127),
+  };
+  const d: HostArray = { dtype: 'f16', shape: [5, 2], data: new Float32Array(10).fill(1) };
+  const q: HostArray = { dtype: 'i8', shape: [5, 2, 32], data: new Int32Array(5 * k).fill(-128) };
+  const bias = host([5], 1);
+  const inputs = [x, d, q, bias];
+  const want = (await interpret({ file, name: 'linear', formats: [ref] }, inputs)).results[0]!;
+  for (const relaxed of [false, true]) {
+    const got = residentKernel({ file, name: 'linear', formats: [ref] }, relaxed).run(inputs);
+    assert.ok(worst(got, want, magnitudes(want, x, host([5, k], 1))) < rounding);
+  }
+});
+
+/** Element (n, l) of a field in the layout that packed.ts describes, read as the text there says. */
+function elementOf(
+  bytes: Uint8Array,
+  bits: number,
+  rows: number,
+  depth: number,
+  n: number,
+  l: number,
+) {
+  let value = 0;
+  let shift = 0;
+  let start = 0;
+  for (const width of [8, 4, 2, 1]) {
+    if (!(bits & width)) continue;
+    const count = 8 / width;
+    const vectors = Math.ceil(depth / (4 * count));
+    const plane = Math.floor(l / 4) % count;
+    const vector = Math.floor(n / 4) * vectors + Math.floor(l / (4 * count));
+    const byte = bytes[start + 16 * vector + 4 * (n % 4) + (l % 4)]!;
+    value |= ((byte >> (plane * width)) & (2 ** width - 1)) << shift;
+    shift += width;
+    start += Math.ceil(rows / 4) * vectors * 16;
+  }
+  return value;
+}
+
+test('repacked fields hold every element where the layout says', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.constantFrom(1, 2, 3, 4, 6, 7),
+      fc.integer({ min: 1, max: 11 }),
+      fc.integer({ min: 1, max: 3 }),
+      async (bits, n, blocks) => {
+        const ref = own('grid', { bits, block: 32 });
+        const k = 32 * blocks;
+        const kernel = residentKernel({ file, name: 'linear', formats: [ref] }, false);
+        const fields = await encoded(ref, n, k, bits);
+        const storage = kernel.storage([host([1, k], 1), ...fields, host([n], 1)]);
+        const at = kernel.program.buffers.findIndex((b) => b.name.endsWith('.q'));
+        assert.is(kernel.program.buffers[at]!.packed?.layout, 'tile');
+        const codes = fields[at - 1]!.data;
+        for (let i = 0; i < n; i += 1)
+          for (let l = 0; l < k; l += 1)
+            assert.is(elementOf(storage[at]!, bits, n, k, i, l), codes[i * k + l]);
+      },
+    ),
+    { numRuns: 20 },
+  );
+});
+
+test.run();
