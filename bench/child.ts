@@ -2,7 +2,7 @@
 import { groups } from './cases/index.ts';
 import { openPlain, type PlainSide } from './cases/plain.ts';
 import type { Mode } from './contest.ts';
-import { type Pace, paces } from './measure.ts';
+import { type Clock, paces } from './measure.ts';
 import type { CaseResult } from './results.ts';
 
 /** From the parent, once. */
@@ -12,6 +12,7 @@ export type Job =
       readonly group: string;
       readonly ids: readonly string[];
       readonly quick: boolean;
+      readonly clock: Clock;
       readonly peers: boolean;
     }
   | {
@@ -26,6 +27,7 @@ export interface Turn {
   readonly mode: Mode;
   readonly ms: number;
   readonly calls: number;
+  readonly clock: Clock;
 }
 
 export type Answer =
@@ -37,7 +39,6 @@ export type Answer =
 
 /** Bytes that the copies of an operand take together in cold runs. */
 const coldBytes = (quick: boolean): number => (quick ? 32e6 : 320e6);
-const paceOf = (quick: boolean): Pace => (quick ? paces.quick : paces.full);
 
 const say = (answer: Answer): Promise<void> =>
   new Promise((done) => process.send!(answer, () => done()));
@@ -46,8 +47,8 @@ let side: PlainSide | undefined;
 
 async function perform(message: Job | Turn): Promise<void> {
   if (message.kind === 'turn') {
-    const { mode, ms, calls } = message;
-    return say({ kind: 'times', times: await side!.subjects[mode].turn(ms, calls) });
+    const { mode, ms, calls, clock } = message;
+    return say({ kind: 'times', times: await side!.subjects[mode].turn(ms, calls, clock) });
   }
   const { quick } = message;
   if (message.kind === 'plain') {
@@ -58,7 +59,7 @@ async function perform(message: Job | Turn): Promise<void> {
   const group = groups(quick).find((g) => g.name === message.group)!;
   await group.run({
     quick,
-    pace: paceOf(quick),
+    pace: { ...(quick ? paces.quick : paces.full), clock: message.clock },
     coldBytes: coldBytes(quick),
     peers: message.peers,
     wants: (id) => message.ids.includes(id),

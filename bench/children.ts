@@ -133,9 +133,9 @@ const remote = (
   column,
   what,
   copies: mode === 'hot' ? 1 : copies,
-  turn: async (ms, calls) => {
+  turn: async (ms, calls, clock) => {
     let times: readonly number[] = [];
-    await ask(child, { kind: 'turn', mode, ms, calls }, (a) => {
+    await ask(child, { kind: 'turn', mode, ms, calls, clock }, (a) => {
       if (a.kind === 'times') times = a.times;
       return true;
     });

@@ -157,6 +157,7 @@ export function header(run: Run): string[] {
       .join(', '),
   ];
   if (m.load > m.cores / 2) lines.push('THE MACHINE WAS NOT QUIET when the run began.');
+  if (run.clock === 'processor') lines.push('PROCESSOR TIME, not elapsed time.');
   if (run.quick)
     lines.push('A QUICK TRIAL: small operands and short turns. These are no measurements.');
   return lines;

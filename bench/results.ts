@@ -1,6 +1,8 @@
 // What a run of the benchmarks leaves behind, as plain JSON: children send it to the parent, and the report and the goals are
 // computed from nothing else.
 
+import type { Clock } from './measure.ts';
+
 /** Whose time it is. The two roads of a product: activations rounded to 8 bits inside of the kernel, or f32 throughout. */
 export const columns = {
   quern: 'Quern',
@@ -78,6 +80,7 @@ export interface Run {
   readonly versions: { readonly [name: string]: string };
   /** Short turns and the first shape only: a trial of the benchmarks, no measurement. */
   readonly quick: boolean;
+  readonly clock: Clock;
   readonly only: readonly string[];
   readonly seconds: number;
   readonly cases: readonly CaseResult[];

@@ -7,7 +7,7 @@ import { parseArgs } from 'node:util';
 import { groups, idsOf, shapesOf } from './cases/index.ts';
 import { plainModes, plainName } from './cases/plain.ts';
 import { runGroup, runPlain } from './children.ts';
-import { paces } from './measure.ts';
+import { type Clock, paces } from './measure.ts';
 import { folder, installPeers, newerNode, olderNode, peerVersions } from './nodes.ts';
 import { report, updatePage } from './report.ts';
 import type { CaseResult, Machine, Run } from './results.ts';
@@ -16,16 +16,25 @@ const usage = `npm run bench -- [options]
 
   --only CASES   only the cases with words that begin as all of one of CASES, parted by commas: --only 'gemv q4_0,encode'
   --quick        small operands and short turns: a trial of the benchmarks, no measurement
+  --cpu          count processor time: steadier on a busy machine, no measurement either
   --own          without peers, which then need not be installed
   --list         the cases
   --write        put the tables into docs/performance.md; only a full run may
   --save FILE    keep the run as JSON
   --from FILE    take the run of a file instead of measuring`;
 
+/** What may be published: all cases at full length, against all peers. */
+const isFull = (run: Run): boolean =>
+  !run.quick &&
+  run.clock === 'elapsed' &&
+  run.only.length === 0 &&
+  'onnxruntime-web' in run.versions;
+
 const { values: options } = parseArgs({
   options: {
     only: { type: 'string', multiple: true },
     quick: { type: 'boolean', default: false },
+    cpu: { type: 'boolean', default: false },
     own: { type: 'boolean', default: false },
     list: { type: 'boolean', default: false },
     write: { type: 'boolean', default: false },
@@ -47,6 +56,7 @@ function wanted(id: string): boolean {
 }
 
 const { quick } = options;
+const clock: Clock = options.cpu ? 'processor' : 'elapsed';
 const [plainShape] = shapesOf(quick);
 const plainIds = plainModes.map((m) => `${plainName(...plainShape!)} ${m}`);
 
@@ -111,10 +121,10 @@ async function measure(): Promise<Run> {
     say(`${seconds} s  ${result.id}${wrong ? `  (${wrong} FAILED)` : ''}`);
   };
   for (const { name, ids } of byGroup) {
-    const job = { kind: 'group', group: name, ids, quick, peers: !options.own } as const;
+    const job = { kind: 'group', group: name, ids, quick, clock, peers: !options.own } as const;
     await runGroup(node, job, add);
   }
-  const pace = quick ? paces.quick : paces.full;
+  const pace = { ...(quick ? paces.quick : paces.full), clock };
   if (plain.length > 0) await runPlain(node, older, plainShape!, plain, quick, pace, add);
   return {
     date: new Date().toISOString().slice(0, 10),
@@ -126,6 +136,7 @@ async function measure(): Promise<Run> {
       ...(options.own ? {} : peerVersions()),
     },
     quick,
+    clock,
     only,
     seconds: (performance.now() - started) / 1000,
     cases,
@@ -143,12 +154,14 @@ async function main(): Promise<void> {
     console.log([...byGroup.flatMap((g) => g.ids), ...own].join('\n'));
     return;
   }
-  if (options.write && !options.from && (quick || only.length > 0 || options.own))
-    throw new UsageError('--write publishes a full run: leave out --quick, --only and --own');
+  if (options.write && !options.from && (quick || options.cpu || options.own || only.length > 0))
+    throw new UsageError(
+      '--write publishes a full run: leave out --quick, --cpu, --own and --only',
+    );
   const run = options.from
     ? (JSON.parse(readFileSync(options.from, 'utf8')) as Run)
     : await measure();
-  if (options.write && (run.quick || run.only.length > 0))
+  if (options.write && !isFull(run))
     throw new UsageError(`--write publishes a full run, and ${options.from} is none`);
   if (options.save) writeFileSync(options.save, `${JSON.stringify(run)}\n`);
   console.log(report(run));

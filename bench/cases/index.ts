@@ -46,7 +46,7 @@ export async function idsOf(group: Group, quick: boolean): Promise<string[]> {
   const ids: string[] = [];
   await group.run({
     quick,
-    pace: { rounds: 0, turn: 0, warm: 0, settle: 0 },
+    pace: { rounds: 0, turn: 0, warm: 0, settle: 0, clock: 'elapsed' },
     coldBytes: 0,
     peers: false,
     wants: (id) => {

@@ -24,7 +24,7 @@ async function resultsOf(
   const results: CaseResult[] = [];
   await run({
     quick: true,
-    pace: { rounds: 1, turn: 0, warm: 0, settle: 0 },
+    pace: { rounds: 1, turn: 0, warm: 0, settle: 0, clock: 'elapsed' },
     coldBytes: 0,
     peers: false,
     wants,
@@ -230,6 +230,7 @@ test('wrong usage is told, with nothing installed or measured', () => {
     [['--only', 'no such case'], /no case matches --only no such case/],
     [['--write', '--quick'], /publishes a full run/],
     [['--write', '--only', 'encode'], /publishes a full run/],
+    [['--write', '--cpu'], /publishes a full run/],
   ] as const) {
     const { status, stderr, stdout } = bench(...args);
     assert.is(status, 2, stderr);

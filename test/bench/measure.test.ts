@@ -5,7 +5,7 @@ import { type Candidate, type Context, contest, errorOf, Missing } from '../../b
 import { alternate, type Pace, subject } from '../../bench/measure.ts';
 import { type CaseResult, median, quantile, ratio, type Timed } from '../../bench/results.ts';
 
-const pace: Pace = { rounds: 3, turn: 0, warm: 0, settle: 0 };
+const pace: Pace = { rounds: 3, turn: 0, warm: 0, settle: 0, clock: 'elapsed' };
 const timed = (rounds: readonly number[]): Timed => ({
   column: 'quern',
   what: '',
@@ -45,8 +45,21 @@ test('subjects take turns, and every copy is touched before anything is timed', 
 
 test('a call that says how much work it did counts a unit of it', async () => {
   const wait = () => new Promise<number>((done) => setTimeout(() => done(1000), 20));
-  const [one] = await subject({ column: 'quern', what: '', run: wait }).turn(0, 1);
+  const [one] = await subject({ column: 'quern', what: '', run: wait }).turn(0, 1, 'elapsed');
   assert.ok(one! > 10 && one! < 200, `${one} us a unit`);
+});
+
+test('processor time leaves out what a call waits', async () => {
+  const wait = () => new Promise<void>((done) => setTimeout(done, 60));
+  const work = (): void => {
+    const until = process.cpuUsage().user + 20_000;
+    while (process.cpuUsage().user < until);
+  };
+  const one = async (run: () => unknown) =>
+    (await subject({ column: 'quern', what: '', run }).turn(0, 1, 'processor'))[0]!;
+  const [idle, busy] = [await one(wait), await one(work)];
+  assert.ok(idle < 50_000, `waited ${idle} us`);
+  assert.ok(busy >= 20_000, `worked ${busy} us`);
 });
 
 test('errors are relative to the root mean square of the reference', () => {

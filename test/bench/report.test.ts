@@ -24,6 +24,7 @@ const runOf = (cases: readonly CaseResult[], more: Partial<Run> = {}): Run => ({
   machine: { processor: 'a processor', cores: 2, memoryGiB: 24, system: 'Linux', load: 0 },
   versions: { Node: 'v24.0.0' },
   quick: false,
+  clock: 'elapsed',
   only: [],
   seconds: 60,
   cases,
