@@ -19,8 +19,9 @@ export interface Candidate {
   readonly bytes?: number;
   readonly ops?: number;
   run(copy: number): unknown;
-  /** Of the call before, for the operands that `expected` is about. Left out: nothing to check, such as a limit. */
+  /** Left out: nothing to check, such as a limit. */
   readonly check?: {
+    /** Runs on the first copy. */
     result(): Promise<ArrayLike<number>>;
     readonly expected: Expected;
     readonly tolerance: number;
@@ -68,15 +69,13 @@ const reasonOf = (e: unknown): string => {
   return text.split('\n')[0]!.slice(0, 160);
 };
 
-/** Runs a candidate once and holds its result against the reference. */
-async function verified(candidate: Candidate): Promise<number | undefined> {
-  await candidate.run(0);
-  const { check } = candidate;
+/** Holds the result of a candidate against the reference. */
+async function verified({ what, check }: Candidate): Promise<number | undefined> {
   if (!check) return undefined;
   const error = errorOf(await check.result(), check.expected);
   if (!(error <= check.tolerance))
     throw new Error(
-      `wrong result of ${candidate.what}: off by ${error.toPrecision(3)} of the root mean square, allowed ${check.tolerance}`,
+      `wrong result of ${what}: off by ${error.toPrecision(3)} of the root mean square, allowed ${check.tolerance}`,
     );
   return error;
 }

@@ -21,7 +21,8 @@ export interface Subject {
  * they do to caches and memory.
  */
 export type Clock = 'elapsed' | 'processor';
-const clocks: { readonly [C in Clock]: () => number } = {
+/** Microseconds, from any start. */
+export const clocks: { readonly [C in Clock]: () => number } = {
   elapsed: () => performance.now() * 1000,
   processor: () => {
     const { user, system } = process.cpuUsage();
@@ -76,7 +77,7 @@ export const paces = {
 } as const satisfies { [name: string]: Pace };
 
 /** A subject that takes so many milliseconds a call takes part in the first three rounds only. */
-const SLOW = 250;
+const SLOW = 100;
 
 const pause = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms));
 

@@ -141,6 +141,16 @@ export function absences(run: Run): string[] {
   });
 }
 
+/** How well the results fit their references; the ones that did not are among the failures. */
+function checked(run: Run): string[] {
+  const all = run.cases.flatMap((c) => c.timed).filter((t) => t.tolerance !== undefined);
+  const off = Math.max(0, ...all.map((t) => (t.tolerance ? t.error! / t.tolerance : 0)));
+  if (all.length === 0) return [];
+  return [
+    `${all.length} results were held against their references: at most ${(100 * off).toFixed(0)} % of the error that their precision allows`,
+  ];
+}
+
 const facts = (run: Run): string[] =>
   run.cases.flatMap((c) => {
     const all = Object.entries(c.facts ?? {}).filter(([name]) => name !== 'relaxed');
@@ -170,7 +180,7 @@ export function report(run: Run): string {
     ratioTable(run),
     'Ratios are the time of the subject over the time of Quern (above 1 Quern is faster), of its faster road where there are two;',
     'the medians of rounds in which all take turns. One thread; "absent" and "FAILED" are explained below.',
-    [...facts(run), ...absences(run)].join('\n'),
+    [...checked(run), ...facts(run), ...absences(run)].join('\n'),
     goalTable(run),
   ];
   const text = stripVTControlCharacters(parts.filter((p) => p !== '').join('\n\n'));

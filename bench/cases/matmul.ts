@@ -60,13 +60,18 @@ const plain = ({ name, args, file }: FormatName): FormatName => ({
 });
 
 /** `ids` are listed by running with a context that wants nothing. */
-export async function matmulCases(context: Context, n: number, k: number): Promise<void> {
+export async function matmulCases(
+  context: Context,
+  n: number,
+  k: number,
+  scope: Scope = 'all',
+): Promise<void> {
   const shape = `${n}x${k}`;
   const gemv = (label: string): string => `gemv ${label} ${shape}`;
   const gemm = (label: string, m: number): string => `gemm ${label} M=${m} ${shape}`;
   let opened: Promise<Shape> | undefined;
   const open = (): Promise<Shape> => {
-    opened ??= openShape(context, n, k);
+    opened ??= openShape(context, n, k, scope);
     return opened;
   };
 
@@ -113,20 +118,24 @@ async function lazily(
   if (wanted.length > 0) await contest(context, name, await entrants(), modes);
 }
 
+/** Everybody; or only those that goals are set against, so that further shapes do not take as long. */
+export type Scope = 'all' | 'goals';
+
 interface Shape {
+  readonly scope: Scope;
   readonly quern: Quern;
   readonly product: Product;
   readonly weights: Weights;
 }
 
-async function openShape(context: Context, n: number, k: number): Promise<Shape> {
+async function openShape(context: Context, n: number, k: number, scope: Scope): Promise<Shape> {
   const quern = await Quern.open();
   const product = new Product(n, k);
-  return { quern, product, weights: new Weights(context, quern, product) };
+  return { scope, quern, product, weights: new Weights(context, quern, product) };
 }
 
-/** Rows of many activations are bound by arithmetic: two copies of the weights will do. */
-const copiesAt = (m: number): number => (m === 1 ? Number.POSITIVE_INFINITY : 2);
+/** With many rows of activations arithmetic decides, not where the weights come from. */
+const copiesAt = (m: number): number => (m === 1 ? Number.POSITIVE_INFINITY : m < 64 ? 2 : 1);
 
 const fewer = <T extends DeviceTensor | EncodedTensor>(all: Copies<T>, m: number): Copies<T> => ({
   ...all,
@@ -187,7 +196,7 @@ function apartEntrant(s: Shape, name: FormatName, source: Source, m: number): En
 const codesOf = (s: Shape, f: Shared) => async () =>
   (await s.weights.stored(plain(f))).codes(f.fields);
 
-/** jax-js and the others are measured on f32 in the same turns. */
+/** They multiply f32, whatever the format of the case. */
 const arrayLibraries = (source: Source, m: number): Entrant[] => [
   jax(source, m),
   tfjs(source, m),
@@ -202,11 +211,11 @@ function gemvEntrants(context: Context, s: Shape, f: Shared): Entrant[] {
     ortSameFormat('ortWeb', source, 1, codes),
     ortInt8(source, 1),
     ortSameFormat('ortNode', source, 1, codes),
-    ...arrayLibraries(source, 1),
+    ...(s.scope === 'all' ? arrayLibraries(source, 1) : []),
   ];
   return [
     ...own,
-    apartEntrant(s, plain(f), source, 1),
+    ...(s.scope === 'all' ? [apartEntrant(s, plain(f), source, 1)] : []),
     ...handGemv(source, codes),
     ...(context.peers ? peers : []),
     readLimit(context.coldBytes),
@@ -249,7 +258,7 @@ function gemmEntrants(context: Context, s: Shape, f: Shared, m: number): Entrant
   ];
   return [
     ...roadEntrants(s, plain(f), source, m),
-    apartEntrant(s, plain(f), source, m),
+    ...(s.scope === 'all' ? [apartEntrant(s, plain(f), source, m)] : []),
     handGemm(source, m, codes),
     ...(context.peers ? peers : []),
     peakLimit('dot'),
@@ -269,7 +278,7 @@ function denseEntrants(context: Context, s: Shape, m: number): Entrant[] {
   const peers = [
     ortDense('ortWeb', source, m),
     ortDense('ortNode', source, m),
-    ...arrayLibraries(source, m),
+    ...(s.scope === 'all' ? arrayLibraries(source, m) : []),
   ];
   const limit = m === 1 ? readLimit(context.coldBytes) : peakLimit('madd');
   return [own, handDense(source, m), ...(context.peers ? peers : []), limit];

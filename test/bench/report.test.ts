@@ -155,6 +155,18 @@ test('failures stand in the table and below it, once a reason', () => {
   assert.match(report(run), /^gemv q4_0 4096x4096 hot .*FAILED/m);
 });
 
+test('the report says how well the results fit their references', () => {
+  const checked = { error: 0.01, tolerance: 0.04 };
+  const run = runOf([
+    {
+      id: gemvId,
+      timed: [timed('q8', 10, checked), timed('hand', 5, checked), timed('read', 1)],
+      absent: [],
+    },
+  ]);
+  assert.match(report(run), '2 results were held against their references: at most 25 % of');
+});
+
 test('a run of some cases shows their goals only', () => {
   const run = runOf(
     [
