@@ -5,6 +5,7 @@ import { compileCase, startCase, startFacts } from './cases/overhead.ts';
 import {
   type CaseResult,
   type Column,
+  columns,
   find,
   quern,
   type Run,
@@ -51,8 +52,8 @@ function figure(where: string, c: CaseResult | undefined, measure: Measure): Fig
   if (!c) return { where, why: notPart };
   const value = measure(c);
   if (typeof value === 'number') return { where, value };
-  const absent = c.absent.find((a) => a.column === value.lacks) ?? c.absent[0];
-  return { where, why: absent?.reason ?? 'not part of this case' };
+  const absent = c.absent.find((a) => a.column === value.lacks);
+  return { where, why: absent?.reason ?? `${columns[value.lacks]} took no part` };
 }
 
 /** The shapes of weights that a run has cases of, the one that goals are set for first. */

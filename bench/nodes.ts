@@ -43,7 +43,7 @@ function versionOf(path: string): string | undefined {
   return status === 0 ? stdout.trim() : undefined;
 }
 const major = (version: string): number => Number(/^v(\d+)/.exec(version)?.[1]);
-const here: NodeVersion = { path: process.execPath, version: process.version };
+export const thisNode: NodeVersion = { path: process.execPath, version: process.version };
 
 /** Node 24 or later: QUERN_NODE24, the package of bench/, or the one that runs this. */
 export function newerNode(): NodeVersion | undefined {
@@ -52,12 +52,12 @@ export function newerNode(): NodeVersion | undefined {
     const version = path && existsSync(path) ? versionOf(path) : undefined;
     if (path && version && major(version) >= 24) return { path, version };
   }
-  return major(here.version) >= 24 ? here : undefined;
+  return major(thisNode.version) >= 24 ? thisNode : undefined;
 }
 
 /** A Node whose engine has no relaxed SIMD: the one that runs this, if it is 20 or 21. */
 export const olderNode = (): NodeVersion | undefined =>
-  major(here.version) < 22 ? here : undefined;
+  major(thisNode.version) < 22 ? thisNode : undefined;
 
 /** Versions of the peers, as installed. */
 export function peerVersions(): { readonly [name: string]: string } {

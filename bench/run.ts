@@ -8,7 +8,7 @@ import { groups, idsOf, shapesOf } from './cases/index.ts';
 import { plainModes, plainName } from './cases/plain.ts';
 import { runGroup, runPlain } from './children.ts';
 import { type Clock, paces } from './measure.ts';
-import { folder, installPeers, newerNode, olderNode, peerVersions } from './nodes.ts';
+import { folder, installPeers, newerNode, olderNode, peerVersions, thisNode } from './nodes.ts';
 import { report, updatePage } from './report.ts';
 import type { CaseResult, Machine, Run } from './results.ts';
 
@@ -30,22 +30,37 @@ const isFull = (run: Run): boolean =>
   run.only.length === 0 &&
   'onnxruntime-web' in run.versions;
 
-const { values: options } = parseArgs({
-  options: {
-    only: { type: 'string', multiple: true },
-    quick: { type: 'boolean', default: false },
-    cpu: { type: 'boolean', default: false },
-    own: { type: 'boolean', default: false },
-    list: { type: 'boolean', default: false },
-    write: { type: 'boolean', default: false },
-    save: { type: 'string' },
-    from: { type: 'string' },
-    help: { type: 'boolean', short: 'h', default: false },
-  },
-});
-
 class UsageError extends Error {}
 const say = (text: string): void => console.error(text);
+
+/** Says what went wrong, and how to call this where that was the mistake. */
+function fail(e: unknown): void {
+  const usual = e instanceof UsageError;
+  say(usual ? `${e.message}\n\n${usage}` : String(e instanceof Error ? e.stack : e));
+  process.exitCode = usual ? 2 : 1;
+}
+
+function parse() {
+  try {
+    return parseArgs({
+      options: {
+        only: { type: 'string', multiple: true },
+        quick: { type: 'boolean', default: false },
+        cpu: { type: 'boolean', default: false },
+        own: { type: 'boolean', default: false },
+        list: { type: 'boolean', default: false },
+        write: { type: 'boolean', default: false },
+        save: { type: 'string' },
+        from: { type: 'string' },
+        help: { type: 'boolean', short: 'h', default: false },
+      },
+    }).values;
+  } catch (e) {
+    fail(new UsageError((e as Error).message));
+    process.exit();
+  }
+}
+const options = parse();
 
 const only = (options.only ?? []).flatMap((o) => o.split(',')).map((o) => o.trim());
 /** Whether a case is asked for: the words of one of the wishes are all the beginning of a word of it. */
@@ -105,7 +120,7 @@ async function measure(): Promise<Run> {
   if (byGroup.length === 0 && plain.length === 0)
     throw new UsageError(`no case matches --only ${only.join(',')}; --list shows them`);
   if (!options.own) installPeers(say);
-  const node = newerNode();
+  const node = newerNode() ?? (options.own ? thisNode : undefined);
   if (!node)
     throw new UsageError(
       `no Node 24: there is no package of it for ${process.platform} ${process.arch}; run this under Node 24 or name one in QUERN_NODE24`,
@@ -173,11 +188,4 @@ async function main(): Promise<void> {
   if (run.cases.some((c) => c.absent.some((a) => a.failed))) process.exitCode = 1;
 }
 
-try {
-  await main();
-} catch (e) {
-  say(
-    e instanceof UsageError ? `${e.message}\n\n${usage}` : String(e instanceof Error ? e.stack : e),
-  );
-  process.exitCode = e instanceof UsageError ? 2 : 1;
-}
+main().catch(fail);

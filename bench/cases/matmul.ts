@@ -59,7 +59,7 @@ const plain = ({ name, args, file }: FormatName): FormatName => ({
   ...(file ? { file } : {}),
 });
 
-/** `ids` are listed by running with a context that wants nothing. */
+/** Nothing is opened before a case is wanted. */
 export async function matmulCases(
   context: Context,
   n: number,

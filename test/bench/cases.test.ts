@@ -228,6 +228,8 @@ test('--list names the cases of a run, and --only picks by words', async () => {
 test('wrong usage is told, with nothing installed or measured', () => {
   for (const [args, said] of [
     [['--only', 'no such case'], /no case matches --only no such case/],
+    [['--fast'], /Unknown option '--fast'/],
+    [['gemv'], /Unexpected argument 'gemv'/],
     [['--write', '--quick'], /publishes a full run/],
     [['--write', '--only', 'encode'], /publishes a full run/],
     [['--write', '--cpu'], /publishes a full run/],

@@ -123,6 +123,9 @@ test('the faster road counts, and a peer that is missing gives its reason', () =
   assert.equal(of('ort-node').figures(run), [
     { where: '4096x4096', why: 'no binary for this system' },
   ]);
+  assert.equal(of('ort-web, its int8 path').figures(run), [
+    { where: '4096x4096', why: 'ort-web int8 took no part' },
+  ]);
   const text = report(run);
   assert.match(text, /^gemv q4_0 4096x4096 cold +8-bit +10\.0 .* 2\.00 +1\.20 +45\.0 +absent/m);
   assert.match(text, /^absent: ort-node \(gemv q4_0 4096x4096 cold\): no binary for this system$/m);
