@@ -116,7 +116,7 @@ async function compileUnguarded(request: CompileRequest, host: SourceHost): Prom
   const backend = await backends[request.target]();
   const limits: Limits = { ...presetOf(backend, request.preset), ...request.limits };
   const trace = new Trace(request.trace ?? false);
-  const func = optimize(staged.func, trace);
+  const func = optimize(staged.func, trace, limits);
   const { program, code, threads, launches } = await generate(
     func,
     backend,

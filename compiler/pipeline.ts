@@ -39,12 +39,15 @@ export class Trace {
 }
 
 /** Runs the passes; notes of a pass precede its IR in the trace. */
-export function optimize(func: Func, trace: Trace): Func {
+export function optimize(func: Func, trace: Trace, limits?: Limits): Func {
   trace.add('frontend', () => printFunc(func));
   let current = func;
   for (const pass of pipeline) {
     const notes: string[] = [];
-    current = pass.run(current, { note: (text: string, _span?: Span) => notes.push(`# ${text}`) });
+    current = pass.run(current, {
+      note: (text: string, _span?: Span) => notes.push(`# ${text}`),
+      ...(limits ? { limits } : {}),
+    });
     const after = current;
     trace.add(pass.name, () => [...notes, printFunc(after)].join('\n'));
   }

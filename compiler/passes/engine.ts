@@ -6,12 +6,15 @@ import { sameDims } from '../ir/algebra.ts';
 import type { Builder } from '../ir/builder.ts';
 import type { Func, Op, Region, TensorType, Value } from '../ir/ir.ts';
 import type { OpName } from '../ir/ops.ts';
+import type { Limits } from '../limits.ts';
 import { eliminateDead } from './dce.ts';
 import { type Rewriter, rewriteFunc } from './rewriter.ts';
 
 export interface PassContext {
   /** Says what was done, or why something was not: shown by `quern explain`. */
   note(text: string, span?: Span): void;
+  /** What the target offers; without it, what every target that is no GPU does. */
+  readonly limits?: Limits;
 }
 
 export interface Pass {

@@ -5,6 +5,7 @@ import type { Dim } from '../ir/algebra.ts';
 import type { Op, Region, Value } from '../ir/ir.ts';
 import { startOf, walk } from '../ir/ir.ts';
 import { ops } from '../ir/ops.ts';
+import { findOnline, type Online } from './online.ts';
 
 /** Inline cost above which an operand that is read again and again is stored instead. */
 const reuseLimit = 4;
@@ -48,9 +49,15 @@ export const isInlineable = (op: Op): boolean =>
 const isReduction = (op: Op): boolean =>
   ops[op.name].kind === 'reduce' || ops[op.name].kind === 'contract';
 
-/** `inner`: the region of a map or loop, whose scalars live in locals and are never stored. */
-export function planRegion(region: Region, inner: boolean): Plan {
+/**
+ * `inner`: the region of a map or loop, whose scalars live in locals and are never stored. `online`: the target has a
+ * schedule for contractions weighted by exp(z - max z).
+ */
+export function planRegion(region: Region, inner: boolean, online = false): Plan {
   const uses = collectUses(region);
+  const passes = online && !inner ? onePasses(region, uses) : [];
+  const inside = new Set(passes.flatMap((p) => [...p.inside]));
+  const once = readOnce(passes);
   const stored = new Set<Value>();
   const reasons = new Map<Value, string>();
   const cost = new Map<Value, number>();
@@ -80,14 +87,18 @@ export function planRegion(region: Region, inner: boolean): Plan {
     if (!isInlineable(op) && (inner || !continues(op, uses, region)))
       for (const v of op.results) store(v, `made by a ${op.name}`);
 
+  for (const { root } of passes) {
+    inside.delete(root);
+    store(root, 'an online softmax: one pass, sums rescaled when the maximum grows');
+  }
   // Costs run forward; each decision needs the costs before it and the uses after it.
   for (const op of region.ops) {
     for (const v of op.results) {
       cost.set(v, priceOf(op));
-      if (stored.has(v) || ops[op.name].kind === 'leaf') continue;
+      if (stored.has(v) || inside.has(v) || ops[op.name].kind === 'leaf') continue;
       const why = isReduction(op)
         ? reductionReason(v, region, uses, stored)
-        : sharedReason(v, costOf(v), uses, costOf, inner);
+        : sharedReason(v, costOf(v), uses, costOf, inner, once);
       if (why) store(v, why);
     }
   }
@@ -138,12 +149,13 @@ function sharedReason(
   uses: Map<Value, Use[]>,
   costOf: (v: Value) => number,
   inner: boolean,
+  once: ReadonlyMap<Op, readonly number[]>,
 ): string | undefined {
   const list = uses.get(v) ?? [];
   for (const u of list) {
     if (u.captured && cost > reuseLimit && !isInjectiveMap(u.op))
       return `read again and again inside a ${u.op.name}`;
-    if (u.op.name !== 'matmul') continue;
+    if (u.op.name !== 'matmul' || once.get(u.op)?.includes(u.operand)) continue;
     // A contraction decodes one operand tile by tile, the dearer one; it reads the other once a tile.
     const other = costOf(u.op.operands[1 - u.operand]!);
     const decoded = cost > other || (cost === other && u.operand === 1);
@@ -154,6 +166,44 @@ function sharedReason(
   if (list.length > 1 && cost > (inner ? shareLimitInside : shareLimit))
     return `${list.length} consumers, and dear to recompute`;
   return undefined;
+}
+
+/** What can be done in one pass: nothing inside of it is wanted anywhere else. */
+function onePasses(region: Region, uses: Map<Value, Use[]>): Online[] {
+  const own = new Set(region.ops);
+  const yielded = new Set(region.yields);
+  const isOnly = (p: Online): boolean => {
+    const within = (v: Value): boolean => v === p.root || p.inside.has(v);
+    return [...p.inside].every(
+      (v) =>
+        v === p.root ||
+        (own.has(v.def!.op) &&
+          !yielded.has(v) &&
+          (uses.get(v) ?? []).every((u) => !u.captured && u.op.results.every(within))),
+    );
+  };
+  return region.ops.flatMap((op) => {
+    if (op.name !== 'matmul') return [];
+    // The largest elementwise function of the contraction for which that holds.
+    let best: Online | undefined;
+    for (let v: Value | undefined = op.results[0]!; v; ) {
+      const found = findOnline(v);
+      if (found && isOnly(found)) best = found;
+      const [use, ...others]: Use[] = uses.get(v) ?? [];
+      v = use && others.length === 0 && !use.captured ? use.op.results[0] : undefined;
+    }
+    return best ? [best] : [];
+  });
+}
+
+/** Operands that a pass reads once, so that they need not be cheap: the right side, and the keys of the scores. */
+function readOnce(passes: readonly Online[]): ReadonlyMap<Op, readonly number[]> {
+  const out = new Map<Op, readonly number[]>();
+  for (const p of passes) {
+    out.set(p.contraction, [0, 1]);
+    if (p.scores) out.set(p.scores, [1]);
+  }
+  return out;
 }
 
 /** A transpose whose rows are columns of what it reads: each reading goes element by element. */

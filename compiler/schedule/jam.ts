@@ -30,6 +30,8 @@ type Known =
   /** A vector to be loaded again at each use. */
   | { readonly kind: 'again'; readonly value: Expr };
 
+/** Elements of a scratch buffer of which there may be four. */
+const mostScratch = 1024;
 const copies = [0, 1, 2, 3];
 const plus = (e: Expr, n: number): Expr => (n === 0 ? e : L.binary('add', e, L.i32(n)));
 
@@ -182,6 +184,8 @@ class Jam {
 
   #buffer(b: Buffer, j: number): Buffer {
     if (!this.#fresh.isOwn(b) || !this.#written.has(b.id)) return b;
+    if ((b.size.constant ?? Infinity) > mostScratch)
+      throw new Refusal(`its scratch ${b.name} is large`);
     let list = this.#twins.get(b.id);
     if (!list) {
       list = copies.map((c) => (c === 0 ? b : this.#fresh.twin(b)));

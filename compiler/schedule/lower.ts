@@ -12,6 +12,7 @@ import { storedSize } from './emitter.ts';
 import { contractionsOf, lowerGemm } from './gemm.ts';
 import { gpuRules } from './gpu/rules.ts';
 import { Lowering, nameOf } from './lowering.ts';
+import { lowerOnline } from './online.ts';
 import { forgetLayout, type PackedField } from './packed.ts';
 import { lowerInto, mapInto, storeTensor } from './regions.ts';
 import { emitResident, planResident } from './resident.ts';
@@ -57,6 +58,11 @@ export const scheduleRules: readonly ScheduleRule[] = [
       emitResident(lo, root, out[0]!, plan.plans);
       return true;
     },
+  },
+  {
+    name: 'online',
+    apply: (lo, region, out) =>
+      region.yields.length === 1 && lowerOnline(lo, region.yields[0]!, out[0]!),
   },
   {
     name: 'gemm',

@@ -25,6 +25,12 @@ export type Storage =
   /** A field of resident weights, in the layout of the kernel. */
   | { readonly kind: 'packed'; readonly field: PackedField }
   | { readonly kind: 'local'; readonly var: Var }
+  /** Some of its elements, at places of their own. */
+  | {
+      readonly kind: 'place';
+      readonly buffer: Buffer;
+      readonly at: (index: readonly Poly[]) => Poly;
+    }
   /** A loop index. */
   | { readonly kind: 'index'; readonly poly: Poly };
 
@@ -133,12 +139,7 @@ export class Lowering {
     const key = `${v.id}@${frame}[${index.join(';')}]${width}`;
     const known = this.em.recall(key);
     if (known) return spreadTo(known, span, lanes);
-    const e =
-      stored?.kind === 'packed'
-        ? loadPacked(this, stored.field, index, width)
-        : stored
-          ? this.load(stored.buffer, stored.shape, index, width)
-          : this.#compute(v, index, width);
+    const e = stored ? this.#loadStored(stored, index, width) : this.#compute(v, index, width);
     // Scalars are cheap to name and often shared; vectors are named when they can leave the current loop or
     // have several readers.
     // What belongs to the rows of a tile serves its whole depth; what moves with the depth is taken apart.
@@ -149,6 +150,22 @@ export class Lowering {
       (this.isShared(v) && span !== 'depth' && span !== 'tile');
     const out = named ? this.em.remember(key, this.em.bind(e, nameOf(v))) : e;
     return spreadTo(out, span, lanes);
+  }
+
+  /** Elements of a value that lives in memory. */
+  #loadStored(
+    s: Exclude<Storage, { kind: 'index' | 'local' }>,
+    index: readonly Poly[],
+    lanes: number,
+  ): Expr {
+    switch (s.kind) {
+      case 'packed':
+        return loadPacked(this, s.field, index, lanes);
+      case 'place':
+        return this.load(s.buffer, [s.buffer.size], [s.at(index)], lanes);
+      case 'buffer':
+        return this.load(s.buffer, s.shape, index, lanes);
+    }
   }
 
   /** Fixes the value of one element, or of the lanes of one vector, computed elsewhere: a point of a register tile. */

@@ -357,7 +357,8 @@ export function depthFor(lo: Lowering, v: Value, index: readonly Poly[]): number
     if (seen.has(x)) return;
     seen.add(x);
     const s = lo.storage.get(x);
-    if (s?.kind === 'buffer') d = Math.max(d, lo.em.bufferDepth.get(s.buffer.id) ?? 0);
+    if (s?.kind === 'buffer' || s?.kind === 'place')
+      d = Math.max(d, lo.em.bufferDepth.get(s.buffer.id) ?? 0);
     else if (s?.kind === 'local') d = Math.max(d, lo.em.varDepth.get(s.var.id) ?? 0);
     else if (s?.kind === 'index') d = Math.max(d, lo.em.polyDepth(s.poly));
     else if (x.def) {

@@ -24,7 +24,7 @@ export interface Lowered {
 
 /** Runs the passes and the lowering; the loop IR must be well formed. */
 export function lowered(source: Func, limits: Limits): Lowered {
-  const func = optimize(source, new Trace(false));
+  const func = optimize(source, new Trace(false), limits);
   const program = lower(func, limits);
   const problems = verifyProgram(program);
   if (problems.length > 0) throw new Error(`malformed loop IR: ${problems.join('; ')}`);

@@ -1,0 +1,398 @@
+// A contraction weighted by exp(z - max z) in one pass over its axis (see passes/online.ts), a block of keys at a
+// time: the scores of the block, their maximum, the weights, and the sums, which are rescaled when the maximum grows.
+// No row of scores is ever stored, and each exponential is taken once. One row of queries decodes keys and values in
+// registers; where several rows read the same keys, a block of them is decoded into scratch first.
+import { type Dim, Poly } from '../ir/algebra.ts';
+import type { Value } from '../ir/ir.ts';
+import type { Buffer, Expr } from '../loops/loops.ts';
+import * as L from '../loops/loops.ts';
+import { findOnline, type Online, sharedAxes } from '../passes/online.ts';
+import { addSum, explainSum, factoredSum } from './factor.ts';
+import type { Lowering, Storage } from './lowering.ts';
+import {
+  chooseLanes,
+  contractionIndex,
+  laneCandidates,
+  loop,
+  nest,
+  probeIndex,
+  vectorLoop,
+} from './reductions.ts';
+import { storeAt } from './regions.ts';
+
+/** Keys of a block: their scores and, decoded, 32 rows of 128 numbers stay in the nearest cache. */
+const blockKeys = 32;
+/** Keys whose scores are summed side by side: one register each. */
+const together = 4;
+
+export function lowerOnline(lo: Lowering, root: Value, buffer: Buffer): boolean {
+  const o = findOnline(root);
+  if (!o) return false;
+  const shared = sharedAxes(o);
+  const shape = root.type.shape.slice(0, -1);
+  const rows = shape.filter((_, i) => shared[i]);
+  const count = rows.reduce((p, d) => p.mul(d), Poly.of(1));
+  const pass = (decoded: boolean) => (): void =>
+    nest(
+      lo,
+      shape.filter((_, i) => !shared[i]),
+      (ids) => new OnePass(lo, o, buffer, shared, ids, rows, decoded).run(),
+      true,
+    );
+  if (count.constant !== undefined) {
+    pass(count.constant > 1)();
+    return true;
+  }
+  const { em } = lo;
+  const several = L.compare('gt', em.index(count), L.i32(1));
+  em.push({ kind: 'if', cond: several, then: em.scope(pass(true)), else: em.scope(pass(false)) });
+  return true;
+}
+
+/** Element `k` of key or value number `j`. */
+type Read = (j: Poly, k: Poly, lanes: number) => Expr;
+
+class OnePass {
+  readonly #lo: Lowering;
+  readonly #o: Online;
+  readonly #out: Buffer;
+  readonly #shared: readonly boolean[];
+  readonly #outer: readonly Poly[];
+  readonly #rows: readonly Dim[];
+  readonly #decoded: boolean;
+  readonly #keys: Dim;
+  readonly #width: Dim;
+  /** Of each row: the largest score so far, the sum of the weights, the weighted sums. */
+  readonly #tops: Buffer;
+  readonly #sums: Buffer;
+  readonly #totals: Buffer;
+  /** Of the block at hand: the contraction's scores, z, the weights. */
+  readonly #scores: Buffer;
+  readonly #z: Buffer;
+  readonly #weights: Buffer;
+
+  constructor(
+    lo: Lowering,
+    o: Online,
+    out: Buffer,
+    shared: readonly boolean[],
+    outer: readonly Poly[],
+    rows: readonly Dim[],
+    decoded: boolean,
+  ) {
+    this.#lo = lo;
+    this.#o = o;
+    this.#out = out;
+    this.#shared = shared;
+    this.#outer = outer;
+    this.#rows = rows;
+    this.#decoded = decoded;
+    this.#keys = o.z.type.shape.at(-1)!;
+    this.#width = o.root.type.shape.at(-1)!;
+    const count = rows.reduce((p, d) => p.mul(d), Poly.of(1));
+    const temp = (name: string, size: Dim): Buffer => lo.em.newBuffer(name, 'f32', 'temp', size);
+    this.#tops = temp('tops', count);
+    this.#sums = temp('sums', count);
+    this.#totals = temp('totals', count.mul(this.#width));
+    this.#scores = temp('scores', Poly.of(blockKeys));
+    this.#z = temp('z', Poly.of(blockKeys));
+    this.#weights = temp('weights', Poly.of(blockKeys));
+  }
+
+  run(): void {
+    const lo = this.#lo;
+    nest(lo, this.#rows, (ids) => {
+      const r = this.#row(ids);
+      this.#put(this.#tops, r, L.constant(-Infinity, 'f32'));
+      this.#put(this.#sums, r, L.constant(0, 'f32'));
+      const lanes = this.#lanesFor(this.#width);
+      vectorLoop(lo, this.#width, lanes, (d, n) =>
+        this.#put(this.#totals, r.mul(this.#width).add(d), L.constant(0, 'f32', n)),
+      );
+    });
+    const { em } = lo;
+    const block = Poly.of(blockKeys);
+    loop(lo, this.#keys, blockKeys, false, (j0) => this.#block(j0, block), undefined, 'j');
+    if (this.#keys.multiple() % blockKeys !== 0) {
+      const whole = L.binary(
+        'mul',
+        em.quotient(em.index(this.#keys), L.i32(blockKeys)),
+        L.i32(blockKeys),
+      );
+      const from = em.asIndex(em.bind(whole, 'rest'));
+      const left = em.asIndex(em.bind(em.index(this.#keys.sub(from)), 'left'), block);
+      em.push({
+        kind: 'if',
+        cond: L.compare('gt', em.index(left), L.i32(0)),
+        then: em.scope(() => this.#block(from, left)),
+        else: [],
+      });
+    }
+    this.#finish();
+  }
+
+  // ---- places ----
+
+  /** The running number of a row. */
+  #row(ids: readonly Poly[]): Poly {
+    return ids.reduce((p, id, i) => p.mul(this.#rows[i]!).add(id), Poly.of(0));
+  }
+  /** An index of the result, its last one left out. */
+  #at(ids: readonly Poly[]): Poly[] {
+    const [rows, outer] = [[...ids], [...this.#outer]];
+    return this.#shared.map((s) => (s ? rows.shift()! : outer.shift()!));
+  }
+  #anyRow(): Poly[] {
+    return this.#rows.map(() => Poly.of(0));
+  }
+  #put(b: Buffer, at: Poly, value: Expr): void {
+    storeAt(this.#lo, b, [b.size], [at], value, value.type.lanes);
+  }
+  #get(b: Buffer, at: Poly, lanes: number): Expr {
+    return this.#lo.load(b, [b.size], [at], lanes);
+  }
+  /** Memory that changes from here on: nothing read from it may be read further out. */
+  #touch(...list: readonly Buffer[]): void {
+    for (const b of list) this.#lo.em.bufferDepth.set(b.id, this.#lo.em.depth);
+  }
+  #lanesFor(extent: Dim): number {
+    return extent.multiple() % 4 === 0 || (extent.constant ?? 4) >= 4 ? 4 : 1;
+  }
+
+  // ---- a block of keys ----
+
+  #block(j0: Poly, n: Dim): void {
+    const lo = this.#lo;
+    const { contraction, scores } = this.#o;
+    const right = (op: typeof contraction, ids: readonly Poly[]): Read => {
+      const at = this.#at(ids);
+      return op === contraction
+        ? (j, k, w) =>
+            asFloat(lo.emit(op.operands[1]!, contractionIndex(op, [...at, k], j).b, w), w)
+        : (j, k, w) =>
+            asFloat(lo.emit(op.operands[1]!, contractionIndex(op, [...at, j], k).b, w), w);
+    };
+    const own = (op: typeof contraction, depth: Dim): ((ids: readonly Poly[]) => Read) => {
+      if (!this.#decoded || this.#isPlain(right(op, this.#anyRow()), depth))
+        return (ids) => {
+          const read = right(op, ids);
+          return (j, k, w) => read(j0.add(j), k, w);
+        };
+      const read = this.#decode(right(op, this.#anyRow()), j0, n, depth);
+      return () => read;
+    };
+    const keys = scores && own(scores, scores.operands[0]!.type.shape.at(-1)!);
+    const values = own(contraction, this.#width);
+    nest(lo, this.#rows, (ids) => this.#rowOfBlock(ids, j0, n, keys?.(ids), values(ids)));
+  }
+
+  /** Whether rows can be read where they are, as contiguous f32. */
+  #isPlain(read: Read, depth: Dim): boolean {
+    const { em } = this.#lo;
+    return em.trial(() => {
+      let e: Expr | undefined;
+      em.scope(() => {
+        e = read(Poly.of(0), probeIndex(this.#lo, depth, 4), 4);
+      });
+      return e!.kind === 'load' && e!.buffer.dtype === 'f32';
+    });
+  }
+
+  /** Decodes the block into scratch. */
+  #decode(read: Read, j0: Poly, n: Dim, depth: Dim): Read {
+    const lo = this.#lo;
+    const panel = lo.em.newBuffer('panel', 'f32', 'temp', depth.mul(blockKeys));
+    const shape = [Poly.of(blockKeys), depth];
+    const lanes = chooseLanes(lo, laneCandidates(depth, 32), (w) =>
+      read(j0, probeIndex(lo, depth, w), w),
+    );
+    loop(lo, n, 1, false, (j) => {
+      vectorLoop(lo, depth, lanes, (k, w) =>
+        storeAt(lo, panel, shape, [j, k], read(j0.add(j), k, w), w),
+      );
+    });
+    this.#touch(panel);
+    return (j, k, w) => lo.load(panel, shape, [j, k], w);
+  }
+
+  #rowOfBlock(ids: readonly Poly[], j0: Poly, n: Dim, keys: Read | undefined, values: Read): void {
+    const lo = this.#lo;
+    const { em } = lo;
+    const { scores, z } = this.#o;
+    const at = this.#at(ids);
+    const r = this.#row(ids);
+    this.#touch(this.#tops, this.#sums, this.#totals, this.#scores, this.#z, this.#weights);
+    if (scores && keys) {
+      this.#score(at, n, keys);
+      lo.storage.set(scores.results[0]!, {
+        kind: 'place',
+        buffer: this.#scores,
+        at: (index) => index.at(-1)!.sub(j0),
+      });
+    }
+    // Scores become z; the maximum grows.
+    const before = em.bind(this.#get(this.#tops, r, 1), 'before');
+    const top = this.#over(n, 'max', before, 'top', (j, w) => {
+      const e = em.bind(asFloat(lo.emit(z, [...at, j0.add(j)], w), w), 'z');
+      this.#put(this.#z, j, e);
+      return e;
+    });
+    // Where every score so far is -Inf the weights are 0 whatever they are measured by.
+    const none = L.compare('eq', top, L.constant(-Infinity, 'f32'));
+    const by = em.bind(L.select(none, L.constant(0, 'f32'), top), 'by');
+    const fade = em.bind(L.unary('exp', L.binary('sub', before, by)), 'fade');
+    this.#put(this.#tops, r, top);
+    this.#touch(this.#z);
+    const sum = this.#over(n, 'add', L.constant(0, 'f32'), 'sum', (j, w) => {
+      const x = L.binary('sub', this.#get(this.#z, j, w), L.splat(by, w));
+      const e = em.bind(L.unary('exp', x), 'weight');
+      this.#put(this.#weights, j, e);
+      return e;
+    });
+    const faded = L.binary('mul', this.#get(this.#sums, r, 1), fade);
+    this.#put(this.#sums, r, L.binary('add', faded, sum));
+    this.#touch(this.#weights);
+    this.#addValues(r, n, fade, values);
+  }
+
+  /** Vectors of a reduction over the keys of the block, then its tail. */
+  #over(
+    n: Dim,
+    op: 'max' | 'add',
+    from: Expr,
+    name: string,
+    element: (j: Poly, lanes: number) => Expr,
+  ): Expr {
+    const lo = this.#lo;
+    const { em } = lo;
+    const local = (lanes: number, value: Expr): L.Var => {
+      const v = em.newVar(name, L.vtype('f32', lanes));
+      em.push({ kind: 'local', var: v, value: L.splat(value, lanes) });
+      return v;
+    };
+    const wide = local(4, op === 'max' ? from : L.constant(0, 'f32'));
+    const rest = n.constant === undefined ? local(1, from) : undefined;
+    const to = (v: L.Var) => (j: Poly, lanes: number) => {
+      const value = L.binary(op, L.variable(v), element(j, lanes));
+      em.push({ kind: 'set', var: v, value });
+    };
+    const vectors = rest ? em.asIndex(L.binary('and', em.index(n), L.i32(-4))) : n;
+    vectorLoop(lo, rest ? multipleOfFour(lo, vectors) : n, 4, to(wide));
+    if (rest) loop(lo, n, 1, false, (j) => to(rest)(j, 1), vectors);
+    const whole = L.reduce(op, L.variable(wide));
+    return em.bind(rest ? L.binary(op, whole, L.variable(rest)) : whole, name);
+  }
+
+  /** The contraction's scores of the block, four keys at a time. */
+  #score(at: readonly Poly[], n: Dim, keys: Read): void {
+    const lo = this.#lo;
+    const { em } = lo;
+    const op = this.#o.scores!;
+    const depth = op.operands[0]!.type.shape.at(-1)!;
+    const product = (j: Poly, k: Poly, w: number): Expr => {
+      const a = contractionIndex(op, [...at, Poly.of(0)], k).a;
+      const query = asFloat(lo.emit(op.operands[0]!, a, w), w);
+      return L.binary('mul', query, keys(j, k, w));
+    };
+    const probe = (w: number): Expr => product(Poly.of(0), probeIndex(lo, depth, w), w);
+    const lanes = chooseLanes(lo, laneCandidates(depth, 32), probe);
+    const exact = depth.multiple() % lanes === 0 && lanes > 1;
+    const factors =
+      exact &&
+      em.trial(() => {
+        let found = false;
+        em.scope(() => {
+          found = factoredSum(L.constant(0, 'f32', 4), probe(lanes), (x) => x) !== undefined;
+        });
+        return found;
+      });
+    if (factors) lo.note(em.trial(() => explainSum(probe(lanes))));
+    const width = exact ? 4 : 1;
+    const used = exact ? lanes : 1;
+    const dots = (j: Poly, count: number): Expr[] => {
+      const accs = Array.from({ length: count }, () => {
+        const v = em.newVar('dot', L.vtype('f32', width));
+        em.push({ kind: 'local', var: v, value: L.constant(0, 'f32', width) });
+        return v;
+      });
+      vectorLoop(lo, depth, used, (k, w) =>
+        accs.forEach((v, c) => {
+          const e = product(j.add(c), k, w);
+          const acc = L.variable(v);
+          const value = factors
+            ? addSum(acc, e, (x) => em.bind(x, 's'))
+            : L.binary('add', acc, width === 1 ? e : L.fold(e));
+          em.push({ kind: 'set', var: v, value });
+        }),
+      );
+      return accs.map((v) => L.reduce('add', L.variable(v)));
+    };
+    const single = (j: Poly): void => this.#put(this.#scores, j, dots(j, 1)[0]!);
+    const lane = Poly.atom(lo.lane(together));
+    if (n.constant !== undefined)
+      loop(lo, n, together, false, (j) => {
+        this.#put(this.#scores, j.add(lane), L.build(dots(j, together)));
+      });
+    else loop(lo, n, 1, false, single);
+    this.#touch(this.#scores);
+  }
+
+  /** Fades what was summed and adds the values of the block by their weights. */
+  #addValues(r: Poly, n: Dim, fade: Expr, values: Read): void {
+    const lo = this.#lo;
+    const { em } = lo;
+    const extent = this.#width;
+    const lanes = chooseLanes(lo, laneCandidates(extent, 32), (w) =>
+      values(Poly.of(0), probeIndex(lo, extent, w), w),
+    );
+    vectorLoop(lo, extent, lanes, (d, w) => {
+      const place = r.mul(extent).add(d);
+      const acc = em.newVar('total', L.vtype('f32', w));
+      const old = this.#get(this.#totals, place, w);
+      em.push({ kind: 'local', var: acc, value: L.binary('mul', old, L.splat(fade, w)) });
+      loop(lo, n, 1, false, (j) => {
+        const weight = em.bind(this.#get(this.#weights, j, 1), 'w');
+        const part = L.binary('mul', values(j, d, w), L.splat(weight, w));
+        em.push({ kind: 'set', var: acc, value: L.binary('add', L.variable(acc), part) });
+      });
+      this.#put(this.#totals, place, L.variable(acc));
+    });
+  }
+
+  /** What the root makes of the sums. */
+  #finish(): void {
+    const lo = this.#lo;
+    const { root, contraction, sums, divided } = this.#o;
+    const { em } = lo;
+    nest(lo, this.#rows, (ids) => {
+      const at = this.#at(ids);
+      const r = this.#row(ids);
+      this.#touch(this.#sums, this.#totals);
+      const own = em.bind(this.#get(this.#sums, r, 1), 'sum');
+      const total: Buffer = this.#totals;
+      const place = (index: readonly Poly[]): Poly => r.mul(this.#width).add(index.at(-1)!);
+      const finished: Storage = { kind: 'place', buffer: total, at: place };
+      for (const s of sums) lo.storage.set(s, { kind: 'place', buffer: this.#sums, at: () => r });
+      lo.storage.set(contraction.results[0]!, finished);
+      if (divided)
+        vectorLoop(lo, this.#width, this.#lanesFor(this.#width), (d, w) => {
+          const e = L.binary('div', this.#get(total, place([d]), w), L.splat(own, w));
+          this.#put(total, place([d]), e);
+        });
+      this.#touch(this.#totals);
+      vectorLoop(lo, this.#width, this.#lanesFor(this.#width), (d, w) => {
+        const where = [...at, d];
+        storeAt(lo, this.#out, root.type.shape, where, lo.emit(root, where, w), w);
+      });
+    });
+  }
+}
+
+/** The same number, known to be whole vectors. */
+function multipleOfFour(lo: Lowering, p: Poly): Poly {
+  const { em } = lo;
+  return em.asIndex(em.bind(L.binary('shr', em.index(p), L.i32(2)), 'fours')).mul(4);
+}
+
+const asFloat = (e: Expr, lanes: number): Expr =>
+  L.splat(e.type.scalar === 'f32' ? e : L.convert(e, 'f32'), lanes);
