@@ -12,5 +12,10 @@ export interface Limits {
   /** wasm: code may use relaxed SIMD, which the host has been found to compute right. */
   readonly relaxed?: boolean;
   /** A GPU: threads of a warp (subgroup) and of a group. Such targets have schedules of their own. */
-  readonly gpu?: { readonly warp: number; readonly threads: number };
+  readonly gpu?: {
+    readonly warp: number;
+    readonly threads: number;
+    /** Bytes of a group's memory that a tile of a contraction may take; absent where there are no tiles. */
+    readonly tileBytes?: number;
+  };
 }

@@ -138,6 +138,7 @@ const places: { readonly [S in Spread]: { readonly first: string; readonly strid
   warps: { first: '(int)(blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32)' },
   threads: { first: '(int)threadIdx.x', stride: '(int)blockDim.x' },
   lanes: { first: '(int)threadIdx.x % 32', stride: '32' },
+  members: { first: '(int)threadIdx.x' },
 };
 
 function forLoop(w: Writer, s: Of<'for'>): void {
@@ -146,6 +147,9 @@ function forLoop(w: Writer, s: Of<'for'>): void {
   const i = w.variable(s.var);
   const fits = s.step === 1 ? `${i} < ${end}` : `${i} + ${s.step - 1} < ${end}`;
   const body = (): void => statements(w, s.body);
+  // All of a long loop at once takes more registers than there are.
+  if (!s.on && s.end.kind === 'const' && s.start.kind === 'const' && s.end.value > 8 * s.step)
+    w.line('#pragma unroll 8');
   if (!s.on)
     return w.block(
       `for (int ${i} = ${start}; ${fits}; ${s.step === 1 ? `++${i}` : `${i} += ${s.step}`})`,
@@ -154,6 +158,10 @@ function forLoop(w: Writer, s: Of<'for'>): void {
   const { first, stride } = places[s.on];
   const scaled = s.step === 1 ? first : `${s.step} * (${first})`;
   const from = start === '0' ? scaled : `${start} + ${scaled}`;
+  if (s.on === 'members') {
+    w.line(`const int ${i} = ${first};`);
+    return body();
+  }
   if (!stride) {
     w.line(`const int ${i} = ${from};`);
     return w.block(`if (${fits})`, body);

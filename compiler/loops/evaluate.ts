@@ -12,6 +12,7 @@ import {
   wrapInt,
 } from '../ir/dtype.ts';
 import { compareMeaning } from '../ir/meaning.ts';
+import { nested } from './expand.ts';
 import {
   binaryLane,
   bitsLane,
@@ -26,14 +27,22 @@ import type { Buffer, Expr, Program, Stmt, Var } from './loops.ts';
 
 type Lanes = readonly number[];
 
+const meets = (s: Stmt): boolean =>
+  s.kind === 'barrier' || nested(s).some((list) => list.some(meets));
+
 class Machine {
   readonly #dims: Readonly<Record<string, number>>;
   readonly #memory: ReadonlyMap<number, Uint8Array>;
-  readonly #vars = new Map<number, Lanes>();
+  readonly #vars: Map<number, Lanes>;
 
-  constructor(dims: Readonly<Record<string, number>>, memory: ReadonlyMap<number, Uint8Array>) {
+  constructor(
+    dims: Readonly<Record<string, number>>,
+    memory: ReadonlyMap<number, Uint8Array>,
+    vars: Iterable<readonly [number, Lanes]> = [],
+  ) {
     this.#dims = dims;
     this.#memory = memory;
+    this.#vars = new Map(vars);
   }
 
   run(list: readonly Stmt[]): void {
@@ -54,6 +63,7 @@ class Machine {
         return;
       case 'for': {
         const end = this.#scalar(s.end);
+        if (s.on === 'members') return this.#members(s, end);
         for (let i = this.#scalar(s.start); i + (s.step - 1) < end; i += s.step) {
           this.#vars.set(s.var.id, [i]);
           this.run(s.body);
@@ -76,6 +86,33 @@ class Machine {
         });
       }
     }
+  }
+
+  /** The threads of a group go from barrier to barrier together: what holds one is run by all in step. */
+  #members(s: Extract<Stmt, { kind: 'for' }>, count: number): void {
+    const members = Array.from(
+      { length: count },
+      (_, i) => new Machine(this.#dims, this.#memory, [...this.#vars, [s.var.id, [i]]]),
+    );
+    const alike = (e: Expr): number => {
+      const all = members.map((m) => m.#scalar(e));
+      if (all.some((x) => x !== all[0]))
+        throw new RangeError('loop IR: a barrier where the members of a group go apart');
+      return all[0]!;
+    };
+    const together = (list: readonly Stmt[]): void => {
+      for (const x of list) {
+        if (!meets(x)) for (const m of members) m.run([x]);
+        else if (x.kind === 'if') together(alike(x.cond) ? x.then : x.else);
+        else if (x.kind === 'for')
+          for (let i = alike(x.start); i + (x.step - 1) < alike(x.end); i += x.step) {
+            for (const m of members) m.#vars.set(x.var.id, [i]);
+            together(x.body);
+          }
+        else if (x.kind !== 'barrier') throw new RangeError(`loop IR: a barrier in a ${x.kind}`);
+      }
+    };
+    if (count > 0) together(s.body);
   }
 
   #scalar(e: Expr): number {

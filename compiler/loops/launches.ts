@@ -30,7 +30,7 @@ export interface Launch {
 
 type Loop = Extract<Stmt, { kind: 'for' }>;
 /** The loops that become launches. */
-export type Outermost = Exclude<Spread, 'threads' | 'lanes'>;
+export type Outermost = Exclude<Spread, 'threads' | 'lanes' | 'members'>;
 /** For each kind of loop, the threads of a block, and how many iterations a block takes. */
 export type Geometry = {
   readonly [S in Outermost]: { readonly threads: number; readonly iterations: number };

@@ -49,8 +49,11 @@ export type ReduceOp = 'add' | 'min' | 'max' | 'and' | 'or';
  * Who runs the iterations of a loop on a GPU. grid: a thread each. groups: a group of threads (a block) each.
  * warps: a group of lanes (a warp, a subgroup) each. threads, lanes: the members of the group or warp around
  * share them. What stands outside of the innermost such loop is run alike by every member.
+ * members: from 0, with as many iterations as the group has threads: each thread runs one, from its beginning to its
+ * end, so that variables are the thread's own. All may meet there at a barrier, which stands in nothing but loops
+ * and branches that go alike for all of them.
  */
-export type Spread = 'grid' | 'groups' | 'warps' | 'threads' | 'lanes';
+export type Spread = 'grid' | 'groups' | 'warps' | 'threads' | 'lanes' | 'members';
 /** Those who meet at a barrier, or combine values: the threads of a group or the lanes of a warp. */
 export type Team = 'threads' | 'lanes';
 

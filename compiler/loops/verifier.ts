@@ -16,11 +16,12 @@ import {
 /** Which loops may stand directly inside of which. */
 const mayContain: Readonly<Record<Spread | 'kernel', readonly Spread[]>> = {
   kernel: ['grid', 'groups', 'warps'],
-  groups: ['threads'],
+  groups: ['threads', 'members'],
   warps: ['lanes'],
   grid: [],
   threads: [],
   lanes: [],
+  members: [],
 };
 
 type Declared = Map<number, { readonly var: Var; readonly mutable: boolean }>;
@@ -68,7 +69,8 @@ class Verifier {
           this.#spread.length > 0,
           () => 'a barrier outside of a loop on groups or warps',
         );
-        this.#checkTeam(s.team, 'a barrier');
+        if (this.#spread.at(-1) !== 'members' || s.team !== 'threads')
+          this.#checkTeam(s.team, 'a barrier');
         return;
       case 'combine':
         this.#checkTeam(s.team, `combining ${s.var.name}`);

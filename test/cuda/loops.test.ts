@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { cudaBackend } from '../../backends/cuda/index.ts';
+import { evaluate } from '../../compiler/loops/evaluate.ts';
 import { parseProgram } from '../../compiler/loops/parser.ts';
 import { printProgram } from '../../compiler/loops/printer.ts';
 import { verifyProgram } from '../../compiler/loops/verifier.ts';
@@ -45,6 +46,49 @@ test('members meet only where all of them are', () => {
     )[0]!,
     /a loop on threads inside of warps/,
   );
+});
+
+const reversed = (barrier: string): string =>
+  `program "p" (N) {
+  buffer x: f32[8] param
+  buffer y: f32[8] result
+  buffer s: f32[8] group
+  kernel "k" by "hand" {
+    for i in 0..1 step 1 parallel on groups {
+      for t in 0..8 step 1 on members {
+        local sum: f32 = 0.0
+        for k in 0..2 step 1 {
+          s[t] = x[t] + f32(k)
+          ${barrier}
+          sum = sum + s[7 - t]
+          ${barrier}
+        }
+        y[t] = sum
+      }
+    }
+  }
+}
+`;
+
+test('members of a group meet, each with variables of its own', () => {
+  const p = parseProgram(reversed('barrier threads'));
+  assert.equal(verifyProgram(p), []);
+  assert.is(printProgram(parseProgram(printProgram(p))), printProgram(p));
+  const bytes = (list: readonly number[]): Uint8Array =>
+    new Uint8Array(Float32Array.from(list).buffer);
+  const y = bytes([0, 0, 0, 0, 0, 0, 0, 0]);
+  const x = [1, 2, 3, 4, 5, 6, 7, 8];
+  evaluate(p, { N: 1 }, [bytes(x), y, new Uint8Array(32)]);
+  assert.equal(
+    [...new Float32Array(y.buffer)],
+    x.map((_, i) => 2 * (8 - i) + 1),
+  );
+  assert.match(
+    verifyProgram(parseProgram(reversed('barrier lanes')))[0]!,
+    /inside of a loop on members/,
+  );
+  const apart = parseProgram(reversed('if t < 4 {\nbarrier threads\n}'));
+  assert.throws(() => evaluate(apart, { N: 1 }, [bytes(x), y, new Uint8Array(32)]), /go apart/);
 });
 
 test.run();

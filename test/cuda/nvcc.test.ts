@@ -18,6 +18,8 @@ const layers = new URL('../../ops/llama.ts', import.meta.url).pathname;
 interface Usage {
   readonly registers: number;
   readonly spills: number;
+  /** Bytes of shared memory. */
+  readonly shared: number;
 }
 
 /** Compiles texts as one file, each in a namespace; usage by kernel. Any warning throws. */
@@ -45,10 +47,12 @@ async function cubin(texts: readonly string[], arch: string): Promise<Map<string
       maxBuffer: 1 << 26,
     });
     const usage = new Map<string, Usage>();
-    for (const [, name, spills, registers] of stderr.matchAll(
-      /Compiling entry function '(\w+)'[\s\S]*?(\d+) bytes spill stores[\s\S]*?Used (\d+) registers/g,
-    ))
-      usage.set(name!, { registers: Number(registers), spills: Number(spills) });
+    for (const [, name, spills, registers, rest] of stderr.matchAll(
+      /Compiling entry function '(\w+)'[\s\S]*?(\d+) bytes spill stores[\s\S]*?Used (\d+) registers(.*)/g,
+    )) {
+      const shared = Number(/(\d+) bytes smem/.exec(rest!)?.[1] ?? 0);
+      usage.set(name!, { registers: Number(registers), spills: Number(spills), shared });
+    }
     return usage;
   } finally {
     rmSync(dir, { recursive: true, force: true });
@@ -58,27 +62,45 @@ async function cubin(texts: readonly string[], arch: string): Promise<Map<string
 const textOf = async (request: Omit<Parameters<typeof compile>[0], 'target'>): Promise<string> =>
   new TextDecoder().decode((await compile({ ...request, target: 'cuda' })).artifact.code);
 
+const linear = (format: string) => ({
+  file: layers,
+  name: 'linear',
+  formats: [{ file: 'quern/formats', name: format }],
+});
+const report = (arch: string, usage: ReadonlyMap<string, Usage>): void => {
+  const most = Math.max(...[...usage.values()].map((u) => u.registers));
+  console.log(`${arch}: ${usage.size} kernels, at most ${most} registers`);
+};
+
 const test = suite('CUDA text and nvcc');
 if (!hasCompiler('nvcc')) skip('CUDA text and nvcc', 'no nvcc at hand');
-else
+else {
   for (const arch of ['sm_80', 'sm_90'])
-    test(`contractions of every format compile clean for ${arch} and do not spill`, async () => {
+    test(`contractions of few rows compile clean for ${arch} and do not spill`, async () => {
       const texts: string[] = [];
+      const gpu = { warp: 32, threads: 256 };
       for (const name of formatNames)
-        texts.push(
-          await textOf({
-            file: layers,
-            name: 'linear',
-            formats: [{ file: 'quern/formats', name }],
-          }),
-        );
+        texts.push(await textOf({ ...linear(name), limits: { gpu } }));
       if (arch === 'sm_80') for (const c of layerCalls()) texts.push(await textOf(c.request));
       const usage = await cubin(texts, arch);
       assert.ok(usage.size >= 2 * formatNames.length, `${usage.size} kernels`);
       // ptxas keeps a register or two of the tiles for several rows in memory, at its own choice.
       for (const [name, { spills }] of usage)
         assert.ok(spills <= (/_1$/.test(name) ? 8 : 0), `${name} spills ${spills} bytes`);
-      const most = Math.max(...[...usage.values()].map((u) => u.registers));
-      console.log(`${arch}: ${usage.size} kernels, at most ${most} registers`);
+      report(arch, usage);
     });
+  test('tiles of contractions compile clean and do not spill', async () => {
+    const texts: string[] = [];
+    for (const name of ['q4_0', 'nf4']) texts.push(await textOf(linear(name)));
+    const usage = await cubin(texts, 'sm_80');
+    const tiles = [...usage].filter(([name]) => /_[234]$/.test(name));
+    assert.is(tiles.length, 3 * texts.length);
+    for (const [name, { spills, registers, shared }] of tiles) {
+      assert.is(spills, 0, `${name} spills`);
+      assert.ok(registers * 256 <= 65536, `${name}: ${registers} registers`);
+      assert.ok(shared <= 32 * 1024, `${name}: ${shared} bytes of shared memory`);
+    }
+    report('sm_80', new Map(tiles));
+  });
+}
 test.run();

@@ -14,6 +14,7 @@ import { chooseLanes, contractionIndex, loop } from '../reductions.ts';
 import { storeAt } from '../regions.ts';
 import { flat } from './share.ts';
 import { TeamState, together } from './team.ts';
+import { tileRoads } from './tiles.ts';
 import { sharedVectors } from './vectors.ts';
 
 /** Rows of the heavier operand that a warp works on at a time, for one row of the other. */
@@ -71,21 +72,35 @@ export function lowerGemv(lo: Lowering, root: Value, buffer: Buffer): boolean {
     );
   };
   const c = streamed.constant;
+  // Several launches, of which the size chooses one: a row, a few at a time, tiles that a group decodes once.
+  const roads: Road[] = [
+    { from: 0, emit: () => launch(1, rowsAtOnce) },
+    { from: streamedAtOnce, emit: () => launch(streamedAtOnce, tileRows) },
+    ...tileRoads(lo, { op, root, buffer, panelIsA, streamed, panelled, k }),
+  ];
   if (c !== undefined) {
     if (c < streamedAtOnce) launch(c, c === 1 ? rowsAtOnce : tileRows);
-    else launch(streamedAtOnce, tileRows);
+    else roads.findLast((r) => r.from <= c)!.emit();
     return true;
   }
-  // Two launches, of which the size chooses one: tiles of several rows take registers that a single row has no use for.
-  const isFew = L.compare('lt', em.index(streamed), L.i32(streamedAtOnce));
-  const few = em.scope(() => launch(1, rowsAtOnce));
-  em.push({
-    kind: 'if',
-    cond: isFew,
-    then: few,
-    else: em.scope(() => launch(streamedAtOnce, tileRows)),
-  });
+  const choose = (i: number): void => {
+    const next = roads[i + 1];
+    if (!next) return roads[i]!.emit();
+    em.push({
+      kind: 'if',
+      cond: L.compare('lt', em.index(streamed), L.i32(next.from)),
+      then: em.scope(() => roads[i]!.emit()),
+      else: em.scope(() => choose(i + 1)),
+    });
+  };
+  choose(0);
   return true;
+}
+
+/** A way to compute the contraction, for `from` and more rows of the streamed operand. */
+export interface Road {
+  readonly from: number;
+  readonly emit: () => void;
 }
 
 type Base = Omit<Gemv, 'lanes'>;

@@ -1,0 +1,93 @@
+// Contractions with many rows: tiles in the memory of a group, from 16, 48 and 96 rows on. Run on the CPU, they agree with
+// the interpreter at every size around the edges of tiles, whatever the operands are and whatever is done to the result.
+import { readFileSync } from 'node:fs';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { compile, type HostArray, interpret } from '../../compiler/index.ts';
+import { unit } from '../conformance/arrays.ts';
+import { skip } from '../support/skip.ts';
+import { hasCompiler, type Job, runOnHost } from './host.ts';
+
+const file = '/tiles/kernel.ts';
+const source = `import { decode, matmul, max, transpose } from 'quern';
+export function encoded<F extends Format, M extends Dim, N extends Dim, K extends Dim>(x: Tensor<f32, [M, K]>, w: Encoded<F, [N, K]>) {
+  return matmul(x, transpose(decode(w)));
+}
+/** The heavier operand comes first: rows of the result are rows of it. */
+export function first<F extends Format, M extends Dim, N extends Dim, K extends Dim>(x: Tensor<f32, [M, K]>, w: Encoded<F, [N, K]>) {
+  return matmul(decode(w), transpose(x));
+}
+/** No block tells what divides k; the result is finished on the way out. */
+export function plain<M extends Dim, N extends Dim, K extends Dim>(x: Tensor<f32, [M, K]>, w: Tensor<f32, [N, K]>, b: Tensor<f32, [N]>) {
+  return max(matmul(x, transpose(w)) + b, 0);
+}
+export function batch<B extends Dim, M extends Dim, N extends Dim, K extends Dim>(x: Tensor<f32, [B, M, K]>, w: Tensor<f32, [B, N, K]>) {
+  return matmul(x, transpose(w, [0, 2, 1]));
+}
+`;
+const host = {
+  readFile: (path: string): string => (path === file ? source : readFileSync(path, 'utf8')),
+};
+
+interface Case {
+  readonly name: string;
+  readonly format?: string;
+  /** Rows that fall on each kind of tile, and past its edge. */
+  readonly rows: readonly number[];
+  inputs(m: number): Promise<readonly HostArray[]> | readonly HostArray[];
+}
+const weights = async (format: string, shape: readonly number[]) =>
+  (await interpret({ file: 'quern/formats', name: `${format}.encode` }, [unit(shape, 7)])).results;
+
+const cases: readonly Case[] = [
+  ...['q4_0', 'mxfp4', 'dense_f16'].map(
+    (format): Case => ({
+      name: 'encoded',
+      format,
+      rows: format === 'q4_0' ? [15, 16, 33, 48, 97] : [33],
+      inputs: async (m) => [unit([m, 96], m), ...(await weights(format, [70, 96]))],
+    }),
+  ),
+  {
+    name: 'first',
+    format: 'q8_0',
+    rows: [20, 100],
+    inputs: async (m) => [unit([m, 64], m), ...(await weights('q8_0', [65, 64]))],
+  },
+  {
+    name: 'plain',
+    rows: [31, 64, 129],
+    inputs: (m) => [unit([m, 77], m), unit([67, 77], 2), unit([67], 3)],
+  },
+  { name: 'batch', rows: [50], inputs: (m) => [unit([2, m, 64], m), unit([2, 33, 64], 2)] },
+];
+
+const test = suite('CUDA: tiles of contractions');
+if (!hasCompiler('g++')) skip('CUDA: tiles of contractions', 'no g++ at hand');
+else
+  test('they agree with the interpreter', async () => {
+    const jobs: Job[] = [];
+    const wants: HostArray[] = [];
+    for (const c of cases) {
+      const formats = c.format ? [{ file: 'quern/formats', name: c.format }] : [];
+      const request = { file, name: c.name, formats };
+      const { artifact } = await compile({ ...request, target: 'cuda' }, host);
+      assert.ok(new TextDecoder().decode(artifact.code).includes(' tile['), `${c.name}: no tile`);
+      for (const m of c.rows) {
+        const inputs = await c.inputs(m);
+        jobs.push({ name: `${c.name} ${c.format ?? ''}, ${m} rows`, artifact, inputs });
+        wants.push((await interpret(request, inputs, host)).results[0]!);
+      }
+    }
+    const results = await runOnHost(jobs, 11);
+    jobs.forEach(({ name }, j) => {
+      const [got, want] = [results[j]![0]!, wants[j]!];
+      assert.equal([...got.shape], [...want.shape], name);
+      for (let i = 0; i < want.data.length; i += 1) {
+        const [x, y] = [want.data[i]!, got.data[i]!];
+        if (Math.abs(x - y) <= 2e-5 * Math.max(1, Math.abs(x))) continue;
+        assert.unreachable(`${name}: [${i}] is ${y}, the interpreter has ${x}`);
+      }
+    });
+  });
+test.run();
