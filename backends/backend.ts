@@ -1,5 +1,6 @@
 // The contract of a backend: loop IR and limits in, code out. A backend knows no ops, no formats and no files.
 import type { LaunchInfo } from '../compiler/artifact.ts';
+import type { Span } from '../compiler/diagnostics/diagnostic.ts';
 import type { Limits } from '../compiler/limits.ts';
 import type { Program } from '../compiler/loops/loops.ts';
 
@@ -25,6 +26,8 @@ export interface SyncArea {
 export interface EmitOptions {
   /** Emit a variant for several threads too, where the target has such. */
   readonly threads?: boolean;
+  /** The line that a span begins on, for comments: `kernels.ts:12: return matmul(x, w);`. */
+  readonly line?: (span: Span) => string | undefined;
 }
 
 export interface Backend {

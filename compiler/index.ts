@@ -12,7 +12,13 @@ import type {
   TensorInfo,
   ThreadsInfo,
 } from './artifact.ts';
-import { CompileError, diagnostic, noSpan, RuleError } from './diagnostics/diagnostic.ts';
+import {
+  CompileError,
+  diagnostic,
+  noSpan,
+  RuleError,
+  type Span,
+} from './diagnostics/diagnostic.ts';
 import { formatParams, readAnnotation } from './frontend/annotations.ts';
 import { type StageRequest, stage } from './frontend/entry.ts';
 import { type Field, fieldsOf, takesWeights } from './frontend/formats.ts';
@@ -122,7 +128,7 @@ async function compileUnguarded(request: CompileRequest, host: SourceHost): Prom
     backend,
     limits,
     trace,
-    { threads: request.threads ?? false },
+    { threads: request.threads ?? false, line: (span) => lineOf(files, span) },
     request.resident ?? false,
   );
   const kernels = program.kernels.map((k) => ({ name: k.name, schedule: k.schedule }));
@@ -201,6 +207,15 @@ const bufferInfo = (b: Buffer & { readonly role: BufferInfo['role'] }): BufferIn
   bytes: polyCode(bytesOf(b)),
   ...(b.private ? { private: true } : {}),
 });
+
+/** The line that a span begins on, with the name of its file. */
+function lineOf(files: SourceFiles, span: Span): string | undefined {
+  const text = files.text(span.file);
+  if (text === undefined) return undefined;
+  const before = text.slice(0, span.start).split('\n');
+  const line = text.split('\n')[before.length - 1]!.trim();
+  return `${span.file.split(/[\\/]/).at(-1)}:${before.length}: ${line}`;
+}
 
 function presetOf({ name, limits, presets = {} }: Backend, preset: string | undefined): Limits {
   if (preset === undefined) return limits;

@@ -4,7 +4,7 @@ import type { LaunchInfo } from '../../compiler/artifact.ts';
 import { expand } from '../../compiler/loops/expand.ts';
 import { type Geometry, type Launch, launchesOf } from '../../compiler/loops/launches.ts';
 import type { Program } from '../../compiler/loops/loops.ts';
-import type { Backend, Emitted, Limits } from '../backend.ts';
+import type { Backend, EmitOptions, Emitted, Limits } from '../backend.ts';
 import { sourceText } from './source.ts';
 import { cudaNative } from './tables.ts';
 
@@ -42,10 +42,10 @@ function infoOf(program: Program, l: Launch): LaunchInfo {
   };
 }
 
-function emit(program: Program): Promise<Emitted> {
+function emit(program: Program, _: Limits, options: EmitOptions = {}): Promise<Emitted> {
   const ready = expand(program, cudaNative);
   const launches = launchesOf(ready, geometry);
-  const text = sourceText(ready, launches);
+  const text = sourceText(ready, launches, options.line);
   return Promise.resolve({
     code: new TextEncoder().encode(text),
     text: () => text,

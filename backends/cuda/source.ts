@@ -2,14 +2,19 @@
 import { dtypes } from '../../compiler/ir/dtype.ts';
 import type { Launch } from '../../compiler/loops/launches.ts';
 import type { Buffer, Program } from '../../compiler/loops/loops.ts';
+import type { EmitOptions } from '../backend.ts';
 import { type PartName, preludeText } from './prelude.ts';
 import { statements } from './statements.ts';
 import { memoryType } from './types.ts';
 import { Writer } from './writer.ts';
 
-export function sourceText(program: Program, launches: readonly Launch[]): string {
+export function sourceText(
+  program: Program,
+  launches: readonly Launch[],
+  line: EmitOptions['line'] = () => undefined,
+): string {
   const used = new Set<PartName>();
-  const kernels = launches.map((l) => kernelText(l, used));
+  const kernels = launches.map((l) => kernelText(l, used, l.span && line(l.span)));
   const prelude = preludeText(used);
   const header = [
     `// ${program.name}: CUDA C. Needs C++17; do not compile with -use_fast_math.`,
@@ -18,7 +23,7 @@ export function sourceText(program: Program, launches: readonly Launch[]): strin
   return `${[header.join('\n'), prelude, ...kernels].filter(Boolean).join('\n\n')}\n`;
 }
 
-function kernelText(l: Launch, used: Set<PartName>): string {
+function kernelText(l: Launch, used: Set<PartName>, source: string | undefined): string {
   const w = new Writer(used);
   const params = [
     ...l.buffers.map((b) => pointer(w, b, used, l.written.has(b.id))),
@@ -27,6 +32,8 @@ function kernelText(l: Launch, used: Set<PartName>): string {
   for (const b of l.inner) w.line(innerMemory(w, b, used));
   statements(w, l.body);
   return [
+    // A backslash at the end would make a comment of the next line too.
+    ...(source === undefined ? [] : [`// ${source.replace(/\\$/, '')}`]),
     `// ${l.schedule}: ${l.threads === 1 ? 'one thread' : `${l.threads} threads a block`}.`,
     `extern "C" __global__ void __launch_bounds__(${l.threads}) ${l.name}(`,
     `    ${params.join(',\n    ')}) {`,

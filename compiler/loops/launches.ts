@@ -1,7 +1,7 @@
 // Kernels of loop IR as launches: one for each loop over the grid, groups or warps at the top of a kernel. What stands
 // in front of such a loop is computed by every thread again, as far as the loop needs it.
 import type { PolyCode } from '../artifact.ts';
-import { CompileError, diagnostic, noSpan } from '../diagnostics/diagnostic.ts';
+import { CompileError, diagnostic, noSpan, type Span } from '../diagnostics/diagnostic.ts';
 import { nested } from './expand.ts';
 import {
   type Buffer,
@@ -16,6 +16,8 @@ import {
 export interface Launch {
   readonly name: string;
   readonly schedule: string;
+  /** What the author wrote. */
+  readonly span?: Span;
   readonly body: readonly Stmt[];
   readonly grid: PolyCode;
   /** It is for sizes at which all of these are above 0. */
@@ -104,6 +106,7 @@ function launch(
   return {
     name,
     schedule: k.schedule,
+    ...(k.span ? { span: k.span } : {}),
     body,
     written: use.written,
     grid: loop && of ? blocks(loop, before, of.iterations) : [1],

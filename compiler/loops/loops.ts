@@ -2,6 +2,7 @@
 // Expressions are pure trees without traps; a backend may cut a long vector into pieces as it likes, because
 // every vector operation works lane by lane except `reduce`, `extract` and `build`.
 // Values are f32, i32, u32 or bool; storage dtypes appear only in buffers, and loads and stores convert.
+import type { Span } from '../diagnostics/diagnostic.ts';
 import type { Dim } from '../ir/algebra.ts';
 import { type DType, type Scalar, scalarOf } from '../ir/dtype.ts';
 import type { BinaryName, CompareName, UnaryName } from '../ir/ops.ts';
@@ -169,6 +170,8 @@ export interface Kernel {
   /** Name of the schedule rule that made it. */
   readonly schedule: string;
   readonly body: readonly Stmt[];
+  /** What the author wrote. */
+  readonly span?: Span;
 }
 
 export interface Program {

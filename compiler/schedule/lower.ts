@@ -1,5 +1,7 @@
 // Tensor IR after fusion -> loop IR. Each kernel op becomes one loop nest, chosen from an ordered list of rules
 // by its iteration space; the last rule takes everything, so whatever the language can say runs.
+
+import type { Span } from '../diagnostics/diagnostic.ts';
 import type { Dim, Poly } from '../ir/algebra.ts';
 import { dtypes } from '../ir/dtype.ts';
 import type { Func, Op, Region, Value } from '../ir/ir.ts';
@@ -222,7 +224,7 @@ export function lower(
       schedule = rule.name;
       break;
     }
-    kernels.push({ name: k.attrs.name, schedule, body });
+    kernels.push({ name: k.attrs.name, schedule, body, ...spanOf(k.regions[0]!) });
     note(`${k.attrs.name}: schedule ${schedule}`);
     for (const text of lo.notes) note(`${k.attrs.name}: ${text}`);
     lo.notes.clear();
@@ -263,4 +265,11 @@ function orderBuffers(
   const made = (...roles: readonly Buffer['role'][]): readonly Buffer[] =>
     roles.flatMap((r) => all.filter((b) => b.role === r));
   return [...params, ...results, ...made('temp', 'const', 'group', 'thread')];
+}
+
+/** Where the author wrote what a kernel yields, or else the last of what it computes. */
+function spanOf(region: Region): { readonly span?: Span } {
+  const ops = [...region.yields.map((v) => v.def?.op), ...[...region.ops].reverse()];
+  const span = ops.find((op) => op?.span.file)?.span;
+  return span ? { span } : {};
 }

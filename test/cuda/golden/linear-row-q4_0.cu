@@ -43,6 +43,7 @@ template <class Op, typename T> static __device__ __forceinline__ T combine_warp
   return v;
 }
 
+// kernel.ts:3: return matmul(x, transpose(decode(w)));
 // gemv: 128 threads a block.
 extern "C" __global__ void __launch_bounds__(128) linear_matmul_0(
     const float* __restrict__ x,

@@ -75,6 +75,7 @@ template <class Op, typename T> static __device__ __forceinline__ T combine_grou
   return all;
 }
 
+// kernel.ts:4: return e / sum(e, 1, { keepdims: true });
 // rows: 256 threads a block.
 extern "C" __global__ void __launch_bounds__(256) linear_div_0(
     const float* __restrict__ x,
