@@ -14,6 +14,7 @@ import { dirname, join, resolve } from 'node:path';
 import type { ArgInfo, Manifest } from '../compiler/artifact.ts';
 import { compilerVersion } from '../compiler/index.ts';
 import { runtimeSource } from './bundle.ts';
+import { cudaFile, cudaLaunches, cudaSources } from './cuda.ts';
 import { declarations } from './declarations.ts';
 import { refuse } from './errors.ts';
 import { header } from './header.ts';
@@ -37,14 +38,18 @@ export async function buildPackage(request: BuildRequest): Promise<BuiltPackage>
   const files = new Map<string, Uint8Array>();
   const text = (path: string, content: string) =>
     files.set(path, new TextEncoder().encode(content));
-  for (const [path, content] of scripts(made)) text(path, content);
-  for (const k of [...made.kernels, ...made.formats.flatMap((f) => Object.values(f.parts))])
-    for (const v of k.variants) files.set(`ops/${v.file}`, v.code);
-  text('runtime.js', runtimeSource());
-  text('index.d.ts', declarations(made));
-  text('kernels.h', header(made));
+  if (made.targets.includes('wasm')) {
+    for (const [path, content] of scripts(made)) text(path, content);
+    for (const k of [...made.kernels, ...made.formats.flatMap((f) => Object.values(f.parts))])
+      for (const v of k.variants) files.set(`ops/${v.file}`, v.code);
+    text('runtime.js', runtimeSource());
+    text('index.d.ts', declarations(made));
+    text('kernels.h', header(made));
+    text('package.json', json(packageJson(made)));
+  }
+  if (made.targets.includes('cuda'))
+    for (const [path, content] of cudaSources(made)) text(path, content);
   text('README.md', readme(made));
-  text('package.json', json(packageJson(made)));
   text('manifest.json', json(manifestJson(made, files)));
   return { plan: made, files: new Map([...files].sort(([a], [b]) => (a < b ? -1 : 1))) };
 }
@@ -65,7 +70,10 @@ const packageJson = (p: PackagePlan) => ({
     './manifest.json': './manifest.json',
     './package.json': './package.json',
   },
-  files: ['index.js', 'index.d.ts', 'init.js', 'runtime.js', 'ops', 'kernels.h', 'manifest.json'],
+  files: [
+    ...['index.js', 'index.d.ts', 'init.js', 'runtime.js', 'ops', 'kernels.h', 'manifest.json'],
+    ...(p.targets.includes('cuda') ? ['cuda'] : []),
+  ],
   sideEffects: false,
 });
 
@@ -73,14 +81,34 @@ function manifestJson(p: PackagePlan, files: ReadonlyMap<string, Uint8Array>) {
   const arg = (a: ArgInfo) =>
     a.kind === 'tensor' ? a : { ...a, format: p.formatNames.get(formatKey(a.format)) };
   const kernel = (k: PackagePlan['kernels'][number]) => {
-    const { name: _, target: __, compiler: ___, params, results, ...rest }: Manifest = k.manifest;
+    const {
+      name: _,
+      target: __,
+      compiler: ___,
+      params,
+      results,
+      launches: ____,
+      ...rest
+    }: Manifest = k.manifest;
     const variants = k.variants.map((v) => ({
       variant: v.variant,
       file: `ops/${v.file}`,
       bytes: v.code.length,
       sha256: sha256(v.code),
     }));
-    return { ...rest, params: params.map(arg), results: results.map(arg), variants };
+    const made = k.cuda?.manifest;
+    const cuda = made && {
+      file: cudaFile(k),
+      buffers: made.buffers,
+      launches: cudaLaunches(p, k),
+    };
+    return {
+      ...rest,
+      params: params.map(arg),
+      results: results.map(arg),
+      variants,
+      ...(cuda ? { cuda } : {}),
+    };
   };
   return {
     generator,

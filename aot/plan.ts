@@ -25,6 +25,8 @@ export interface BuildRequest {
   /** Absent: all that needs neither formats nor constants. */
   readonly exports?: readonly ExportRequest[];
   readonly targets?: readonly Target[];
+  /** Limits of the cuda target by name: sm_75, sm_80, sm_90. */
+  readonly preset?: string;
   /** Name of the package; by default that of the file. */
   readonly name?: string;
 }
@@ -40,6 +42,8 @@ export interface BuiltKernel {
   readonly manifest: Manifest;
   readonly constants: Artifact['constants'];
   readonly variants: readonly BuiltVariant[];
+  /** For the target cuda: its manifest has the launches. */
+  readonly cuda?: Artifact;
 }
 export interface BuiltFormat {
   readonly name: string;
@@ -49,6 +53,7 @@ export interface BuiltFormat {
 export interface PackagePlan {
   readonly name: string;
   readonly source: string;
+  readonly targets: readonly Target[];
   readonly kernels: readonly BuiltKernel[];
   readonly formats: readonly BuiltFormat[];
   /** Name of each format in the package, by the key of its reference. */
@@ -119,6 +124,7 @@ class Planner {
     return {
       name: this.#request.name ?? packageName(file),
       source: basename(file),
+      targets: this.#targets,
       kernels,
       formats,
       formatNames: new Map([...this.#formats].map(([key, f]) => [key, f.name])),
@@ -243,7 +249,16 @@ class Planner {
   ): Promise<BuiltKernel> {
     const variants: BuiltVariant[] = [];
     let made: Artifact | undefined;
-    for (const target of this.#targets)
+    let cuda: Artifact | undefined;
+    for (const target of this.#targets) {
+      if (target === 'cuda') {
+        const { preset } = this.#request;
+        const of = { ...request, target, ...(preset === undefined ? {} : { preset }) };
+        const { artifact, dependencies } = await compile(of);
+        this.#note(dependencies);
+        cuda = artifact;
+        continue;
+      }
       for (const row of variantsOf(target)) {
         const { artifact, dependencies } = await compile({ ...request, target });
         this.#note(dependencies);
@@ -254,12 +269,20 @@ class Planner {
           code: withConstants(artifact),
         });
       }
-    const { manifest, constants } = made!;
+    }
+    const { manifest, constants } = (made ?? cuda)!;
     checkOrder(manifest);
     checkDims(name, manifest);
     for (const a of [...manifest.params, ...manifest.results])
       if (a.kind === 'encoded') this.#formatName(a.format);
-    return { name, manifest, constants, variants, ...(doc === undefined ? {} : { doc }) };
+    return {
+      name,
+      manifest,
+      constants,
+      variants,
+      ...(cuda ? { cuda } : {}),
+      ...(doc === undefined ? {} : { doc }),
+    };
   }
 
   async #format(name: string, ref: FormatRef): Promise<BuiltFormat> {

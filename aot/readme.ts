@@ -1,5 +1,6 @@
 // README.md of a package: what it exports and one call of it that runs as it stands.
 import type { ArgInfo } from '../compiler/artifact.ts';
+import { cudaHeader } from './cuda.ts';
 import { plain } from './expression.ts';
 import { type BuiltKernel, formatKey, type PackagePlan } from './plan.ts';
 
@@ -11,16 +12,20 @@ export function readme(plan: PackagePlan): string {
     (f) =>
       `| \`${f.name}\` | ${Object.keys(f.parts).join(', ')} | ${f.doc?.split('\n')[0] ?? ''} |`,
   );
+  const lists = [
+    ...(kernels.length ? ['| kernel | takes and gives | |', '|---|---|---|', ...kernels, ''] : []),
+    ...(formats.length ? ['| format | functions | |', '|---|---|---|', ...formats, ''] : []),
+  ].join('\n');
+  const cuda = plan.targets.includes('cuda') ? cudaSection(plan) : '';
+  if (!plan.targets.includes('wasm'))
+    return `# ${plan.name}\n\nMade by \`quern build\` from \`${plan.source}\`.\n\n${lists}${cuda}`;
   return `# ${plan.name}
 
 Made by \`quern build\` from \`${plan.source}\`. WebAssembly SIMD kernels and a small loader: no dependencies, no compiler, nothing
 to install. Runs in Node 20 and later, in browsers (also under a Content-Security-Policy with only \`wasm-unsafe-eval\`) and
 through bundlers.
 
-${[
-  ...(kernels.length ? ['| kernel | takes and gives | |', '|---|---|---|', ...kernels, ''] : []),
-  ...(formats.length ? ['| format | functions | |', '|---|---|---|', ...formats, ''] : []),
-].join('\n')}
+${lists}
 \`\`\`js
 ${example(plan)}\`\`\`
 
@@ -30,8 +35,20 @@ ${example(plan)}\`\`\`
 - What \`tensor()\`, \`encode()\` and kernels make stays in memory until \`dispose()\`.
 - Every error is a \`QuernError\` with a stable \`code\`, and names the argument.
 - \`kernels.h\` is the ABI of the \`.wasm\` files for C and C++ hosts; \`manifest.json\` the same as data.
-`;
+${cuda}`;
 }
+
+const cudaSection = (plan: PackagePlan): string => `
+## CUDA
+
+\`cuda/\` has a .cu file a kernel and the header \`${cudaHeader(plan)}\` of their launchers, plain C functions on device pointers and a stream:
+
+\`\`\`sh
+nvcc -std=c++17 -O3 -shared -Xcompiler -fPIC -o lib${cudaHeader(plan).replace(/\.h$/, '')}.so cuda/*.cu
+\`\`\`
+
+The .cu files alone also go through NVRTC (CuPy's RawModule): \`manifest.json\` has under \`cuda\` the launches of each kernel, sizes as postfix code.
+`;
 
 const shapeOf = (a: ArgInfo, plan: PackagePlan): string =>
   a.kind === 'tensor'

@@ -16,11 +16,12 @@ interface TargetRow {
 const targets: { readonly [name: string]: TargetRow } = {
   wasm: { built: true, variants: [{ variant: 'plain', suffix: '' }] },
   wgsl: { built: false, variants: [] },
-  cuda: { built: false, variants: [] },
+  // Plain text with launchers in C, which no JavaScript loads: see cuda.ts.
+  cuda: { built: true, variants: [] },
   gpujs: { built: false, variants: [] },
 };
 
-export type Target = 'wasm';
+export type Target = 'wasm' | 'cuda';
 export const variantsOf = (target: Target): readonly VariantRow[] => targets[target]!.variants;
 
 /** Checks names of targets, as `--target wasm,wgsl` gives them. */

@@ -3,7 +3,13 @@ import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import pc from 'picocolors';
-import { buildPackage, type ExportRequest, targetsNamed, writePackage } from '../../aot/index.ts';
+import {
+  buildPackage,
+  cudaFile,
+  type ExportRequest,
+  targetsNamed,
+  writePackage,
+} from '../../aot/index.ts';
 import { UsageError } from '../exit.ts';
 import { kernelOf } from '../format-name.ts';
 import { table } from '../table.ts';
@@ -13,6 +19,7 @@ interface BuildOptions {
   readonly export?: readonly string[];
   readonly output: string;
   readonly name?: string;
+  readonly preset?: string;
   readonly json?: boolean;
 }
 
@@ -34,14 +41,18 @@ export async function build(path: string, options: BuildOptions): Promise<void> 
     targets: targetsNamed(options.target.split(',').map((t) => t.trim())),
     ...(options.export ? { exports: options.export.map((e) => exportOf(file, e)) } : {}),
     ...(name === undefined ? {} : { name }),
+    ...(options.preset === undefined ? {} : { preset: options.preset }),
   });
   writePackage(files, options.output);
   const script = [...files].filter(([p]) => p.endsWith('.js')).map(([, b]) => Buffer.from(b));
   const gzip = gzipSync(Buffer.concat(script), { level: 9 }).length;
   const kernels = [...plan.kernels, ...plan.formats.flatMap((f) => Object.values(f.parts))];
-  const rows = kernels.flatMap((k) =>
-    k.variants.map((v) => ({ kernel: k.name, file: `ops/${v.file}`, bytes: v.code.length })),
-  );
+  const rows = kernels.flatMap((k) => [
+    ...k.variants.map((v) => ({ kernel: k.name, file: `ops/${v.file}`, bytes: v.code.length })),
+    ...(k.cuda
+      ? [{ kernel: k.name, file: cudaFile(k), bytes: files.get(cudaFile(k))!.length }]
+      : []),
+  ]);
   if (options.json) {
     console.log(JSON.stringify({ name: plan.name, kernels: rows, gzip, left: plan.left }));
     return;
@@ -49,7 +60,7 @@ export async function build(path: string, options: BuildOptions): Promise<void> 
   const cells = rows.map((r) => [r.kernel, r.file, String(r.bytes)]);
   console.log(table(['kernel', 'file', 'bytes'], 'llr', cells));
   console.log(
-    `\n${pc.green('built')} ${plan.name} in ${options.output}: JavaScript ${gzip} bytes gzip`,
+    `\n${pc.green('built')} ${plan.name} in ${options.output}${script.length ? `: JavaScript ${gzip} bytes gzip` : ''}`,
   );
   for (const why of plan.left)
     console.log(`left out: ${why} (say how: --export NAME='KERNEL<FORMAT>(CONSTANT)')`);
