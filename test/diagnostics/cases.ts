@@ -175,13 +175,13 @@ export function norm<N extends Dim, K extends Dim>(x: Tensor<f32, [N, K]>, w: Te
   },
   Q3007: {
     source: k(
-      "export const bad = format({\n  block: 32,\n  encode(x: Tensor<f32, [32]>, _, weights) {\n    const q = weights === undefined ? f16(x) : f32(x * weights);\n    return { q };\n  },\n  decode: ({ q }) => q,\n});",
+      'export const bad = format({\n  block: 32,\n  encode(x: Tensor<f32, [32]>, _, weights) {\n    const q = weights === undefined ? f16(x) : f32(x * weights);\n    return { q };\n  },\n  decode: ({ q }) => q,\n});',
     ),
     request: { name: 'bad.encodeWeighted' },
   },
   'Q3001-weigh': {
     source: k(
-      "export const bad = format({\n  block: 32,\n  weigh: (r, w) => sum(r * w),\n  encode: (x: Tensor<f32, [32]>, _, weights) => ({ q: weights === undefined ? x : x * weights }),\n  decode: ({ q }) => q,\n});",
+      'export const bad = format({\n  block: 32,\n  weigh: (r, w) => sum(r * w),\n  encode: (x: Tensor<f32, [32]>, _, weights) => ({ q: weights === undefined ? x : x * weights }),\n  decode: ({ q }) => q,\n});',
     ),
     request: { name: 'bad.encodeWeighted' },
   },

@@ -86,7 +86,9 @@ test('in a map each iteration updates its own scratch', async () => {
       for (const j of range(dim(x, 1))) row = set(row, at(row, j) * at(row, 0), j);
       return row;
     });`);
-  assert.equal(temps, [4 * dims.K]);
+  // Four iterations may run side by side, each with its own.
+  assert.ok(temps.length === 1 || temps.length === 4, `${temps.length} temps`);
+  assert.ok(temps.every((bytes) => bytes === 4 * dims.K));
 });
 
 test.run();
