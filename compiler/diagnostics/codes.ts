@@ -198,6 +198,12 @@ export const codes = {
     expected: f.expected,
     hint: 'encode returns the same fields, of the same dtypes and shapes, with and without weights.',
   }),
+  Q3010: (f: { field: string; found: string; expected: string }): Message => ({
+    message: `The layout's unpack does not give back the field \`${f.field}\``,
+    found: f.found,
+    expected: f.expected,
+    hint: 'unpack returns what encode returned: every field that pack took, with the same shape.',
+  }),
 
   Q4001: (f: { op: string; dtype: string; target: string; instead: string }): Message => ({
     message: `${f.op} on ${f.dtype} is not supported by the target ${f.target}`,

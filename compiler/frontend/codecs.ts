@@ -3,7 +3,7 @@
 import { fail } from '../diagnostics/diagnostic.ts';
 import { type Dim, Poly, sameDims, shapeText } from '../ir/algebra.ts';
 import { dtypes } from '../ir/dtype.ts';
-import type { Value } from '../ir/ir.ts';
+import type { TensorType, Value } from '../ir/ir.ts';
 import { typeText } from '../ir/ops.ts';
 import { parallelMap } from './branches.ts';
 import {
@@ -11,13 +11,17 @@ import {
   asRecord,
   blockDims,
   blockGrid,
+  declared,
   fieldRecord,
+  fieldShape,
   fieldsOf,
   type Level,
   takesWeights,
 } from './formats.ts';
 import type { Stager } from './stager.ts';
 import {
+  arrayVal,
+  dimVal,
   type EncodedVal,
   type FormatVal,
   is,
@@ -184,8 +188,12 @@ export function decodeTensor(s: Stager, w: EncodedVal): Value {
   return fromBlocks(s, f, s.ctx.tensor(result), w.shape);
 }
 
-/** Bytes of the layout, one struct a block: u8[..., blocks, bytes], or a record of planar arrays. */
+/**
+ * Bytes of the layout. Of a block: one struct each, u8[..., blocks, bytes], or a record of planar arrays. Of the
+ * tensor: whatever pack makes of the stored fields of all levels.
+ */
 export function packTensor(s: Stager, w: EncodedVal): Val {
+  if (w.format.layoutOf === 'tensor') return s.apply(w.format.pack!, [asRecord(w.fields)]);
   const { lead, grid } = blockGrid(s, w.format, w.shape);
   return parallelMap(s, [...lead, ...grid], (ids) =>
     s.apply(w.format.pack!, [
@@ -199,22 +207,44 @@ export function packTensor(s: Stager, w: EncodedVal): Val {
   );
 }
 
-/** What pack yields for one block, learnt without keeping the ops. */
-export function packedTypes(s: Stager, f: FormatVal): ReadonlyMap<string, Value> {
+/** The arrays that pack gives for a tensor of `shape`, learnt without keeping the ops. */
+export function packedTypes(
+  s: Stager,
+  f: FormatVal,
+  shape: readonly Dim[],
+): ReadonlyMap<string, TensorType> {
+  const whole = f.layoutOf === 'tensor';
   return s.ctx.builder.dryRun(() => {
-    const fields = fieldsOf(s, f).filter((x) => x.level === 'block');
     const record = recordVal(
-      fields.map((x) => [
-        x.name,
-        tensorVal(s.ctx.builder.param({ dtype: x.dtype, shape: x.shape })),
-      ]),
+      fieldsOf(s, f)
+        .filter((x) => whole || x.level === 'block')
+        .map((x) => {
+          const own = whole ? fieldShape(s, f, x, shape) : x.shape;
+          return [x.name, tensorVal(s.ctx.builder.param({ dtype: x.dtype, shape: own }))];
+        }),
     );
     const v = s.apply(f.pack!, [record]);
-    return is(v, 'record') ? fieldRecord(s, v, 'pack') : new Map([['bytes', s.ctx.tensor(v)]]);
+    const made = is(v, 'record')
+      ? fieldRecord(s, v, 'pack')
+      : new Map([['bytes', s.ctx.tensor(v)]]);
+    const { lead, grid } = blockGrid(s, f, shape);
+    return new Map(
+      [...made].map(([name, { type }]) => [
+        name,
+        whole ? type : { dtype: type.dtype, shape: [...lead, ...grid, ...type.shape] },
+      ]),
+    );
   });
 }
 
-/** The inverse of {@link packTensor}; `bytes` holds one tensor for each array of the layout. */
+/** A single array stands for itself, several for a record. */
+const packedArg = (parts: ReadonlyMap<string, Value>): Val =>
+  parts.size === 1 && parts.has('bytes') ? tensorVal(parts.get('bytes')!) : asRecord(parts);
+
+/**
+ * The inverse of {@link packTensor}; `bytes` holds one tensor for each array of the layout, `outer` the fields that
+ * the layout leaves out.
+ */
 export function unpackTensor(
   s: Stager,
   f: FormatVal,
@@ -223,23 +253,33 @@ export function unpackTensor(
   outer: ReadonlyMap<string, Value>,
 ): EncodedVal {
   const { lead, grid } = blockGrid(s, f, shape);
-  const result = parallelMap(s, [...lead, ...grid], (ids) => {
-    const indices = ids.map((i) => s.ctx.tensor(i));
-    const parts = new Map([...bytes].map(([k, v]) => [k, atIndices(s, v, indices)]));
-    const arg: Val =
-      parts.size === 1 && parts.has('bytes') ? tensorVal(parts.get('bytes')!) : asRecord(parts);
-    return asRecord(fieldRecord(s, s.apply(f.unpack!, [arg]), 'unpack'));
-  });
+  const result =
+    f.layoutOf === 'tensor'
+      ? s.apply(f.unpack!, declared(f.unpack!, [packedArg(bytes), arrayVal(shape.map(dimVal))]))
+      : parallelMap(s, [...lead, ...grid], (ids) => {
+          const indices = ids.map((i) => s.ctx.tensor(i));
+          const parts = new Map([...bytes].map(([k, v]) => [k, atIndices(s, v, indices)]));
+          return asRecord(fieldRecord(s, s.apply(f.unpack!, [packedArg(parts)]), 'unpack'));
+        });
+  const made = fieldRecord(s, result, 'unpack');
   const fields = new Map(outer);
   for (const field of fieldsOf(s, f)) {
-    if (field.level !== 'block') continue;
-    const v = is(result, 'record') ? result.fields.get(field.name) : undefined;
-    if (v === undefined) fail('Q3004', { field: field.name, found: 'unpack does not return it' });
-    const value = s.ctx.tensor(v);
-    const want = s.ctx.builder;
+    if (fields.has(field.name)) continue;
+    const type = { dtype: field.dtype, shape: fieldShape(s, f, field, shape) };
+    const value = made.get(field.name);
+    if (!value || !sameDims(value.type.shape, type.shape))
+      s.ctx.at(f.unpack!.node, f.unpack!.module, () =>
+        fail('Q3010', {
+          field: field.name,
+          found: value ? typeText(value.type) : `a record { ${[...made.keys()].join(', ')} }`,
+          expected: typeText(type),
+        }),
+      );
     fields.set(
       field.name,
-      value.type.dtype === field.dtype ? value : want.one('cast', [value], { dtype: field.dtype }),
+      value!.type.dtype === type.dtype
+        ? value!
+        : s.ctx.builder.one('cast', [value!], { dtype: type.dtype }),
     );
   }
   return { tag: 'encoded', format: f, shape, fields };

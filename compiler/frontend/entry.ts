@@ -122,21 +122,15 @@ function formatKernel(maker: Signatures, f: FormatVal, method: string): Val {
           expected: 'layout: { pack, unpack }',
         });
       if (method === 'pack') return packTensor(s, maker.encoded('w', f, shape));
-      const fields = fieldsOf(s, f);
       const arrays = new Map(
-        [...packedTypes(s, f)].map(([k, v]) => {
-          const type = fieldShape(
-            s,
-            f,
-            { name: k, level: 'block', dtype: v.type.dtype, shape: v.type.shape },
-            shape,
-          );
-          return [k, s.ctx.tensor(maker.tensor(k, v.type.dtype, type))];
-        }),
+        [...packedTypes(s, f, shape)].map(([k, v]) => [
+          k,
+          s.ctx.tensor(maker.tensor(k, v.dtype, v.shape)),
+        ]),
       );
       const outer = new Map(
-        fields
-          .filter((x) => x.level !== 'block')
+        fieldsOf(s, f)
+          .filter((x) => f.layoutOf === 'block' && x.level !== 'block')
           .map((x) => [
             x.name,
             s.ctx.tensor(maker.tensor(x.name, x.dtype, fieldShape(s, f, x, shape))),

@@ -72,6 +72,13 @@ export function makeFormat(s: Stager, args: readonly Val[]): FormatVal {
       found: describeVal(layout),
       expected: 'layout: { pack, unpack }',
     });
+  const layoutOf = is(layout, 'record') ? (layout.fields.get('of') ?? 'block') : undefined;
+  if (layoutOf !== undefined && layoutOf !== 'block' && layoutOf !== 'tensor')
+    fail('Q3001', {
+      what: 'a level of its layout',
+      found: describeVal(layoutOf),
+      expected: "of: 'block' (one call a block, the default) or of: 'tensor' (one call for all)",
+    });
   return {
     tag: 'format',
     span: s.ctx.span,
@@ -82,7 +89,11 @@ export function makeFormat(s: Stager, args: readonly Val[]): FormatVal {
     tensor: closureOf(r, 'tensor', false),
     weigh: closureOf(r, 'weigh', false),
     ...(is(layout, 'record')
-      ? { pack: closureOf(layout, 'pack', true), unpack: closureOf(layout, 'unpack', true) }
+      ? {
+          pack: closureOf(layout, 'pack', true),
+          unpack: closureOf(layout, 'unpack', true),
+          layoutOf: layoutOf as 'block' | 'tensor',
+        }
       : {}),
   };
 }
@@ -160,16 +171,17 @@ export function fieldsOf(s: Stager, f: FormatVal): readonly Field[] {
   });
 }
 
+/** The arguments that a function of a format declares: it may leave out those at the end. */
+export const declared = (c: Closure, args: readonly Val[]): readonly Val[] =>
+  args.slice(0, Math.max(1, c.node.parameters.length));
+
 /** encode(x), encode(x, outer) or encode(x, outer, weights): as many arguments as are declared. */
-export function argsFor(
+export const argsFor = (
   c: Closure,
   x: Value,
   outer: ReadonlyMap<string, Value>,
   weights?: Value,
-): Val[] {
-  const all: Val[] = [tensorVal(x), asRecord(outer), weights && tensorVal(weights)];
-  return all.slice(0, Math.max(1, c.node.parameters.length));
-}
+): readonly Val[] => declared(c, [tensorVal(x), asRecord(outer), weights && tensorVal(weights)]);
 
 /** Whether the format's encode has a parameter for importance weights. */
 export const takesWeights = (f: FormatVal): boolean => f.encode.node.parameters.length > 2;

@@ -59,6 +59,8 @@ export interface FormatVal {
   readonly unpack?: Closure;
   /** Prepares the importance weights of a row for encode. */
   readonly weigh: Closure | undefined;
+  /** What one call of pack and unpack sees: a block (the default), or the whole tensor. */
+  readonly layoutOf?: 'block' | 'tensor';
   readonly span: Span;
   /** Where others can find it; set when an exported constant or a request names it. */
   ref?: FormatRef;

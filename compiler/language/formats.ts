@@ -1,7 +1,17 @@
 // Formats: how blocks of a tensor become fields, and back. A format is written once, as two functions; storage,
 // fused kernels and byte layouts follow from it.
 import { builtin } from './builtin.ts';
-import type { Dim, DType, Encoded, FieldRecord, Fields, Format, Operand, Tensor } from './types.ts';
+import type {
+  Dim,
+  DType,
+  DTypeOf,
+  Encoded,
+  FieldRecord,
+  Fields,
+  Format,
+  Operand,
+  Tensor,
+} from './types.ts';
 
 /** Elements of the last axis, or of the last two. */
 export type Block = number | readonly [number, number];
@@ -15,6 +25,32 @@ type BlockShape<B> = B extends number
 type Stored<R> = { readonly [K in keyof R]: R[K] extends boolean ? boolean : R[K] };
 /** What `pack` gives, seen from `unpack`: bytes, or a record of byte-exact arrays. */
 type Packed<P> = P extends number ? Tensor<'u8'> : P;
+/** The fields of a whole tensor: of the same dtypes, with the dims of the grid of blocks in front. */
+type Whole<R> = { readonly [K in keyof R]: R[K] extends boolean ? boolean : Tensor<DTypeOf<R[K]>> };
+type Unpacked<R> = { readonly [K in keyof NoInfer<R>]: number | boolean };
+
+/** What one call of `pack` and `unpack` sees: a block, or the whole tensor. */
+export type LayoutLevel = 'block' | 'tensor';
+
+/**
+ * Byte-exact arrays, for files of other engines. `L` is the level, `O` the fields of row and tensor, `F` those of the
+ * block, `P` what `pack` gives.
+ */
+interface Layout<L extends LayoutLevel, O extends FieldRecord, F extends FieldRecord, P> {
+  /** `'tensor'` for packings that interleave across blocks or rows; one call a block otherwise. */
+  readonly of?: L;
+  /**
+   * The fields to bytes, or to a record of arrays. Of a block: its fields, to one struct. Of the tensor: the stored
+   * fields of all levels, whole, to arrays of any shape; a field of the block is [N, K / block, ...], of the row
+   * [N, ...].
+   */
+  pack(fields: L extends 'tensor' ? Whole<O & F> : Stored<O & F>): P;
+  /** The inverse of `pack`. Of the tensor: all fields, for a tensor of the dims [n, k]. */
+  unpack(
+    bytes: Packed<P>,
+    dims: L extends 'tensor' ? readonly [n: number, k: number] : never,
+  ): Unpacked<L extends 'tensor' ? O & F : F>;
+}
 
 // The order of the members is the order in which tsc infers: outer levels first, then encode, then its readers.
 export interface FormatSpec<
@@ -23,6 +59,7 @@ export interface FormatSpec<
   R extends FieldRecord,
   F extends FieldRecord,
   P extends number | FieldRecord,
+  L extends LayoutLevel,
 > {
   /** How many elements are encoded together: of the last axis, or `[b0, b1]` of the last two. */
   readonly block: B;
@@ -43,13 +80,8 @@ export interface FormatSpec<
   weigh?(r: Tensor<'f32', readonly Dim[]>, weights: Tensor<'f32', readonly Dim[]>): Tensor;
   /** The stored fields of all levels back to the block. */
   decode(fields: Stored<T & R & F>): Tensor<DType, BlockShape<NoInfer<B>>>;
-  /** Byte-exact struct of one block, for files of other engines. */
-  readonly layout?: {
-    /** The fields to bytes, or to a record of byte-exact arrays. */
-    pack(fields: Stored<T & R & F>): P;
-    /** The inverse of `pack`. */
-    unpack(bytes: Packed<P>): { readonly [K in keyof NoInfer<F>]: number | boolean };
-  };
+  /** Byte-exact structs or planes, for files of other engines. */
+  readonly layout?: Layout<L, T & R, F, P>;
 }
 
 type NoFields = Readonly<Record<never, never>>;
@@ -66,7 +98,8 @@ export function format<
   R extends FieldRecord = NoFields,
   F extends FieldRecord = NoFields,
   P extends number | FieldRecord = number,
->(spec: FormatSpec<B, T, R, F, P>): Format<B, T & R & F> {
+  L extends LayoutLevel = 'block',
+>(spec: FormatSpec<B, T, R, F, P, L>): Format<B, T & R & F> {
   // A marker: kernel files are parsed, so nobody ever reads the functions from here.
   const missing = (['block', 'encode', 'decode'] as const).find((k) => spec[k] === undefined);
   if (missing) throw new TypeError(`format() needs \`${missing}\``);

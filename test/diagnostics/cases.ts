@@ -185,6 +185,12 @@ export function norm<N extends Dim, K extends Dim>(x: Tensor<f32, [N, K]>, w: Te
     ),
     request: { name: 'bad.encodeWeighted' },
   },
+  Q3010: {
+    source: k(
+      "export const bad = format({\n  block: 32,\n  encode: (x) => ({ q: u4(x) }),\n  decode: ({ q }) => q,\n  layout: {\n    of: 'tensor',\n    pack: ({ q }) => ({ codes: q }),\n    unpack: ({ codes }, [n, k]) => ({ q: reshape(codes, [n, k]) }),\n  },\n});",
+    ),
+    request: { name: 'bad.unpack' },
+  },
 
   'several problems': {
     source: norm(

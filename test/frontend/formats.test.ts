@@ -208,6 +208,65 @@ test('layouts: a record of arrays', async () => {
   );
 });
 
+/** Codes of two rows in one byte, and the scale of the tensor: no block or row knows all of a byte. */
+const paired = (unpack: string): string =>
+  `${imports}export const paired = format({
+  block: 4,
+  tensor: (w) => ({ top: amax(abs(w)) }),
+  row: (r) => ({ low: f16(amax(r)) }),
+  encode: (x) => ({ q: u4(x) }),
+  decode: ({ q, top, low }) => q * top + low,
+  layout: {
+    of: 'tensor',
+    pack({ q, top, low }) {
+      const [n, blocks] = [dim(q, 0), dim(q, 1)];
+      const pairs = reshape(q, [n / 2, 2, 4 * blocks]);
+      return { codes: u8(sum(pairs << tensor([[0], [4]], i32), 1)), top, low };
+    },
+    unpack: ${unpack},
+  },
+});`.replace('u8 }', 'u8, dim, tensor, i32 }');
+const unpaired = `({ codes, top, low }, [n, k]) => {
+      const pairs = (reshape(codes, [n / 2, 1, k]) >> tensor([[0], [4]], i32)) & 15;
+      return { top, low, q: u4(reshape(pairs, [n, k / 4, 4])) };
+    }`;
+
+test('layouts of the tensor: planes of any shape from the fields of all levels, and back', async () => {
+  const info = manifest(paired(unpaired), { name: 'paired.pack' });
+  assert.equal(
+    info.results.map((r) => `${r.name} ${r.kind === 'tensor' && r.dtype}${r.text}`),
+    ['codes u8[N / 2, K]', 'top f32[]', 'low f16[N]'],
+  );
+  assert.equal(
+    info.constraints.map((c) => `${c.text} % ${c.modulus}`),
+    ['K % 4', 'N % 2'],
+  );
+  const inverse = manifest(paired(unpaired), { name: 'paired.unpack' });
+  assert.equal(
+    inverse.params.map((p) => `${p.name}${p.text}`),
+    ['codes[N / 2, K]', 'top[]', 'low[N]'],
+  );
+  const fields = [t([3], []), t([1, 2], [2], 'f16'), t([1, 2, 3, 4, 5, 6, 7, 8], [2, 1, 4], 'u4')];
+  const { results } = await run(paired(unpaired), fields, { name: 'paired.pack' });
+  assert.equal(Array.from(results[0]!.data), [0x51, 0x62, 0x73, 0x84]);
+  const planes = [t([0x51, 0x62, 0x73, 0x84], [1, 4], 'u8'), t([3], []), t([1, 2], [2], 'f16')];
+  const back = await run(paired(unpaired), planes, { name: 'paired.unpack' });
+  assert.equal(
+    back.results.map((r) => Array.from(r.data)),
+    [[3], [1, 2], [1, 2, 3, 4, 5, 6, 7, 8]],
+  );
+});
+
+test('layouts of the tensor: a field that does not come back, or with another shape', () => {
+  const broken = (unpack: string): string[] => codesOf(paired(unpack), { name: 'paired.unpack' });
+  assert.equal(broken('({ top, low }) => ({ top, low })'), ['Q3010']);
+  assert.equal(broken('({ codes, top, low }) => ({ top, low, q: codes })'), ['Q3010']);
+  assert.equal(
+    codesOf(paired(unpaired).replace("of: 'tensor'", "of: 'row'"), { name: 'paired.pack' }),
+    ['Q3001'],
+  );
+});
+
 test('problems of formats are reported where they stand', () => {
   const use = (format: string): string[] =>
     codesOf(

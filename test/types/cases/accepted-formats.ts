@@ -55,6 +55,24 @@ export const q4_0 = format({
   },
 });
 
+/** A layout of the whole tensor: fields of all levels to planes of any shape, and back. */
+export const interleaved = format({
+  block: 32,
+  tensor: (w) => ({ top: amax(abs(w)) }),
+  encode(x: Tensor<f32, [32]>, { top }) {
+    return { q: u4(round(x / top)) };
+  },
+  decode: ({ q, top }) => q * top,
+  layout: {
+    of: 'tensor',
+    pack: ({ q, top }) => ({ codes: u8(transpose(reshape(q, [-1, 32]))), top: f16(top) }),
+    unpack: ({ codes, top }, [n, k]) => ({
+      q: u4(reshape(transpose(codes), [n, k / 32, 32])),
+      top: f32(top),
+    }),
+  },
+});
+
 /** Levels: a scale a tensor, one a row, one a block; none of the parameters annotated. */
 export const levels = format({
   block: 16,
