@@ -16,6 +16,8 @@ import {
   fieldShape,
   fieldsOf,
   type Level,
+  outerOf,
+  placeOf,
   takesWeights,
 } from './formats.ts';
 import type { Stager } from './stager.ts';
@@ -110,7 +112,11 @@ export function encodeTensor(s: Stager, f: FormatVal, x: Value, given?: Value): 
   const { lead, grid } = blockGrid(s, f, shape);
   const b = s.ctx.builder;
   if (f.tensor)
-    for (const [k, v] of fieldRecord(s, s.apply(f.tensor, [tensorVal(x)]), 'tensor')) {
+    for (const [k, v] of fieldRecord(
+      s,
+      s.apply(f.tensor, argsFor(f.tensor, x, asRecord(outer))),
+      'tensor',
+    )) {
       fields.set(k, v);
       outer.set(k, v);
     }
@@ -119,7 +125,9 @@ export function encodeTensor(s: Stager, f: FormatVal, x: Value, given?: Value): 
     const closure = f.row;
     const result = parallelMap(s, rows, (ids) => {
       const row = ids.length ? b.one('at', [x, ...ids.map((i) => s.ctx.tensor(i))], {}) : x;
-      return asRecord(fieldRecord(s, s.apply(closure, argsFor(closure, row, outer)), 'row'));
+      return asRecord(
+        fieldRecord(s, s.apply(closure, argsFor(closure, row, asRecord(outer))), 'row'),
+      );
     });
     if (is(result, 'record')) for (const [k, v] of result.fields) fields.set(k, s.ctx.tensor(v));
   }
@@ -132,8 +140,12 @@ export function encodeTensor(s: Stager, f: FormatVal, x: Value, given?: Value): 
       for (const [k, v] of fields)
         if (!outer.has(k)) inside.set(k, atIndices(s, v, indices.slice(0, rows.length)));
     const [block, weight] = [blocks, weights].map((v) => v && b.one('at', [v, ...indices], {}));
-    const args = argsFor(f.encode, block!, inside, weight);
-    const made = fieldRecord(s, s.apply(f.encode, args), 'encode');
+    const seen = outerOf(f, inside, placeOf(indices, shape));
+    const made = fieldRecord(
+      s,
+      s.apply(f.encode, argsFor(f.encode, block!, seen, weight)),
+      'encode',
+    );
     if (weights) checkFields(s, f, made);
     return asRecord(made);
   });
@@ -175,7 +187,9 @@ export function decodeTensor(s: Stager, w: EncodedVal): Value {
   const { lead, grid } = blockGrid(s, f, w.shape);
   const result = parallelMap(s, [...lead, ...grid], (ids) => {
     const indices = ids.map((i) => s.ctx.tensor(i));
-    const got = s.apply(f.decode, [blockFields(s, w, indices, ['block', 'row', 'tensor'])]);
+    const stored = blockFields(s, w, indices, ['block', 'row', 'tensor']);
+    stored.fields.set('place', placeOf(indices, w.shape));
+    const got = s.apply(f.decode, [stored]);
     const block = s.ctx.tensor(got, 'f32');
     if (!sameDims(block.type.shape, blockDims(f)) || dtypes[block.type.dtype].kind === 'bool')
       s.ctx.at(f.decode.node, f.decode.module, () =>

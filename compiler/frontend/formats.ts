@@ -5,8 +5,10 @@ import type { DType } from '../ir/dtype.ts';
 import type { Value } from '../ir/ir.ts';
 import type { Stager } from './stager.ts';
 import {
+  arrayVal,
   type Closure,
   describeVal,
+  dimVal,
   type FormatVal,
   is,
   type RecordVal,
@@ -20,7 +22,7 @@ export interface Field {
   readonly name: string;
   readonly level: Level;
   readonly dtype: DType;
-  /** Shape of one occurrence; row fields may name the dim K of the row. */
+  /** Shape of one occurrence; fields of the row may name its dim K, fields of the tensor N and K. */
   readonly shape: readonly Dim[];
 }
 
@@ -151,19 +153,33 @@ export function fieldsOf(s: Stager, f: FormatVal): readonly Field[] {
     const out: Field[] = [];
     const before = s.ctx.constraints.length;
     const outer = new Map<string, Value>();
+    const whole = [Poly.dim('N'), Poly.dim('K')];
+    const place = placeOf(
+      whole.map(() => s.ctx.builder.scalar('i32')),
+      whole,
+    );
     const learn = (level: Level, closure: Closure, shape: readonly Dim[]): void => {
       const x = s.ctx.builder.param({ dtype: 'f32', shape }, 'x');
       const result = fieldRecord(
         s,
-        s.apply(closure, argsFor(closure, x, outer)),
+        s.apply(
+          closure,
+          argsFor(closure, x, level === 'block' ? outerOf(f, outer, place) : asRecord(outer)),
+        ),
         level === 'block' ? 'encode' : level,
       );
       for (const [name, v] of result) {
+        if (name === 'place')
+          fail('Q3001', {
+            what: 'other names for its fields than `place`',
+            found: 'place',
+            expected: 'any other name: `place` is where a block lies',
+          });
         outer.set(name, v);
         out.push({ name, level, dtype: v.type.dtype, shape: v.type.shape });
       }
     };
-    if (f.tensor) learn('tensor', f.tensor, [Poly.dim('N'), Poly.dim('K')]);
+    if (f.tensor) learn('tensor', f.tensor, whole);
     if (f.row) learn('row', f.row, [Poly.dim('K')]);
     learn('block', f.encode, blockDims(f));
     s.ctx.constraints.length = before;
@@ -173,15 +189,25 @@ export function fieldsOf(s: Stager, f: FormatVal): readonly Field[] {
 
 /** The arguments that a function of a format declares: it may leave out those at the end. */
 export const declared = (c: Closure, args: readonly Val[]): readonly Val[] =>
-  args.slice(0, Math.max(1, c.node.parameters.length));
+  args.slice(0, c.node.parameters.length);
+
+/** Which block of what matrix, as authors see it: `place: { index: [i, j], dims: [n, k] }`. */
+export const placeOf = (index: readonly Value[], dims: readonly Dim[]): Val =>
+  recordVal([
+    ['index', arrayVal(index.map(tensorVal))],
+    ['dims', arrayVal(dims.map(dimVal))],
+  ]);
+
+/**
+ * What encode sees beside the block: the fields of row and tensor. Where there are fields of the tensor, a whole matrix is
+ * encoded at once, and the place of a block in it has a meaning.
+ */
+export const outerOf = (f: FormatVal, fields: ReadonlyMap<string, Value>, place: Val): RecordVal =>
+  recordVal([...asRecord(fields).fields, ...(f.tensor ? [['place', place] as [string, Val]] : [])]);
 
 /** encode(x), encode(x, outer) or encode(x, outer, weights): as many arguments as are declared. */
-export const argsFor = (
-  c: Closure,
-  x: Value,
-  outer: ReadonlyMap<string, Value>,
-  weights?: Value,
-): readonly Val[] => declared(c, [tensorVal(x), asRecord(outer), weights && tensorVal(weights)]);
+export const argsFor = (c: Closure, x: Value, outer: RecordVal, weights?: Value): readonly Val[] =>
+  declared(c, [tensorVal(x), outer, weights && tensorVal(weights)]);
 
 /** Whether the format's encode has a parameter for importance weights. */
 export const takesWeights = (f: FormatVal): boolean => f.encode.node.parameters.length > 2;
@@ -195,7 +221,7 @@ export function fieldShape(
 ): readonly Dim[] {
   const { lead, grid } = blockGrid(s, f, shape);
   const own = field.shape.map((d) =>
-    d.substitute((a) => (a.key === 'K' ? shape.at(-1) : undefined)),
+    d.substitute((a) => (a.key === 'K' ? shape.at(-1) : a.key === 'N' ? shape.at(-2) : undefined)),
   );
   if (field.level === 'tensor') return own;
   if (field.level === 'row') return [...shape.slice(0, -1), ...own];

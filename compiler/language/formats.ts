@@ -21,6 +21,16 @@ type BlockShape<B> = B extends number
     ? [P, Q]
     : readonly Dim[];
 
+/** The dims of a matrix. */
+type MatrixDims = readonly [n: number, k: number];
+/** Where a block lies: its indices in the grid of blocks, known when the kernel runs, of what matrix. */
+export interface Place {
+  readonly index: readonly [row: Tensor<'i32', []>, column: Tensor<'i32', []>];
+  readonly dims: MatrixDims;
+}
+interface Placed {
+  readonly place: Place;
+}
 /** The fields as they are read back: what was stored, after its cast. */
 type Stored<R> = { readonly [K in keyof R]: R[K] extends boolean ? boolean : R[K] };
 /** What `pack` gives, seen from `unpack`: bytes, or a record of byte-exact arrays. */
@@ -48,7 +58,7 @@ interface Layout<L extends LayoutLevel, O extends FieldRecord, F extends FieldRe
   /** The inverse of `pack`. Of the tensor: all fields, for a tensor of the dims [n, k]. */
   unpack(
     bytes: Packed<P>,
-    dims: L extends 'tensor' ? readonly [n: number, k: number] : never,
+    dims: L extends 'tensor' ? MatrixDims : never,
   ): Unpacked<L extends 'tensor' ? O & F : F>;
 }
 
@@ -68,18 +78,19 @@ export interface FormatSpec<
   /** Fields stored once a row; `outer` holds those of the tensor. */
   row?(r: Tensor<'f32', readonly Dim[]>, outer: Stored<T>): R;
   /**
-   * One block to its fields, each with a storage dtype; `outer` holds the fields of row and tensor. `weights` says how much
-   * each element counts, where the caller gave importance weights; `weights === undefined` is known while compiling.
+   * One block to its fields, each with a storage dtype; `outer` holds the fields of row and tensor, and with the latter the
+   * place of the block, to find its part of a field of the tensor. `weights` says how much each element counts, where the
+   * caller gave importance weights; `weights === undefined` is known while compiling.
    */
   encode(
     x: Tensor<'f32', BlockShape<NoInfer<B>>>,
-    outer: Stored<T & R>,
+    outer: Stored<T & R> & Placed,
     weights: Tensor<'f32', BlockShape<NoInfer<B>>> | undefined,
   ): F;
   /** The weights that encode gets, made from a row and the weights that the caller gave for it; not stored. */
   weigh?(r: Tensor<'f32', readonly Dim[]>, weights: Tensor<'f32', readonly Dim[]>): Tensor;
-  /** The stored fields of all levels back to the block. */
-  decode(fields: Stored<T & R & F>): Tensor<DType, BlockShape<NoInfer<B>>>;
+  /** The stored fields of all levels, and the place of the block, back to the block. */
+  decode(fields: Stored<T & R & F> & Placed): Tensor<DType, BlockShape<NoInfer<B>>>;
   /** Byte-exact structs or planes, for files of other engines. */
   readonly layout?: Layout<L, T & R, F, P>;
 }

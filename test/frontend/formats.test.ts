@@ -208,6 +208,45 @@ test('layouts: a record of arrays', async () => {
   );
 });
 
+test('the index of a block finds its part of a field of the tensor', async () => {
+  // Columns share scales by a table of groups, rows share offsets with the row two below.
+  const source = `${imports}export const ordered = format({
+  block: 2,
+  tensor: (w) => ({
+    group: u4(iota(dim(w, 1)) * 3 & 3),
+    offset: mean(reshape(w, [2, dim(w, 0) / 2, dim(w, 1)]), 0),
+  }),
+  encode: (x, { group, offset, place: { index: [i, j], dims: [n, k] } }) => ({
+    q: f32(x - at(reshape(offset, [n / 2, k / 2, 2]), i % (n / 2), j)),
+    seen: f32(sum(at(reshape(group, [-1, 2]), j))),
+  }),
+  decode: ({ q, seen, offset, group, place: { index: [i, j], dims: [n, k] } }) =>
+    q + seen - sum(at(reshape(group, [-1, 2]), j)) +
+    at(reshape(offset, [n / 2, k / 2, 2]), i % (n / 2), j),
+});
+export function f<${matrix}>(x: Tensor<f32, [N, K]>) { return encode(ordered, x); }
+export function g<${matrix}>(x: Tensor<f32, [N, K]>) { return decode(encode(ordered, x)); }`.replace(
+    'u8 }',
+    'u8, dim, iota }',
+  );
+  const tall = t(data, [4, 4]);
+  const { manifest: info, results } = await run(source, [tall]);
+  assert.ok(info.results[0]!.kind === 'encoded');
+  assert.equal(
+    info.results[0]!.fields.map((p) => `${p.name}${p.text} ${p.level}`),
+    ['group[K] tensor', 'offset[N / 2, K] tensor', 'q[N, K / 2, 2] block', 'seen[N, K / 2] block'],
+  );
+  const offset = (i: number): number => (data[i % 8]! + data[(i % 8) + 8]!) / 2;
+  assert.equal(
+    Array.from(results[2]!.data),
+    data.map((v, i) => v - offset(i)),
+  );
+  assert.equal(Array.from(results[3]!.data), [3, 3, 3, 3, 3, 3, 3, 3]);
+  assert.equal(await values(source, [tall], { name: 'g' }), data);
+  assert.equal(codesOf(source.replace(/tensor: [\s\S]*?\}\),/, ''), { name: 'f' }), ['Q1014']);
+  assert.equal(codesOf(source.replace('seen: f32', 'place: f32'), { name: 'f' }), ['Q3001']);
+});
+
 /** Codes of two rows in one byte, and the scale of the tensor: no block or row knows all of a byte. */
 const paired = (unpack: string): string =>
   `${imports}export const paired = format({
