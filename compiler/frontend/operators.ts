@@ -2,7 +2,7 @@
 // that touches a tensor becomes an op.
 import type ts from 'typescript';
 import { fail } from '../diagnostics/diagnostic.ts';
-import { Poly } from '../ir/algebra.ts';
+import { floorDiv, Poly } from '../ir/algebra.ts';
 import type { BinaryName, CompareName } from '../ir/ops.ts';
 import type { Context } from './context.ts';
 import { typescript } from './typescript.ts';
@@ -111,6 +111,12 @@ function dimOperator(ctx: Context, text: string, a: Val, b: Val): Val {
       if (c !== undefined && x.multiple() % c !== 0)
         ctx.constrain(x, Math.abs(c), `the division ${x} / ${c}`);
       return dimVal(q);
+    }
+    // n >> 3 is how many whole eights n has; (n + 7) >> 3 also counts a last one that is not full.
+    case '>>': {
+      const c = y.constant;
+      if (c === undefined || c < 0 || c > 31) return undefined;
+      return dimVal(ctx.budget.poly(floorDiv(x, 2 ** c)));
     }
     case '===':
     case '==':

@@ -15,7 +15,10 @@ export interface PadOptions {
   readonly value?: Tensor;
 }
 
-/** The dims of x, as an array known at compile time. `const [m, k] = shape(x)` */
+/**
+ * The dims of x, as an array known at compile time. `const [m, k] = shape(x)`. Dims compute with `+ - *`, with `/` where
+ * the quotient is exact (which becomes a condition of the kernel), and with `>>` where it is not: `(m + 127) >> 7`.
+ */
 export const shape: <S extends readonly Dim[] = Any>(x: Operand<Any, S>) => Sizes<S> =
   builtin('shape');
 /** One dim of x. `x / dim(x, -1)` */

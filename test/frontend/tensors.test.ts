@@ -76,6 +76,8 @@ test('dims compute with dims', async () => {
   assert.equal(await last('f32(K * M - 1)'), [127]);
   assert.equal(await last('K / 32 === K / 32 ? f32(1) : f32(2)'), [1]);
   assert.equal(await last('K > 63 ? f32(1) : f32(2)'), [1]);
+  assert.equal(await last('iota((K + 8) >> 5)'), [0, 1]);
+  assert.equal(await last('zeros([(M + 7) >> 3, K >> 7])'), []);
   assert.equal(await last('sum(sum(x, 1) / K)'), [(127 * 64) / 64]);
   assert.equal(await last('mean(x)'), [63.5]);
 });
@@ -89,6 +91,7 @@ test('divisions and groups leave constraints in the words of the author', () => 
   assert.equal(constraints('return group(group(x, 32), 4);'), ['K % 32: group(x, 32)']);
   assert.equal(constraints('return group(x, 8) * group(x, 8);'), ['K % 8: group(x, 8)']);
   assert.equal(constraints('return iota(dim(x, 1) * 2 / 2);'), []);
+  assert.equal(constraints('return iota((dim(x, 1) + 7) >> 3);'), []);
   assert.equal(codesOf(over('x: Tensor<f32, [M, 60]>', 'return group(x, 32);')), ['Q2006']);
 });
 
@@ -103,6 +106,7 @@ test('shapes of the result are symbolic', () => {
   assert.is(text('pad(x, 1, 2)'), 'f32[M, K + 3]');
   assert.is(text('concat([x, x], 1)'), 'f32[M, 2*K]');
   assert.is(text('slice(x, 1, -1, 1)'), 'f32[M, K - 2]');
+  assert.is(text('zeros([dim(x, 0) >> 3, (dim(x, 1) + 7) >> 3])'), 'f32[(M div 8), (K + 7 div 8)]');
   assert.is(text('x > 0'), 'bool[M, K]');
 });
 
