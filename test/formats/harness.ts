@@ -24,6 +24,7 @@ export interface Harness {
   /** The same for a layout of named planes. */
   encodePlanes(format: FormatCall, x: Float32Array, shape: readonly number[]): Promise<Planes>;
   decodePlanes(format: FormatCall, p: Planes, shape: readonly number[]): Promise<Float32Array>;
+  repackPlanes(format: FormatCall, p: Planes, shape: readonly number[]): Promise<Planes>;
   /** encode: the values of a stored field. */
   encodeField(
     format: FormatCall,
@@ -85,6 +86,8 @@ export async function harness(kind: DeviceKind): Promise<Harness> {
       inScope(async () => bytes(await handle(f).pack(await handle(f).unpack(b, shape)))),
     encodePlanes: async (f, x, shape) => planes(await encodePacked(handle(f), x, shape)),
     decodePlanes: (f, p, shape) => decodePacked(handle(f), p, shape),
+    repackPlanes: (f, p, shape) =>
+      inScope(async () => planes(await handle(f).pack(await handle(f).unpack(p, shape)))),
     encodeField: (f, field, data, shape) =>
       inScope(async () => {
         const w = await handle(f).encode({ data, shape });
