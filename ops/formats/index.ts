@@ -6,18 +6,32 @@ export { bitnet } from './bitnet.ts';
 export type { PackQuantizedOptions } from './compressed.ts';
 export { ct_int4, ct_int8, intQuantized, packQuantized } from './compressed.ts';
 export { dense_bf16, dense_f16, dense_f32 } from './dense.ts';
+export type { Float8Options } from './fp8.ts';
+export { float8, fp8_row, fp8_tensor, fp8_tile } from './fp8.ts';
 export type { GptqOptions } from './gptq.ts';
 export { gptq, gptq_int4 } from './gptq.ts';
 export { iq4_nl } from './iq4_nl.ts';
 export type { MarlinOptions } from './marlin.ts';
 export { marlin, marlin_int4 } from './marlin.ts';
+export type { MxOptions } from './mx.ts';
+export {
+  microscaling,
+  mxfp6_e2m3,
+  mxfp6_e3m2,
+  mxfp8_e4m3,
+  mxfp8_e5m2,
+  mxint8,
+} from './mx.ts';
 export { mxfp4 } from './mxfp4.ts';
 export { nf4, normalFloat4 } from './nf4.ts';
+export { nvfp4_ct, nvfp4_modelopt } from './nvfp4_checkpoint.ts';
 export { q4_0 } from './q4_0.ts';
 export { q4_1 } from './q4_1.ts';
 export { q4_K } from './q4_K.ts';
 export { q6_K } from './q6_K.ts';
 export { q8_0 } from './q8_0.ts';
+export type { Sparse24Options } from './sparse24.ts';
+export { ct_sparse24, sparse24 } from './sparse24.ts';
 export { tq2_0 } from './tq2_0.ts';
 export type { UniformOptions } from './uniform.ts';
 export { uniform } from './uniform.ts';
