@@ -1,4 +1,5 @@
-// Seeded inputs of the format tests. Only exact arithmetic, so that the same seed gives the same bytes anywhere.
+// Seeded inputs of the format tests. Only exact arithmetic, so that the same seed gives the same
+// bytes anywhere.
 
 /** 32-bit integers from a seed (mulberry32). */
 export function integers(seed: number): () => number {
@@ -71,7 +72,9 @@ const rules: readonly Fill[] = [
   (i) => (i === 0 ? 15.9999981 : i / 4),
 ];
 
-/** Where least-squares sums leave the range of f32: no search is meaningful, closed forms still are. */
+/**
+ * Where least-squares sums leave the range of f32: no search is meaningful, closed forms still are.
+ */
 const extremes: readonly Fill[] = [
   (i, next) => (i === 3 ? 2 ** -100 : unit(next()) * 2 ** -130),
   (_, next) => unit(next()) * 2 ** 60,
@@ -107,4 +110,13 @@ export function join(...parts: readonly Float32Array[]): Float32Array {
     at += p.length;
   }
   return out;
+}
+
+/** Importance of columns: squares of uniform numbers, none of them 0. */
+export function importance(seed: number, count: number): Float32Array {
+  const next = integers(seed);
+  return Float32Array.from({ length: count }, () => {
+    const u = next() / 2 ** 32;
+    return u * u * 4 + 2 ** -10;
+  });
 }

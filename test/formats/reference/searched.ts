@@ -1,5 +1,7 @@
-// Oracles of ggml types whose encoder searches: q4_K, q6_K and iq4_nl. Scalar, with f32 sums in element order.
+// Oracles of ggml types whose encoder searches: q4_K, q6_K and iq4_nl. Scalar, with f32 sums in
+// element order.
 import { f, getHalf, putHalf, roundEven } from './half.ts';
+import { iq4Values, sixBits } from './places.ts';
 import type { BlockReference } from './reference.ts';
 
 const clip = (low: number, high: number, x: number): number => Math.min(Math.max(x, low), high);
@@ -73,13 +75,6 @@ function affineFit(x: Float32Array): Fit {
     }
   }
   return { scale, offset: -low, codes: kept };
-}
-
-/** Scale j and minimum j of the 12 packed bytes. */
-function sixBits(bytes: Uint8Array, base: number, j: number): [number, number] {
-  const at = (i: number): number => bytes[base + i]!;
-  if (j < 4) return [at(j) & 63, at(j + 4) & 63];
-  return [(at(j + 4) & 15) + 16 * (at(j - 4) >> 6), (at(j + 4) >> 4) + 16 * (at(j) >> 6)];
 }
 
 export const q4_K: BlockReference = {
@@ -226,7 +221,6 @@ export const q6_K: BlockReference = {
   },
 };
 
-const iq4Values = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 /** Code of the nearest value; the upper one half way. */
 function iq4Nearest(v: number): number {
   let code = 0;
