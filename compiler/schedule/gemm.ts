@@ -36,9 +36,12 @@ export function contractionOf(root: Value): Op<'matmul'> | undefined {
 /** The contractions that `root` is an elementwise function of; empty when it is anything else. */
 export function contractionsOf(root: Value): readonly Op<'matmul'>[] {
   const found = new Set<Op<'matmul'>>();
+  // Values are shared: each is looked at once.
+  const seen = new Set<Value>();
   const visit = (v: Value): boolean => {
     const op = v.def?.op;
-    if (!op) return true;
+    if (!op || seen.has(v)) return true;
+    seen.add(v);
     if (op.name === 'matmul') {
       found.add(op as Op<'matmul'>);
       const { shape } = root.type;
@@ -54,9 +57,11 @@ export function contractionsOf(root: Value): readonly Op<'matmul'>[] {
   };
   return visit(root) ? [...found] : [];
 }
-function reaches(v: Value): boolean {
+function reaches(v: Value, seen = new Set<Value>()): boolean {
   const op = v.def?.op;
-  return op !== undefined && (op.name === 'matmul' || op.operands.some(reaches));
+  if (!op || seen.has(v)) return false;
+  seen.add(v);
+  return op.name === 'matmul' || op.operands.some((o) => reaches(o, seen));
 }
 
 /** Tries the tiled schedule; false when the iteration space does not suit it. */
