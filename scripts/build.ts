@@ -36,9 +36,22 @@ copyFileSync(join(repo, 'LICENSE'), join(dist, 'LICENSE'));
 const { name, version, description, license, type, engines } = JSON.parse(
   readFileSync(join(repo, 'package.json'), 'utf8'),
 ) as { readonly [key: string]: unknown };
+const library = {
+  formats: 'formats/index',
+  arrays: 'arrays',
+  linalg: 'linalg/index',
+  random: 'random',
+  statistics: 'statistics',
+  transforms: 'transforms',
+};
 const exports = {
   '.': { types: './types/index.d.ts', default: './index.js' },
-  './formats': { types: './types/ops/formats/index.d.ts', default: './ops/formats/index.js' },
+  ...Object.fromEntries(
+    Object.entries(library).map(([name, file]) => [
+      `./${name}`,
+      { types: `./types/ops/${file}.d.ts`, default: `./ops/${file}.js` },
+    ]),
+  ),
 };
 const inner = { name, version, description, license, type, engines, exports };
 writeFileSync(join(dist, 'package.json'), `${JSON.stringify(inner, null, 2)}\n`);

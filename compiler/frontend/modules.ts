@@ -40,8 +40,13 @@ export function packageRoot(): string {
 
 /** Names that stand for files of the package. */
 export const builtinFiles: Readonly<Record<string, string>> = {
+  'quern/arrays': 'ops/arrays.ts',
   'quern/formats': 'ops/formats/index.ts',
+  'quern/linalg': 'ops/linalg/index.ts',
   'quern/llama': 'ops/llama.ts',
+  'quern/random': 'ops/random.ts',
+  'quern/statistics': 'ops/statistics.ts',
+  'quern/transforms': 'ops/transforms.ts',
 };
 
 export function resolveEntry(file: string): string {

@@ -86,6 +86,10 @@ export const zeros: <D extends DType = 'f32'>(
   dims: readonly number[],
   dtype?: Cast<D>,
 ) => Tensor<D> = builtin('zeros');
+/** Zeros of the shape and the dtype of x. `zerosLike(codes)` */
+export const zerosLike: <D extends DType = Any, S extends readonly Dim[] = Any>(
+  x: Operand<D, S>,
+) => Tensor<D, S> = builtin('zerosLike');
 /** A tensor of one value; the dtype is that of the value unless given. `full([k], -Infinity, f32)` */
 export const full: <D extends DType = Any>(
   dims: readonly number[],

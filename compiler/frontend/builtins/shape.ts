@@ -224,6 +224,11 @@ export const shapes: BuiltinTable = {
       s.ctx.builder.one('iota', [], { size: s.ctx.dimOf(args[0], 'The length of iota()') }),
     ),
   zeros: (s, args) => full(s, dimsOf(s, args[0], 'zeros'), 0, dtypeOf(args[1], 'zeros', 'f32')),
+  zerosLike: (s, args) => {
+    if (args.length !== 1) wrongArguments('zerosLike', args, 'a tensor');
+    const { shape, dtype } = s.ctx.tensor(args[0]).type;
+    return full(s, shape, 0, dtype);
+  },
   full: (s, args) =>
     full(
       s,
