@@ -77,6 +77,18 @@ export function program(): Command {
     );
 
   quern
+    .command('imatrix')
+    .description('calibration sums of a model over a text, as llama.cpp writes them')
+    .argument('<model>', 'folder, .safetensors or .gguf file')
+    .requiredOption('-t, --text <file>', 'text file; a line <|endoftext|> parts documents')
+    .requiredOption('-o, --output <file>', 'file ending in .gguf, or in .dat for the old form')
+    .option('--limit-windows <n>', 'use only the first n windows', whole(1))
+    .option('--json', 'print the result as JSON')
+    .action(async (model, options) =>
+      (await import('./commands/imatrix.ts')).imatrix(model, options),
+    );
+
+  quern
     .command('generate')
     .description('continue a prompt')
     .argument('<model>', 'folder, .safetensors or .gguf file')

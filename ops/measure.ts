@@ -11,3 +11,8 @@ export function distance<F extends Format, N extends Dim, K extends Dim>(
   const miss = x - decode(w);
   return { error: sum(miss * miss, 1), norm: sum(x * x, 1) };
 }
+
+/** Sum of the squares of each column. */
+export function columnSquares<M extends Dim, K extends Dim>(x: Tensor<f32, [M, K]>) {
+  return sum(x * x, 0);
+}

@@ -212,6 +212,10 @@ export const runtimeCodes = {
     message: `${f.file} is being written by process ${f.pid}`,
     hint: 'Wait until it ends, or write elsewhere.',
   }),
+  Q6113: (f: { file: string; reason: string }): Explanation => ({
+    message: `${f.file} is not a valid importance matrix: ${f.reason}`,
+    hint: 'It is what `quern imatrix` and llama-imatrix write, as .gguf or as .dat.',
+  }),
 } as const;
 
 export type RuntimeCode = keyof typeof runtimeCodes;

@@ -43,6 +43,9 @@ export interface GenerateOptions {
   readonly seed?: number;
 }
 
+/** Told of what goes into matrices: their names, and the input that they share. */
+export type Observer = (weights: readonly string[], input: DeviceTensor) => Promise<void>;
+
 export class Llama {
   readonly config: LlamaConfig;
   readonly tokenizer: Tokenizer;
@@ -95,10 +98,11 @@ export class Llama {
   }
 
   /** Cross-entropy of each target of a window, in nats. */
-  async losses({ inputs, targets }: Window): Promise<Float32Array> {
+  async losses({ inputs, targets }: Window, observe?: Observer): Promise<Float32Array> {
     const ids = { data: targets, shape: [targets.length] };
     return scope(async () => {
-      const logits = await this.#ops.linear(await this.#hidden(inputs, 0), this.#output);
+      const hidden = await this.#hidden(inputs, 0, undefined, observe);
+      const logits = await this.#ops.linear(hidden, this.#output);
       return (await (await this.#ops.crossEntropy(logits, ids)).data()) as Float32Array;
     });
   }
@@ -159,25 +163,32 @@ export class Llama {
   }
 
   /** The normalised output of the last layer for tokens at positions start, start + 1, ... */
-  async #hidden(ids: ArrayLike<number>, start: number, cache?: Cache): Promise<DeviceTensor> {
+  async #hidden(
+    ids: ArrayLike<number>,
+    start: number,
+    cache?: Cache,
+    observe?: Observer,
+  ): Promise<DeviceTensor> {
     const ops = this.#ops;
     const { normEps } = this.config;
     const rows = { data: Int32Array.from(ids), shape: [ids.length] };
     let x = await ops.embed(this.#embedding, rows);
     for (const [i, layer] of this.#layers.entries()) {
       x = await scope(async () => {
-        const mixed = await this.#attention(
-          await ops.rmsnorm(x, layer.attentionNorm, normEps),
-          i,
-          start,
-          cache,
-        );
+        const see = async (parts: readonly string[], input: DeviceTensor) =>
+          observe?.(
+            parts.map((p) => `layers.${i}.${p}.weight`),
+            input,
+          );
+        const entering = await ops.rmsnorm(x, layer.attentionNorm, normEps);
+        await see(['attention.wq', 'attention.wk', 'attention.wv'], entering);
+        const mixed = await this.#attention(entering, i, start, cache);
+        await see(['attention.wo'], mixed);
         const middle = await ops.linearAdd(mixed, layer.wo, x);
-        const inner = await ops.swiglu(
-          await ops.rmsnorm(middle, layer.ffnNorm, normEps),
-          layer.w1,
-          layer.w3,
-        );
+        const normed = await ops.rmsnorm(middle, layer.ffnNorm, normEps);
+        await see(['feed_forward.w1', 'feed_forward.w3'], normed);
+        const inner = await ops.swiglu(normed, layer.w1, layer.w3);
+        await see(['feed_forward.w2'], inner);
         return ops.linearAdd(inner, layer.w2, middle);
       });
     }
