@@ -59,11 +59,37 @@ export function program(): Command {
     .option('--skip <pattern>', 'keep tensors whose name matches; repeatable', listed)
     .option('--shard <MB>', 'split the output into files of at most so many MB', positive)
     .option('--resume', 'continue a run that was interrupted')
+    .option('--report <file>', 'write one HTML page with charts; not of what an earlier run did')
     .option('--allow-nonfinite', 'encode matrices that hold NaN or Inf')
     .option('--json', 'print the report as JSON')
     .action(async (from, to, options) =>
       (await import('./commands/convert.ts')).convert(from, to, options),
     );
+
+  quern
+    .command('inspect')
+    .description('what a model file holds: tensors, formats, bits per weight')
+    .argument('<model>', 'folder, .safetensors or .gguf file, or index.json')
+    .option('--histogram', 'read the values and show how they are spread')
+    .option('--only <pattern>', 'only tensors whose name matches; repeatable', listed)
+    .option('--skip <pattern>', 'not tensors whose name matches; repeatable', listed)
+    .option('--json', 'print the list as JSON')
+    .action(async (model, options) =>
+      (await import('./commands/inspect.ts')).inspect(model, options),
+    );
+
+  quern
+    .command('diff')
+    .description('how far apart two models are, and where it is worst')
+    .argument('<a>', 'folder, .safetensors or .gguf file: what the error is relative to')
+    .argument('<b>', 'folder, .safetensors or .gguf file')
+    .option('--only <pattern>', 'only tensors whose name matches; repeatable', listed)
+    .option('--skip <pattern>', 'not tensors whose name matches; repeatable', listed)
+    .option('--block <n>', 'columns of a block', whole(1), 32)
+    .option('--worst <n>', 'how many of the worst blocks to list', whole(1), 10)
+    .option('--report <file>', 'write one HTML page with charts')
+    .option('--json', 'print the result as JSON')
+    .action(async (a, b, options) => (await import('./commands/diff.ts')).diff(a, b, options));
 
   quern
     .command('eval')

@@ -30,6 +30,11 @@ for (const folder of ['compiler', 'backends', 'runtime', 'ops', 'cli']) {
     filter: (path) => folder === 'ops' || !/\.[cm]?[jt]s$/.test(path),
   });
 }
+// The charts of reports: the script of a development dependency, put into the page when one is written.
+const charts = dirname(createRequire(import.meta.url).resolve('uplot'));
+for (const name of ['uPlot.iife.min.js', 'uPlot.min.css'])
+  copyFileSync(join(charts, name), join(dist, 'cli', 'report', name));
+copyFileSync(join(charts, '..', 'LICENSE'), join(dist, 'cli', 'report', 'uPlot.LICENSE'));
 copyFileSync(join(repo, 'LICENSE'), join(dist, 'LICENSE'));
 
 // dist/ is a package scope of its own, so `quern` inside of it must lead to itself.

@@ -6,12 +6,14 @@ import { decodeText, duplicateKey, isRecord } from '../../runtime/files/json.ts'
 import type { FileDType } from '../../runtime/files/safetensors.ts';
 import type { ConvertResult, TensorReport, Wish } from '../../runtime/models/convert.ts';
 import { ModelError } from '../../runtime/models/errors.ts';
-import { transferModel } from '../../runtime/models/transfer.ts';
+import { Picture } from '../../runtime/models/statistics.ts';
+import { type TransferRequest, transferModel } from '../../runtime/models/transfer.ts';
 import { Interrupted, UsageError } from '../exit.ts';
 import { formatOf } from '../format-name.ts';
 import { interruptible } from '../interrupt.ts';
 import { chosen, matcher } from '../patterns.ts';
 import { progress } from '../progress.ts';
+import { type DrawnTensor, writeReport } from '../report/report.ts';
 import { megabytes, significant, table } from '../table.ts';
 
 export interface ConvertOptions {
@@ -21,6 +23,7 @@ export interface ConvertOptions {
   readonly skip?: readonly string[];
   readonly shard?: number;
   readonly resume?: boolean;
+  readonly report?: string;
   readonly allowNonfinite?: boolean;
   readonly json?: boolean;
 }
@@ -91,6 +94,13 @@ export async function convert(
     if (rule) rule.used = true;
     return rule ? rule.wish : otherwise;
   };
+  const pictures = new Map<string, Picture>();
+  const look: TransferRequest['onRows'] = (t, firstRow, before, after) => {
+    if (t.shape.length < 2) return;
+    const picture = pictures.get(t.name) ?? new Picture(t.rows, t.columns);
+    pictures.set(t.name, picture);
+    picture.add(firstRow, before, after);
+  };
   const result = await interruptible(async (signal) => {
     let bar: ReturnType<typeof progress> | undefined;
     try {
@@ -103,6 +113,7 @@ export async function convert(
         allowNonfinite: options.allowNonfinite ?? false,
         resume: options.resume ?? false,
         keepOnAbort: true,
+        ...(options.report === undefined ? {} : { onRows: look }),
         ...(options.shard === undefined ? {} : { shardBytes: options.shard * 1e6 }),
         signal,
         onProgress: (done, total, tensor) => {
@@ -122,6 +133,15 @@ export async function convert(
     console.error(
       `${pc.yellow('note')}: no matrix is left to the pattern ${unused.map((p) => JSON.stringify(p)).join(', ')} of the recipe`,
     );
+  if (options.report !== undefined) {
+    const drawn = result.tensors.flatMap((t): DrawnTensor[] => {
+      const picture = pictures.get(t.source);
+      const { name, shape, bitsPerWeight, relativeError = 0, stored, elements } = t;
+      const row = { name, shape, bitsPerWeight, relativeError, format: stored, weights: elements };
+      return picture ? [{ ...row, picture }] : [];
+    });
+    await writeReport(options.report, `${input} to ${output}`, drawn);
+  }
   console.log(options.json ? JSON.stringify(result) : text(result));
 }
 

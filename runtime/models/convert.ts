@@ -63,6 +63,8 @@ export interface ConvertRequest {
 export interface TensorReport {
   /** In the output. */
   readonly name: string;
+  /** Its name in the source. */
+  readonly source: string;
   readonly shape: readonly number[];
   readonly elements: number;
   /** As stored in the source. */
@@ -106,11 +108,6 @@ interface Planned {
   /** The format that is encoded in, if any. */
   readonly format?: FormatHandle;
 }
-
-const floats = ['F64', 'F32', 'F16', 'BF16'];
-/** Whether a tensor holds numbers that a format can encode. */
-export const isFloat = (t: ModelTensor): boolean =>
-  t.stored.kind !== 'plain' || floats.includes(t.stored.dtype);
 
 export async function convertModel(request: ConvertRequest): Promise<ConvertResult> {
   const start = performance.now();
@@ -320,6 +317,7 @@ class Writer {
     const changed = format !== undefined && !sameFormat(t, format);
     return {
       name: to.name,
+      source: t.name,
       shape: t.shape,
       elements: n,
       dtype: t.label,

@@ -71,6 +71,11 @@ export const ggmlOfPlain = (dtype: FileDType): number | undefined => {
   return found && Number(found[0]);
 };
 
+const floats = ['F64', 'F32', 'F16', 'BF16'];
+/** Whether a tensor holds numbers that a format can encode. */
+export const isFloat = (t: ModelTensor): boolean =>
+  t.stored.kind !== 'plain' || floats.includes(t.stored.dtype);
+
 /** Formats are opened once; one that Quern lacks is an error that names the tensor. */
 export class FormatShelf {
   readonly #device: Device;

@@ -6,18 +6,12 @@ import type { GgufValue, Metadata } from '../files/gguf/values.ts';
 import { valueTypes } from '../files/gguf/values.ts';
 import { parseConfig } from './config.ts';
 import { type Companion, kindOf } from './container.ts';
-import {
-  type ConvertRequest,
-  type ConvertResult,
-  type Wish,
-  convertModel,
-  isFloat,
-} from './convert.ts';
+import { type ConvertRequest, type ConvertResult, type Wish, convertModel } from './convert.ts';
 import { ModelError } from './errors.ts';
 import { configFields, ggufMetadata, tokenizerOfGguf } from './gguf-model.ts';
 import { ggufName, plainName } from './names.ts';
 import { besideText, companionsOf, folderOf, inPlace, outputFile } from './output.ts';
-import { type ModelSource, type ModelTensor, openModel } from './source.ts';
+import { type ModelSource, type ModelTensor, isFloat, openModel } from './source.ts';
 
 type Passed = Pick<
   ConvertRequest,
