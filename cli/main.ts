@@ -2,6 +2,8 @@
 // of commands/, loaded only when it runs, so that `--help` is quick.
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import packageJson from '../package.json' with { type: 'json' };
+import type { Target } from '../compiler/artifact.ts';
+import type { DeviceName } from '../runtime/devices/index.ts';
 import { exit, report } from './exit.ts';
 
 const whole = (min: number) => (text: string) => {
@@ -21,6 +23,10 @@ const positive = (text: string) => {
   if (!(n > 0 && n < 1e9)) throw new InvalidArgumentError('It must be a number above 0.');
   return n;
 };
+const devices: readonly DeviceName[] = ['auto', 'wasm', 'webgpu', 'cuda', 'reference'];
+const targets: readonly Target[] = ['wasm', 'wgsl', 'cuda'];
+const deviceOption = () =>
+  new Option('--device <name>', 'where kernels run').choices(devices).default('auto');
 const listed = (text: string, before: string[] = []) => [...before, text];
 
 export function program(): Command {
@@ -97,6 +103,7 @@ export function program(): Command {
     .argument('<model>', 'folder, .safetensors or .gguf file')
     .requiredOption('-t, --text <file>', 'text file; a line <|endoftext|> parts documents')
     .option('--limit-windows <n>', 'evaluate only the first n windows', whole(1))
+    .addOption(deviceOption())
     .option('--json', 'print the result as JSON')
     .action(async (model, options) =>
       (await import('./commands/eval.ts')).evaluate(model, options),
@@ -122,6 +129,7 @@ export function program(): Command {
     .option('-n, --tokens <n>', 'tokens to generate', whole(1), 64)
     .option('--temperature <t>', '0 takes the most likely token', nonNegative, 0)
     .option('--seed <n>', 'seed of the sampling', whole(0), 0)
+    .addOption(deviceOption())
     .option('--json', 'print the ids and the speed as JSON')
     .action(async (model, options) =>
       (await import('./commands/generate.ts')).generate(model, options),
@@ -144,6 +152,7 @@ export function program(): Command {
     .description('show a kernel after every pass')
     .argument('<kernel>', 'FILE#NAME, FILE#NAME<format> or FILE#NAME<format>(constant, ...)')
     .addOption(new Option('--stage <name>', 'only this stage'))
+    .addOption(new Option('--target <name>', 'what to compile as').choices(targets).default('wasm'))
     .action(async (kernel, options) =>
       (await import('./commands/explain.ts')).explain(kernel, options),
     );

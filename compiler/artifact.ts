@@ -9,7 +9,7 @@ import type { DType } from './ir/dtype.ts';
 export type PolyCode = readonly (number | string)[];
 
 /** What kernels are compiled as. */
-export type Target = 'wasm' | 'cuda';
+export type Target = 'wasm' | 'wgsl' | 'cuda';
 
 /** Where a format comes from: an export of a kernel file, called with `args` if it is a factory. */
 export interface FormatRef {
@@ -87,6 +87,19 @@ export interface LaunchInfo {
   /** Arguments, in order: addresses of buffers of the manifest by index, then values of dims by name, as i32. */
   readonly buffers: readonly number[];
   readonly dims: readonly string[];
+  /** wgsl: what the entry point binds in group 0; the arguments are the members of a uniform at 0, after a zero. */
+  readonly bindings?: readonly BindingInfo[];
+}
+
+/**
+ * A binding of storage. Several buffers in one lie behind each other, each from a multiple of 16 bytes; the words at
+ * which they start follow the dims in the uniform, in the order of the bindings of the program.
+ */
+export interface BindingInfo {
+  readonly number: number;
+  /** Buffers of the manifest by index. */
+  readonly buffers: readonly number[];
+  readonly written: boolean;
 }
 
 export interface Manifest {

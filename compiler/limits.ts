@@ -18,4 +18,6 @@ export interface Limits {
     /** Bytes of a group's memory that a tile of a contraction may take; absent where there are no tiles. */
     readonly tileBytes?: number;
   };
+  /** Parts of the target's language that not all devices have, by the names that the backend gives them. */
+  readonly features?: readonly string[];
 }

@@ -160,6 +160,24 @@ export const runtimeCodes = {
     message: `No CUDA compiler was found: ${f.tried}`,
     hint: 'Install the CUDA toolkit, and set CUDA_HOME if it is in an unusual place.',
   }),
+  Q5121: (f: { kernel: string; detail: string }): Explanation => ({
+    message: `${f.kernel}: the GPU's driver refuses the generated code: ${f.detail}`,
+    hint: "Please report this with the kernel file; device('wasm') runs it.",
+  }),
+  Q5122: (f: { name: string; detail: string }): Explanation => ({
+    message: `The GPU (${f.name}) was lost: ${f.detail}`,
+    hint: "Tensors on it are gone. device('webgpu') gives a new one; load the kernels and the data again.",
+  }),
+  Q5123: (f: { name: string; detail: string }): Explanation => ({
+    message: `The GPU (${f.name}) reports an error: ${f.detail}`,
+    hint: 'Results since the last read are not to be trusted. Out of memory: dispose tensors, or use scope().',
+  }),
+  Q5124: (f: { kernel: string; found: number; limit: number }): Explanation => ({
+    message: `${f.kernel}: a tensor is larger than what the GPU binds at once`,
+    found: `${f.found} bytes`,
+    expected: `at most ${f.limit} bytes`,
+    hint: "Split the tensor into slabs of rows, or use device('wasm').",
+  }),
 
   Q6101: (f: { file: string; detail: string }): Explanation => ({
     message: `Cannot read ${f.file}: ${f.detail}`,

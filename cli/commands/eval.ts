@@ -1,6 +1,7 @@
 // quern eval: how well a model predicts a text, and how fast.
 import { readFile } from 'node:fs/promises';
 import pc from 'picocolors';
+import type { DeviceName } from '../../runtime/devices/index.ts';
 import { evaluateText } from '../../runtime/models/evaluate.ts';
 import { loadLlama } from '../../runtime/models/llama.ts';
 import { interruptible } from '../interrupt.ts';
@@ -10,12 +11,13 @@ import { megabytes } from '../table.ts';
 export interface EvalOptions {
   readonly text: string;
   readonly limitWindows?: number;
+  readonly device?: DeviceName;
   readonly json?: boolean;
 }
 
 export async function evaluate(path: string, options: EvalOptions): Promise<void> {
   const text = await readFile(options.text, 'utf8');
-  const model = await loadLlama(path);
+  const model = await loadLlama(path, { device: options.device });
   const result = await interruptible(async (signal) => {
     let bar: ReturnType<typeof progress> | undefined;
     try {
@@ -36,7 +38,14 @@ export async function evaluate(path: string, options: EvalOptions): Promise<void
   if (options.json) {
     const { bytes, bitsPerWeight } = model;
     console.log(
-      JSON.stringify({ model: path, text: options.text, ...result, bytes, bitsPerWeight }),
+      JSON.stringify({
+        model: path,
+        text: options.text,
+        device: model.device.name,
+        ...result,
+        bytes,
+        bitsPerWeight,
+      }),
     );
     return;
   }

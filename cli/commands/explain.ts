@@ -2,10 +2,15 @@
 import pc from 'picocolors';
 import { compile, describe } from '../../compiler/index.ts';
 import { UsageError } from '../exit.ts';
-import type { Json } from '../../compiler/artifact.ts';
+import type { Json, Target } from '../../compiler/artifact.ts';
 import { type KernelName, kernelOf } from '../format-name.ts';
 
-export async function explain(name: string, options: { readonly stage?: string }): Promise<void> {
+export interface ExplainOptions {
+  readonly stage?: string;
+  readonly target: Target;
+}
+
+export async function explain(name: string, options: ExplainOptions): Promise<void> {
   const kernel = kernelOf(name);
   // A format's functions take the arguments of its factory; a kernel takes its compile-time constants.
   const constants = kernel.name.includes('.')
@@ -16,7 +21,7 @@ export async function explain(name: string, options: { readonly stage?: string }
     name: kernel.name,
     formats: kernel.formats,
     ...constants,
-    target: 'wasm',
+    target: options.target,
     trace: true,
   });
   const wanted = options.stage ? stages.filter((s) => s.name === options.stage) : stages;

@@ -1,5 +1,6 @@
 // quern generate: continues a prompt, token by token.
 import pc from 'picocolors';
+import type { DeviceName } from '../../runtime/devices/index.ts';
 import { loadLlama } from '../../runtime/models/llama.ts';
 import { interruptible } from '../interrupt.ts';
 
@@ -8,11 +9,12 @@ export interface GenerateOptions {
   readonly tokens: number;
   readonly temperature: number;
   readonly seed: number;
+  readonly device?: DeviceName;
   readonly json?: boolean;
 }
 
 export async function generate(path: string, options: GenerateOptions): Promise<void> {
-  const model = await loadLlama(path);
+  const model = await loadLlama(path, { device: options.device });
   const { tokens: count, temperature, seed } = options;
   const ids: number[] = [];
   const start = performance.now();

@@ -2,7 +2,7 @@
 // backends; a backend names the operations that it has itself (Native) and gets the rest rewritten by expand.ts.
 import { type DType, dtypes, type Scalar } from '../ir/dtype.ts';
 import type { BinaryName, UnaryName } from '../ir/ops.ts';
-import type { Expr } from './loops.ts';
+import { decodeBits, type Expr } from './loops.ts';
 import type { Scope } from './math/arith.ts';
 import { exp, exp2, log, log2, tanh } from './math/exponential.ts';
 import { decode, decodeBool, encode, encodeBool, roundTo, store } from './math/minifloat.ts';
@@ -105,7 +105,8 @@ export const storageRules: ReadonlyMap<DType, StorageRule> = new Map<DType, Stor
     d,
     {
       as: codeType[dtypes[d].bits as keyof typeof codeType],
-      afterLoad: decode(d),
+      // As an operation, which a target may have itself.
+      afterLoad: (_, a) => decodeBits(d, a),
       beforeStore: store(d),
     },
   ]),

@@ -57,8 +57,12 @@ export interface Device {
   readonly declined?: readonly Declined[];
   /** Threads of the host that kernels run on; absent where that means nothing. */
   readonly threads?: number;
+  /** It stands for a GPU, but computes on the processor: `auto` passes over it. */
+  readonly software?: boolean;
   /** Bytes in live buffers. */
   readonly used: number;
+  /** Why the device is gone for good, if it is: then `device()` opens another. */
+  readonly lost?: string | undefined;
 
   allocate(bytes: number): DeviceBuffer;
   /** Frees a buffer; a second time does nothing. */

@@ -5,6 +5,7 @@ import { wasmApi } from '../platform.ts';
 import type { Declined, Device, DeviceKind } from './device.ts';
 import { ReferenceDevice } from './reference.ts';
 import { WasmDevice } from './wasm.ts';
+import { withoutGpu } from './webgpu-adapter.ts';
 
 export type DeviceName = 'auto' | DeviceKind;
 
@@ -28,19 +29,20 @@ interface Kind {
   passes?(): string | undefined;
 }
 
-const missing = (kind: DeviceKind): Kind => ({
-  key: () => kind,
-  open: () => raise('Q5103', { kind, known }),
-  passes: () => 'it is not built yet',
-});
-
 const kinds: { readonly [K in DeviceKind]: Kind } = {
   cuda: {
     key: () => 'cuda',
     open: async (making) => new (await import('./cuda.ts')).CudaDevice(making),
     passes: () => "it is taken only by name: device('cuda')",
   },
-  webgpu: missing('webgpu'),
+  webgpu: {
+    key: () => 'webgpu',
+    open: async ({ threads: _, ...making }) => {
+      const { WebGpuDevice } = await import('./webgpu.ts');
+      return WebGpuDevice.open(making);
+    },
+    passes: withoutGpu,
+  },
   wasm: {
     key: ({ threads }) => (threads === undefined ? 'wasm' : `wasm ${threads}`),
     open: (making) => new WasmDevice(making),
@@ -54,15 +56,15 @@ const kinds: { readonly [K in DeviceKind]: Kind } = {
 
 /** In the order in which `auto` tries them. */
 const preferred: readonly DeviceKind[] = ['cuda', 'webgpu', 'wasm', 'reference'];
-const known = "'auto', 'wasm', 'cuda' or 'reference'";
+const known = "'auto', 'wasm', 'webgpu', 'cuda' or 'reference'";
 
 const shared = new Map<string, Promise<Device>>();
 
 /** One device of a kind a process, so that tensors of different files meet; the first reason stands. */
-function share(kind: DeviceKind, making: Making): Promise<Device> {
+async function share(kind: DeviceKind, making: Making): Promise<Device> {
   const key = kinds[kind].key(making);
   let made = shared.get(key);
-  if (!made) {
+  if (!made || (await made).lost !== undefined) {
     made = (async () => kinds[kind].open(making))();
     shared.set(key, made);
     made.catch(() => shared.delete(key));
@@ -91,7 +93,10 @@ async function best(options: DeviceOptions): Promise<Device> {
       continue;
     }
     try {
-      return await share(kind, { ...options, reason: reasonFor(kind, declined), declined });
+      const reason = reasonFor(kind, declined);
+      const found = await share(kind, { ...options, reason, declined });
+      if (!found.software) return found;
+      declined.push({ kind, why: `${found.name} computes on the processor` });
     } catch (e) {
       if (!(e instanceof QuernError) || e.code !== 'Q5106') throw e;
       declined.push({ kind, why: e.explanation.message });

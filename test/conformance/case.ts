@@ -39,6 +39,11 @@ export interface Runner {
   readonly name: string;
   readonly target: CompileRequest['target'];
   readonly backend: Backend;
+  /**
+   * The target may take subnormal f32 numbers for 0. Then no case has any among its inputs, and where the interpreter has
+   * one a 0 will do.
+   */
+  readonly flushes?: true;
   /** `inputs`: one a parameter, fields of encoded ones apart. Gives the results in the same way. */
   run(artifact: Artifact, inputs: readonly HostArray[]): Promise<readonly HostArray[]>;
 }

@@ -10,7 +10,7 @@ import type { Func, Value } from '../../compiler/ir/ir.ts';
 import { polyCode } from '../../compiler/ir/poly-code.ts';
 import type { Limits } from '../../compiler/limits.ts';
 import { evaluate } from '../../compiler/loops/evaluate.ts';
-import type { Program } from '../../compiler/loops/loops.ts';
+import type { Buffer, Program } from '../../compiler/loops/loops.ts';
 import { verifyProgram } from '../../compiler/loops/verifier.ts';
 import { Trace, optimize } from '../../compiler/pipeline.ts';
 import { lower } from '../../compiler/schedule/lower.ts';
@@ -33,7 +33,7 @@ export function lowered(source: Func, limits: Limits): Lowered {
 
 /** As compile() makes it, with one plain tensor a value. */
 export async function artifactOf({ func, program }: Lowered, backend: Backend): Promise<Artifact> {
-  const { code } = await backend.emit(program, backend.limits);
+  const { code, launches } = await backend.emit(program, backend.limits);
   const constants: Record<string, Uint8Array> = {};
   const tensor = (v: Value, i: number) => {
     const { dtype, shape } = v.type;
@@ -54,7 +54,7 @@ export async function artifactOf({ func, program }: Lowered, backend: Backend): 
     params: func.body.params.map(tensor),
     results: func.body.yields.map(tensor),
     constraints: [],
-    buffers: program.buffers.map((b) => {
+    buffers: program.buffers.filter(isCallers).map((b) => {
       if (b.role === 'const') constants[`b${b.id}`] = encodeConstant(b.dtype, b.data!);
       return {
         name: `b${b.id}`,
@@ -65,9 +65,13 @@ export async function artifactOf({ func, program }: Lowered, backend: Backend): 
     }),
     kernels: [],
     returns: 'tuple' as const,
+    ...(launches ? { launches } : {}),
   };
   return { manifest, code, constants };
 }
+
+/** Memory within a kernel is none of the caller's. */
+const isCallers = (b: Buffer): boolean => b.role !== 'group' && b.role !== 'thread';
 
 const bytesOf = (size: Dim, bits: number): Dim => size.mul(bits).over(8)!;
 

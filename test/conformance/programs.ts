@@ -50,7 +50,11 @@ export const samples: fc.Arbitrary<Sample> = fc
   });
 
 /** Holds `got` against the interpreter. Sums that f32 cannot hold exactly are no test of anything. */
-export function agreeWithInterpreter({ func, inputs }: Sample, got: readonly HostArray[]): void {
+export function agreeWithInterpreter(
+  { func, inputs }: Sample,
+  got: readonly HostArray[],
+  flushes = false,
+): void {
   const want = interpret(func, inputs) as HostArray[];
   const exact = interpret(func, inputs, { precision: 'f64' });
   const summed = printFunc(func).match(/ = (sum|matmul)\(/);
@@ -65,6 +69,6 @@ export function agreeWithInterpreter({ func, inputs }: Sample, got: readonly Hos
     // A sum of zeros may have either sign.
     const unsigned = (x: HostArray): HostArray =>
       summed && isFloat(x.dtype) ? { ...x, data: x.data.map((v) => v + 0) as Float32Array } : x;
-    agree(`result ${i}`, unsigned(got[i]!), unsigned(w), 'exact');
+    agree(`result ${i}`, unsigned(got[i]!), unsigned(w), 'exact', undefined, flushes);
   });
 }

@@ -6,7 +6,7 @@ import { compile, type HostArray, interpret } from '../../compiler/index.ts';
 import { bodies } from './bodies.ts';
 import { type Case, checkOf, hostOf, type Runner, requestOf, sourceOf } from './case.ts';
 import { chains } from './chains.ts';
-import { agree } from './compare.ts';
+import { agree, withoutSubnormals } from './compare.ts';
 import { contractions } from './contractions.ts';
 import { controlCases } from './control.ts';
 import { elementwiseCases } from './elementwise.ts';
@@ -30,7 +30,8 @@ export async function check(runner: Runner, c: Case): Promise<void> {
   const text = sourceOf(c);
   const host = hostOf(text);
   const { artifact } = await compile({ ...requestOf('kernel'), target: runner.target }, host);
-  await compareCalls(c, text, (inputs) => runner.run(artifact as Artifact, inputs));
+  const run = (inputs: readonly HostArray[]) => runner.run(artifact as Artifact, inputs);
+  await compareCalls(c, text, run, runner.flushes);
 }
 
 /** Holds `run` against the interpreter on every call of a case. */
@@ -38,6 +39,7 @@ export async function compareCalls(
   c: Case,
   text: string,
   run: (inputs: readonly HostArray[]) => Promise<readonly HostArray[]>,
+  flushes = false,
 ): Promise<void> {
   const host = hostOf(text);
   const names = Object.keys(c.results);
@@ -45,7 +47,8 @@ export async function compareCalls(
     const rule = checkOf(c.results[n]!);
     return typeof rule === 'object' && 'scale' in rule;
   });
-  for (const [i, inputs] of c.calls.entries()) {
+  for (const [i, call] of c.calls.entries()) {
+    const inputs = flushes ? call.map(withoutSubnormals) : call;
     const want = (await interpret(requestOf('kernel'), inputs, host)).results;
     const scales = scaled.length
       ? (await interpret(requestOf('bounds'), inputs, host)).results
@@ -53,36 +56,41 @@ export async function compareCalls(
     const got = await run(inputs);
     names.forEach((name, r) => {
       const what = `call ${i}: ${name} = ${typeof c.results[name] === 'string' ? c.results[name] : c.results[name]![0]}: ${name}`;
-      agree(what, got[r]!, want[r]!, checkOf(c.results[name]!), scales[scaled.indexOf(name)]);
+      const scale = scales[scaled.indexOf(name)];
+      agree(what, got[r]!, want[r]!, checkOf(c.results[name]!), scale, flushes);
     });
   }
 }
 
-export function conformance(runner: Runner): void {
+/** Random programs of each sort. */
+const thorough = { chains: 150, bodies: 100, contractions: 100, programs: 250 };
+
+export function conformance(runner: Runner, runs: typeof thorough = thorough): void {
   const test = suite(`conformance of ${runner.name}`);
   for (const c of cases) test(c.name, () => check(runner, c));
   test('random chains of views, elementwise ops, reductions and maps', () =>
     fc.assert(
       fc.asyncProperty(chains, (c) => check(runner, c)),
-      { numRuns: 150 },
+      { numRuns: runs.chains },
     ));
   test('random control flow', () =>
     fc.assert(
       fc.asyncProperty(bodies, (c) => check(runner, c)),
-      { numRuns: 100 },
+      { numRuns: runs.bodies },
     ));
   test('random contractions with what precedes and follows them', () =>
     fc.assert(
       fc.asyncProperty(contractions, (c) => check(runner, c)),
-      { numRuns: 100 },
+      { numRuns: runs.contractions },
     ));
   test('random programs of tensor IR', () =>
     fc.assert(
       fc.asyncProperty(samples, async (s) => {
+        const given = runner.flushes ? { ...s, inputs: s.inputs.map(withoutSubnormals) } : s;
         const artifact = await artifactOf(lowered(s.func, runner.backend.limits), runner.backend);
-        agreeWithInterpreter(s, await runner.run(artifact, s.inputs));
+        agreeWithInterpreter(given, await runner.run(artifact, given.inputs), runner.flushes);
       }),
-      { numRuns: 250 },
+      { numRuns: runs.programs },
     ));
   test.run();
 }

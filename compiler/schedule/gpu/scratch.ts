@@ -8,7 +8,10 @@ import * as L from '../../loops/loops.ts';
 import { rewriteStmts } from '../../loops/rewrite.ts';
 import type { Lowering } from '../lowering.ts';
 
+/** Memory of a thread: of one buffer, and of all of a kernel (WGSL ends at 8 KiB). */
 const privateBytes = 2048;
+const privateTotal = 6 * 1024;
+/** Most memory of a group, where the target has more. */
 const sharedBytes = 16 * 1024;
 /** Slices start on a multiple of this many elements. */
 const sliceAlign = 64;
@@ -30,11 +33,15 @@ export function withScratch(lo: Lowering, emit: () => void): void {
   const list = em.scopes[0]!.stmts;
   const made = em.buffers.filter((b) => owners.has(b.id) && b.role === 'temp');
   let shared = 0;
+  let own = 0;
+  const most = Math.min(sharedBytes, lo.limits.scratchBytes);
   for (const b of made) {
     const owner = owners.get(b.id)!;
     const bytes = Math.ceil(((b.size.constant ?? Infinity) * dtypes[b.dtype].bits) / 8);
-    if (owner === 'thread' && bytes <= privateBytes) setRole(b, 'thread');
-    else if (owner === 'threads' && shared + bytes <= sharedBytes) {
+    if (owner === 'thread' && bytes <= privateBytes && own + bytes <= privateTotal) {
+      setRole(b, 'thread');
+      own += bytes;
+    } else if (owner === 'threads' && shared + bytes <= most) {
       setRole(b, 'group');
       shared += bytes;
     } else {

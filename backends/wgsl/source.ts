@@ -1,0 +1,111 @@
+// The text of a program: what it binds, the parts of the prelude in use, and one entry point a launch.
+import { dtypes } from '../../compiler/ir/dtype.ts';
+import type { Launch } from '../../compiler/loops/launches.ts';
+import type { Program } from '../../compiler/loops/loops.ts';
+import type { EmitOptions, Limits } from '../backend.ts';
+import { elementType, type Layout, layoutOf, wordsOf } from './layout.ts';
+import { partNames, preludeText, type Use } from './prelude.ts';
+import { statements } from './statements.ts';
+import { type Module, Writer } from './writer.ts';
+
+export interface Source {
+  readonly text: string;
+  readonly layout: Layout;
+  /** Bytes of workgroup memory, by launch. */
+  readonly shared: readonly number[];
+}
+
+export function sourceText(
+  program: Program,
+  launches: readonly Launch[],
+  limits: Limits,
+  line: EmitOptions['line'] = () => undefined,
+): Source {
+  const reserved = [...launches.map((l) => l.name), ...partNames, 'agree', 'agreed', 'Sizes'];
+  const layout = layoutOf(program, launches, limits.maxBuffers, reserved);
+  const used = new Set<Use>();
+  const functions = new Map<string, string>();
+  const features = new Set(limits.features ?? []);
+  const shared: number[] = [];
+  const kernels = launches.map((l) => {
+    const module: Module = { layout, used, functions, shared: new Map(), features };
+    const text = kernelText(l, module, l.span && line(l.span));
+    shared.push(sharedBytes(l, module));
+    return text;
+  });
+  const prelude = preludeText(used);
+  const group = launches
+    .flatMap((l) => l.inner)
+    .filter((b, i, all) => b.role === 'group' && all.indexOf(b) === i)
+    .map((b) => {
+      const p = layout.places.get(b.id)!;
+      const words = wordsOf(b.dtype, b.size.constant!);
+      return `var<workgroup> ${p.name}: array<${elementType(p)}, ${words}>;`;
+    });
+  const text = [
+    `// ${program.name}: WGSL. How the kernels are launched stands in the manifest.`,
+    declarations(layout),
+    ...(group.length ? [group.join('\n')] : []),
+    ...prelude.texts,
+    ...functions.values(),
+    ...kernels,
+  ].join('\n\n');
+  return { text: `${text}\n`, layout, shared };
+}
+
+/** Workgroup memory of the buffers of the group, and of that through which values are combined. */
+function sharedBytes(l: Launch, module: Module): number {
+  const own = l.inner.filter((b) => b.role === 'group');
+  const bytes = own.reduce((n, b) => n + 4 * wordsOf(b.dtype, b.size.constant!), 0);
+  return [...module.shared.values()].reduce((n, x) => n + x, bytes);
+}
+
+function declarations(layout: Layout): string {
+  const members = [
+    '  /* Always 0, which no compiler knows. */\n  zero: u32,',
+    ...layout.sizes.map((s) =>
+      s.dim === undefined
+        ? `  /* Word at which ${s.buffer!.name} starts. */\n  ${s.name}: i32,`
+        : `  ${s.name}: i32,`,
+    ),
+  ];
+  return [
+    `struct Sizes {\n${members.join('\n')}\n}`,
+    '@group(0) @binding(0) var<uniform> sizes: Sizes;',
+    ...layout.bindings.map((b) => {
+      const access = b.written ? 'read_write' : 'read';
+      const what = b.buffers.map((x) => `${x.name}: ${x.dtype}`).join(', ');
+      const note =
+        b.buffers.length > 1 || dtypes[b.buffers[0]!.dtype].bits < 32 ? ` // ${what}` : '';
+      return `@group(0) @binding(${b.number}) var<storage, ${access}> ${b.name}: array<${elementType(b.place)}>;${note}`;
+    }),
+  ].join('\n');
+}
+
+function kernelText(l: Launch, module: Module, source: string | undefined): string {
+  const w = new Writer(module, l.threads);
+  for (const b of l.inner) {
+    if (b.role !== 'thread') continue;
+    const p = module.layout.places.get(b.id)!;
+    w.line(`var ${p.name}: array<${elementType(p)}, ${wordsOf(b.dtype, b.size.constant!)}>;`);
+  }
+  statements(w, l.body);
+  const body = w.lines.join('\n');
+  const uses = (name: string): boolean => new RegExp(`\\b${name}\\b`).test(body);
+  const params = [
+    ...(uses('group')
+      ? ['@builtin(workgroup_id) group_id: vec3u', '@builtin(num_workgroups) groups: vec3u']
+      : []),
+    ...(uses('member') ? ['@builtin(local_invocation_index) member: u32'] : []),
+  ];
+  const lines = [
+    ...(source === undefined ? [] : [`// ${source}`]),
+    `// ${l.schedule}: ${l.threads === 1 ? 'one thread' : `${l.threads} threads a group`}.`,
+    `@compute @workgroup_size(${l.threads})`,
+    params.length ? `fn ${l.name}(\n    ${params.join(',\n    ')}) {` : `fn ${l.name}() {`,
+    ...(uses('group') ? ['  let group = i32(group_id.x + group_id.y * groups.x);'] : []),
+    body,
+    '}',
+  ];
+  return lines.join('\n');
+}

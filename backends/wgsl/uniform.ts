@@ -1,0 +1,44 @@
+// Who meets where. WGSL lets the threads of a group meet only where all of them provably are; what a schedule knows to be
+// the same in all of them may be no more than a value read from memory. Conditions of that kind are agreed upon first.
+import { nested } from '../../compiler/loops/expand.ts';
+import { type Expr, operands, type Stmt } from '../../compiler/loops/loops.ts';
+import type { Writer } from './writer.ts';
+
+/** Whether members of a team meet in these statements. */
+export const meets = (list: readonly Stmt[]): boolean =>
+  list.some((s) => s.kind === 'barrier' || s.kind === 'combine' || nested(s).some(meets));
+
+/** Whether WGSL can see that the value is the same in all threads of the group. */
+export function isUniform(w: Writer, e: Expr): boolean {
+  switch (e.kind) {
+    case 'const':
+    case 'dim':
+      return true;
+    case 'var':
+      return w.uniform.has(e.var.id);
+    case 'load':
+    case 'gather': {
+      const binding = w.module.layout.bindings.find((b) =>
+        b.buffers.some((x) => x.id === e.buffer.id),
+      );
+      return binding?.written === false && isUniform(w, e.index);
+    }
+    default:
+      return operands(e).every((o) => isUniform(w, o));
+  }
+}
+
+/** A scalar on which the threads of the group agree, as text. */
+export function agreed(w: Writer, text: string, type: 'i32' | 'bool'): string {
+  w.module.functions.set(
+    'agree',
+    `var<workgroup> agreed: i32;
+/* What the first thread has, for all of them: threads may only meet where they provably agree. */
+fn agree(value: i32, member: u32) -> i32 {
+  if (member == 0u) { agreed = value; }
+  return workgroupUniformLoad(&agreed);
+}`,
+  );
+  w.module.shared.set('agreed', 4);
+  return type === 'bool' ? `agree(i32(${text}), member) != 0` : `agree(${text}, member)`;
+}
