@@ -25,6 +25,13 @@ const positive = (text: string) => {
 };
 const devices: readonly DeviceName[] = ['auto', 'wasm', 'webgpu', 'cuda', 'reference'];
 const targets: readonly Target[] = ['wasm', 'wgsl', 'cuda'];
+const activationsOption = () =>
+  new Option(
+    '--activations <kind>',
+    'what meets compressed weights: f32, or q8 (rounded to 8 bits, so that integers are multiplied)',
+  )
+    .choices(['f32', 'q8'])
+    .default('f32');
 const deviceOption = () =>
   new Option('--device <name>', 'where kernels run').choices(devices).default('auto');
 const listed = (text: string, before: string[] = []) => [...before, text];
@@ -104,6 +111,7 @@ export function program(): Command {
     .requiredOption('-t, --text <file>', 'text file; a line <|endoftext|> parts documents')
     .option('--limit-windows <n>', 'evaluate only the first n windows', whole(1))
     .addOption(deviceOption())
+    .addOption(activationsOption())
     .option('--json', 'print the result as JSON')
     .action(async (model, options) =>
       (await import('./commands/eval.ts')).evaluate(model, options),
@@ -130,6 +138,7 @@ export function program(): Command {
     .option('--temperature <t>', '0 takes the most likely token', nonNegative, 0)
     .option('--seed <n>', 'seed of the sampling', whole(0), 0)
     .addOption(deviceOption())
+    .addOption(activationsOption())
     .option('--json', 'print the ids and the speed as JSON')
     .action(async (model, options) =>
       (await import('./commands/generate.ts')).generate(model, options),

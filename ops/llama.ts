@@ -8,6 +8,7 @@ import {
   cos,
   decode,
   dim,
+  encode,
   exp,
   gather,
   iota,
@@ -24,6 +25,7 @@ import {
   transpose,
 } from 'quern';
 import type { Dim, Encoded, Format, Scalar, Tensor, f32, i32 } from 'quern';
+import { q8_0 } from './formats/q8_0.ts';
 
 /** x / rms(x) * w, row by row. */
 export function rmsnorm<M extends Dim, D extends Dim>(
@@ -100,12 +102,23 @@ export function attention<T extends Dim, R extends Dim, S extends Dim, E extends
   return reshape(transpose(mixed, [2, 0, 1, 3]), [rows, groups * width]);
 }
 
+/**
+ * What activations are before they meet weights: f32, or rounded to 8 bits with a scale every 32 of a row (q8_0), so
+ * that weights in integers are multiplied as integers. Rounding moves each value by at most 1/254 of the largest
+ * magnitude among its 32; rows must be a multiple of 32 wide.
+ */
+export type Activations = 'f32' | 'q8';
+
+const rounded = (x: Tensor<f32>, activations: Activations): Tensor<f32> =>
+  activations === 'q8' ? decode(encode(q8_0, x)) : x;
+
 /** x wᵀ */
 export function linear<F extends Format, M extends Dim, N extends Dim, K extends Dim>(
   x: Tensor<f32, [M, K]>,
   w: Encoded<F, [N, K]>,
+  activations: Activations = 'f32',
 ): Tensor<f32, [M, N]> {
-  return matmul(x, transpose(decode(w)));
+  return matmul(rounded(x, activations), transpose(decode(w)));
 }
 
 /** x wᵀ for weights that are not compressed. */
@@ -121,8 +134,9 @@ export function linearAdd<F extends Format, M extends Dim, N extends Dim, K exte
   x: Tensor<f32, [M, K]>,
   w: Encoded<F, [N, K]>,
   r: Tensor<f32, [M, N]>,
+  activations: Activations = 'f32',
 ): Tensor<f32, [M, N]> {
-  return r + matmul(x, transpose(decode(w)));
+  return r + matmul(rounded(x, activations), transpose(decode(w)));
 }
 
 /** r + x wᵀ for weights that are not compressed. */
@@ -151,8 +165,84 @@ export function swiglu<
   M extends Dim,
   N extends Dim,
   K extends Dim,
->(x: Tensor<f32, [M, K]>, gate: Encoded<F, [N, K]>, up: Encoded<G, [N, K]>): Tensor<f32, [M, N]> {
-  return silu(matmul(x, transpose(decode(gate)))) * matmul(x, transpose(decode(up)));
+>(
+  x: Tensor<f32, [M, K]>,
+  gate: Encoded<F, [N, K]>,
+  up: Encoded<G, [N, K]>,
+  activations: Activations = 'f32',
+): Tensor<f32, [M, N]> {
+  const a = rounded(x, activations);
+  return silu(matmul(a, transpose(decode(gate)))) * matmul(a, transpose(decode(up)));
+}
+
+/**
+ * The first half of a layer in one call: rmsnorm, the three projections of one (rounded) input, rotary positions.
+ * `q` is as {@link ropeQueries} gives it.
+ */
+export function layerIn<
+  Q extends Format,
+  K extends Format,
+  V extends Format,
+  T extends Dim,
+  D extends Dim,
+  C extends Dim,
+  E extends Dim,
+>(
+  x: Tensor<f32, [T, D]>,
+  norm: Tensor<f32, [D]>,
+  wq: Encoded<Q, [C, D]>,
+  wk: Encoded<K, [E, D]>,
+  wv: Encoded<V, [E, D]>,
+  start: Scalar,
+  eps: number,
+  headDim: number,
+  groups: number,
+  theta: number,
+  activations: Activations = 'f32',
+) {
+  const a = rounded(rmsnorm(x, norm, eps), activations);
+  return {
+    q: ropeQueries(matmul(a, transpose(decode(wq))), start, headDim, groups, theta),
+    k: ropeKeys(matmul(a, transpose(decode(wk))), start, headDim, theta),
+    v: matmul(a, transpose(decode(wv))),
+  };
+}
+
+/**
+ * The second half of a layer in one call: attention over the cached positions, its projection onto the residual
+ * stream x, rmsnorm, the gated feed-forward and its residual.
+ */
+export function layerOut<
+  O extends Format,
+  G extends Format,
+  U extends Format,
+  W extends Format,
+  T extends Dim,
+  R extends Dim,
+  S extends Dim,
+  E extends Dim,
+  C extends Dim,
+  D extends Dim,
+  H extends Dim,
+>(
+  q: Tensor<f32, [T, R, E]>,
+  k: Tensor<f32, [S, E]>,
+  v: Tensor<f32, [S, E]>,
+  x: Tensor<f32, [T, D]>,
+  wo: Encoded<O, [D, C]>,
+  norm: Tensor<f32, [D]>,
+  gate: Encoded<G, [H, D]>,
+  up: Encoded<U, [H, D]>,
+  down: Encoded<W, [D, H]>,
+  start: Scalar,
+  headDim: number,
+  eps: number,
+  activations: Activations = 'f32',
+): Tensor<f32, [T, D]> {
+  const mixed = attention(q, k, v, start, headDim);
+  const middle = x + matmul(rounded(mixed, activations), transpose(decode(wo)));
+  const inner = swiglu(rmsnorm(middle, norm, eps), gate, up, activations);
+  return middle + matmul(rounded(inner, activations), transpose(decode(down)));
 }
 
 /** silu(x gateᵀ) * (x upᵀ) for weights that are not compressed. */

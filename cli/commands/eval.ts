@@ -12,12 +12,16 @@ export interface EvalOptions {
   readonly text: string;
   readonly limitWindows?: number;
   readonly device?: DeviceName;
+  readonly activations?: 'f32' | 'q8';
   readonly json?: boolean;
 }
 
 export async function evaluate(path: string, options: EvalOptions): Promise<void> {
   const text = await readFile(options.text, 'utf8');
-  const model = await loadLlama(path, { device: options.device });
+  const model = await loadLlama(path, {
+    device: options.device,
+    activations: options.activations,
+  });
   const result = await interruptible(async (signal) => {
     let bar: ReturnType<typeof progress> | undefined;
     try {

@@ -10,11 +10,15 @@ export interface GenerateOptions {
   readonly temperature: number;
   readonly seed: number;
   readonly device?: DeviceName;
+  readonly activations?: 'f32' | 'q8';
   readonly json?: boolean;
 }
 
 export async function generate(path: string, options: GenerateOptions): Promise<void> {
-  const model = await loadLlama(path, { device: options.device });
+  const model = await loadLlama(path, {
+    device: options.device,
+    activations: options.activations,
+  });
   const { tokens: count, temperature, seed } = options;
   const ids: number[] = [];
   const start = performance.now();

@@ -5,6 +5,8 @@ import { type DeviceTensor, EncodedTensor, type HostTensor } from '../tensor.ts'
 
 /** A matrix: in a format, or plain f32. */
 export type Weight = DeviceTensor | EncodedTensor;
+/** What activations are before they meet encoded weights: see ops/llama.ts. */
+export type Activations = 'f32' | 'q8';
 type Ids = DeviceTensor | HostTensor;
 type Result = Promise<DeviceTensor>;
 
@@ -26,11 +28,39 @@ interface Exports {
     start: number,
     headDim: number,
   ): Result;
-  linear(x: DeviceTensor, w: EncodedTensor): Result;
+  layerIn(
+    x: DeviceTensor,
+    norm: DeviceTensor,
+    wq: EncodedTensor,
+    wk: EncodedTensor,
+    wv: EncodedTensor,
+    start: number,
+    eps: number,
+    headDim: number,
+    groups: number,
+    theta: number,
+    activations: Activations,
+  ): Promise<{ q: DeviceTensor; k: DeviceTensor; v: DeviceTensor }>;
+  layerOut(
+    q: DeviceTensor,
+    k: DeviceTensor,
+    v: DeviceTensor,
+    x: DeviceTensor,
+    wo: EncodedTensor,
+    norm: DeviceTensor,
+    gate: EncodedTensor,
+    up: EncodedTensor,
+    down: EncodedTensor,
+    start: number,
+    headDim: number,
+    eps: number,
+    activations: Activations,
+  ): Result;
+  linear(x: DeviceTensor, w: EncodedTensor, activations: Activations): Result;
   linearPlain(x: DeviceTensor, w: DeviceTensor): Result;
-  linearAdd(x: DeviceTensor, w: EncodedTensor, r: DeviceTensor): Result;
+  linearAdd(x: DeviceTensor, w: EncodedTensor, r: DeviceTensor, a: Activations): Result;
   linearAddPlain(x: DeviceTensor, w: DeviceTensor, r: DeviceTensor): Result;
-  swiglu(x: DeviceTensor, gate: EncodedTensor, up: EncodedTensor): Result;
+  swiglu(x: DeviceTensor, gate: EncodedTensor, up: EncodedTensor, a: Activations): Result;
   swigluPlain(x: DeviceTensor, gate: DeviceTensor, up: DeviceTensor): Result;
   gated(gate: DeviceTensor, up: DeviceTensor): Result;
   embed(table: EncodedTensor, ids: Ids): Result;
@@ -55,15 +85,45 @@ export interface Layers extends Pick<Exports, Same> {
   linearAdd(x: DeviceTensor, w: Weight, r: DeviceTensor): Result;
   swiglu(x: DeviceTensor, gate: Weight, up: Weight): Result;
   embed(table: Weight, ids: Ids): Result;
+  /** As the exports, for weights of any kind: those that are not encoded count as a format of f32. */
+  layerIn(...args: WithWeights<Parameters<Exports['layerIn']>>): ReturnType<Exports['layerIn']>;
+  layerOut(...args: WithWeights<Parameters<Exports['layerOut']>>): Result;
+}
+
+/** Arguments without the last one, which is the model's choice, and any weight for an encoded one. */
+type WithWeights<A extends readonly unknown[]> = A extends [...infer Rest, Activations]
+  ? { [I in keyof Rest]: Rest[I] extends EncodedTensor ? Weight : Rest[I] }
+  : never;
+
+const plainFormat = { file: 'quern/formats', name: 'dense_f32' } as const;
+const plainWeights = new WeakMap<DeviceTensor, EncodedTensor>();
+
+function asEncoded(w: Weight): EncodedTensor {
+  if (w instanceof EncodedTensor) return w;
+  let made = plainWeights.get(w);
+  if (!made) {
+    made = new EncodedTensor(plainFormat, w.shape, { w });
+    plainWeights.set(w, made);
+  }
+  return made;
 }
 
 const encoded = (w: Weight): w is EncodedTensor => w instanceof EncodedTensor;
 
-export async function loadLayers(options: LoadOptions): Promise<Layers> {
+export async function loadLayers(
+  options: LoadOptions,
+  activations: Activations = 'f32',
+): Promise<Layers> {
   const k = (await load('quern/llama', options)) as unknown as Exports;
   const linear = (x: DeviceTensor, w: Weight) =>
-    encoded(w) ? k.linear(x, w) : k.linearPlain(x, w);
+    encoded(w) ? k.linear(x, w, activations) : k.linearPlain(x, w);
   return {
+    layerIn: (x, norm, wq, wk, wv, ...rest) =>
+      k.layerIn(x, norm, asEncoded(wq), asEncoded(wk), asEncoded(wv), ...rest, activations),
+    layerOut: (q, keys, v, x, wo, norm, gate, up, down, ...rest) => {
+      const [a, b, c, d] = [wo, gate, up, down].map(asEncoded);
+      return k.layerOut(q, keys, v, x, a!, norm, b!, c!, d!, ...rest, activations);
+    },
     rmsnorm: k.rmsnorm,
     ropeKeys: k.ropeKeys,
     ropeQueries: k.ropeQueries,
@@ -72,9 +132,9 @@ export async function loadLayers(options: LoadOptions): Promise<Layers> {
     greedy: k.greedy,
     lastRow: k.lastRow,
     linear,
-    linearAdd: (x, w, r) => (encoded(w) ? k.linearAdd(x, w, r) : k.linearAddPlain(x, w, r)),
+    linearAdd: (x, w, r) => (encoded(w) ? k.linearAdd(x, w, r, activations) : k.linearAddPlain(x, w, r)),
     async swiglu(x, gate, up) {
-      if (encoded(gate) && encoded(up)) return k.swiglu(x, gate, up);
+      if (encoded(gate) && encoded(up)) return k.swiglu(x, gate, up, activations);
       if (!encoded(gate) && !encoded(up)) return k.swigluPlain(x, gate, up);
       return k.gated(await linear(x, gate), await linear(x, up));
     },

@@ -7,7 +7,7 @@ import { DeviceTensor } from '../tensor.ts';
 import { type LlamaConfig, readConfig } from './config.ts';
 import { ModelError } from './errors.ts';
 import { configOfGguf, tokenizerOfGguf } from './gguf-model.ts';
-import { type Layers, type Weight, loadLayers } from './kernels.ts';
+import { type Activations, type Layers, type Weight, loadLayers } from './kernels.ts';
 import { plainName } from './names.ts';
 import { folderOf } from './output.ts';
 import { sampleToken, uniformDraw } from './sample.ts';
@@ -174,9 +174,13 @@ export class Llama {
     const rows = { data: Int32Array.from(ids), shape: [ids.length] };
     let x = await ops.embed(this.#embedding, rows);
     for (const [i, layer] of this.#layers.entries()) {
+      if (!observe) {
+        x = await scope(() => this.#layer(x, layer, i, start, cache));
+        continue;
+      }
       x = await scope(async () => {
         const see = async (parts: readonly string[], input: DeviceTensor) =>
-          observe?.(
+          observe(
             parts.map((p) => `layers.${i}.${p}.weight`),
             input,
           );
@@ -195,6 +199,49 @@ export class Llama {
     return ops.rmsnorm(x, this.#norm, normEps);
   }
 
+  /** A layer in two calls, with the cache between them. */
+  async #layer(
+    x: DeviceTensor,
+    layer: Layer,
+    index: number,
+    start: number,
+    cache?: Cache,
+  ): Promise<DeviceTensor> {
+    const { headDim, heads, keyValueHeads, ropeTheta, normEps } = this.config;
+    const { attentionNorm, wq, wk, wv, wo, ffnNorm, w1, w2, w3 } = layer;
+    const groups = heads / keyValueHeads;
+    const { layerIn, layerOut } = this.#ops;
+    const made = await layerIn(
+      x,
+      attentionNorm,
+      wq,
+      wk,
+      wv,
+      start,
+      normEps,
+      headDim,
+      groups,
+      ropeTheta,
+    );
+    const [k, v] = this.#remember(made.k, made.v, index, start, cache);
+    return layerOut(made.q, k, v, x, wo, ffnNorm, w1, w3, w2, start, headDim, normEps);
+  }
+
+  /** Keys and values of all positions so far. */
+  #remember(
+    k: DeviceTensor,
+    v: DeviceTensor,
+    index: number,
+    start: number,
+    cache?: Cache,
+  ): readonly [DeviceTensor, DeviceTensor] {
+    if (!cache) return [k, v];
+    const seen = start + k.shape[0]!;
+    cache.keys[index]!.write(start, k);
+    cache.values[index]!.write(start, v);
+    return [cache.keys[index]!.view(seen), cache.values[index]!.view(seen)];
+  }
+
   async #attention(
     x: DeviceTensor,
     index: number,
@@ -206,20 +253,16 @@ export class Llama {
     const { wq, wk, wv } = this.#layers[index]!;
     const groups = heads / keyValueHeads;
     const q = await ops.ropeQueries(await ops.linear(x, wq), start, headDim, groups, ropeTheta);
-    let k = await ops.ropeKeys(await ops.linear(x, wk), start, headDim, ropeTheta);
-    let v = await ops.linear(x, wv);
-    if (cache) {
-      cache.keys[index]!.write(start, k);
-      cache.values[index]!.write(start, v);
-      k = cache.keys[index]!.view(start + x.shape[0]!);
-      v = cache.values[index]!.view(start + x.shape[0]!);
-    }
+    const own = await ops.ropeKeys(await ops.linear(x, wk), start, headDim, ropeTheta);
+    const [k, v] = this.#remember(own, await ops.linear(x, wv), index, start, cache);
     return ops.attention(q, k, v, start, headDim);
   }
 }
 
 export interface LoadLlamaOptions {
   readonly device?: DeviceName;
+  /** 'q8' rounds the input of encoded weights to 8 bits, 32 values a scale; 'f32', the default, does not. */
+  readonly activations?: Activations;
 }
 
 /** Config, tokenizer and tensors of a model, from whatever file holds them. */
@@ -258,7 +301,7 @@ export async function loadLlama(path: string, options: LoadLlamaOptions = {}): P
   let weights: Weights | undefined;
   try {
     const device = await openDevice(options.device);
-    const ops = await loadLayers({ device });
+    const ops = await loadLayers({ device }, options.activations);
     weights = await readWeights(source, device, source.gguf ? plainName : undefined);
     return new Llama(config, tokenizer, device, ops, weights);
   } catch (e) {
