@@ -137,6 +137,8 @@ export interface PackedInfo {
   readonly buffer: number;
   /** Equal names are equal layouts of equal fields: copies may be shared by kernels. */
   readonly layout: string;
+  /** Half floats that must be zero or normal: others need the kernel compiled with wide scales. */
+  readonly normal?: boolean;
   readonly repack: Artifact;
 }
 

@@ -42,6 +42,7 @@ import type { Limits } from './limits.ts';
 import type { Buffer, Program } from './loops/loops.ts';
 import { sharedWork } from './loops/work.ts';
 import { generate, optimize, type Stage, Trace } from './pipeline.ts';
+import type { Residence } from './schedule/lower.ts';
 import { repackProgram } from './schedule/repack.ts';
 import { compilerVersion } from './version.ts';
 
@@ -56,7 +57,7 @@ export interface CompileRequest extends StageRequest {
   /** Make the variant for several threads too, where the target has one. */
   readonly threads?: boolean;
   /** Weights come in a layout of the kernel's own, where it has one for them: see Artifact.packed. */
-  readonly resident?: boolean;
+  readonly resident?: Exclude<Residence, 'none'>;
   /** Keep the text of every stage. */
   readonly trace?: boolean;
 }
@@ -130,7 +131,7 @@ async function compileUnguarded(request: CompileRequest, host: SourceHost): Prom
     limits,
     trace,
     { threads: request.threads ?? false, line: (span) => lineOf(files, span) },
-    request.resident ?? false,
+    request.resident ?? 'none',
   );
   const kernels = program.kernels.map((k) => ({ name: k.name, schedule: k.schedule }));
   const sync = threads && { work: polyCode(sharedWork(program)), ...threads.sync };
@@ -190,6 +191,7 @@ async function packedOf(
     out.push({
       buffer: i,
       layout,
+      ...(dtype === 'f16' && layout === 'rows' ? { normal: true } : {}),
       repack: {
         manifest: info,
         code,

@@ -11,7 +11,7 @@ import { cse } from './passes/cse.ts';
 import { dce } from './passes/dce.ts';
 import type { Pass } from './passes/engine.ts';
 import { fuse } from './passes/fuse.ts';
-import { lower } from './schedule/lower.ts';
+import { lower, type Residence } from './schedule/lower.ts';
 
 /** Tensor IR to tensor IR, in order. */
 export const pipeline: readonly Pass[] = [canonicalize, cse, dce, fuse];
@@ -60,7 +60,7 @@ export async function generate(
   limits: Limits,
   trace: Trace,
   options: EmitOptions = {},
-  resident = false,
+  resident: Residence = 'none',
 ): Promise<{ program: Program } & Omit<Emitted, 'text'>> {
   const notes: string[] = [];
   const program = lower(func, limits, (text) => notes.push(`# ${text}`), resident);

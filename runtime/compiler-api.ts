@@ -39,7 +39,7 @@ export interface CompileRequest extends KernelRequest {
   /** Make the variant for several threads too. */
   readonly threads?: boolean;
   /** Weights come in a layout of the kernel's own, where it has one for them: see Artifact.packed. */
-  readonly resident?: boolean;
+  readonly resident?: 'compact' | 'wide';
 }
 
 /** A file that a result was made from, and what it held. */

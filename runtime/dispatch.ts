@@ -47,6 +47,8 @@ interface Made {
 interface Packed {
   readonly buffer: number;
   readonly layout: string;
+  /** The kernel reads half floats as if all were zero or normal. */
+  readonly normal: boolean;
   readonly executable: Executable;
 }
 
@@ -56,6 +58,8 @@ export interface PlanOptions {
   readonly executable: Executable;
   /** Buffers that the kernel wants in layouts of its own, and what makes these. */
   readonly packed?: readonly Packed[];
+  /** The same kernel for half floats of any kind. */
+  readonly wide?: () => Promise<Plan>;
   readonly device: Device;
   readonly interpret: Interpret;
   /** Compare every call with the interpreter. */
@@ -75,6 +79,8 @@ export class Plan {
   readonly #results: readonly Made[];
   readonly #solver: DimSolver;
   readonly #packed: ReadonlyMap<number, Packed>;
+  readonly #makeWide: (() => Promise<Plan>) | undefined;
+  #wide: Promise<Plan> | undefined;
 
   constructor(options: PlanOptions) {
     const { artifact, kernel, asked } = options;
@@ -85,6 +91,7 @@ export class Plan {
     this.#executable = options.executable;
     this.#interpret = options.interpret;
     this.#check = options.check;
+    this.#makeWide = options.wide;
     this.#packed = new Map((options.packed ?? []).map((p) => [p.buffer, p]));
     const shapeOf = (t: { readonly shape: TensorInfo['shape'] }) =>
       t.shape.map((code) => compilePoly(code, dims));
@@ -111,6 +118,10 @@ export class Plan {
       shapes.push(this.#accept(this.#params[i]!, args[i]!));
     const dims: number[] = [];
     this.#solver.solve(shapes, dims);
+    if (this.#packed.size && this.#makeWide && !this.#areNormal(args)) {
+      this.#wide ??= this.#makeWide();
+      return this.#wide.then((plan) => plan.run(args));
+    }
 
     const buffers: DeviceBuffer[] = [];
     const uploads: DeviceTensor[] = [];
@@ -242,6 +253,21 @@ export class Plan {
     const made = DeviceTensor.from(this.device, host, p.info.dtype);
     uploads.push(made);
     buffers.push(made.buffer);
+  }
+
+  /** Whether half floats are what the kernel takes them for. */
+  #areNormal(args: readonly Argument[]): boolean {
+    let at = 0;
+    return this.#params.every((p, i) => {
+      if (p.info.kind !== 'encoded') {
+        at += 1;
+        return true;
+      }
+      const { fields } = args[i] as EncodedTensor;
+      return p.fields.every(
+        (f) => !this.#packed.get(at++)?.normal || fields[f.info.name]?.isNormal() !== false,
+      );
+    });
   }
 
   /** The buffers with those replaced that the kernel wants in layouts of its own. */

@@ -1,7 +1,7 @@
 // From a request to an artifact: memory, then disk, then the compiler, which is loaded only here and only then.
 // A cached result counts while every file it was made from still has the digest it had, and while the compiler
 // is the same; so a hit needs neither TypeScript nor binaryen.
-import type { Artifact, Json, Manifest } from '../compiler/artifact.ts';
+import type { Artifact, Json, Manifest, PackedInfo } from '../compiler/artifact.ts';
 import { DiskCache, type Entry, defaultCacheDir } from './cache.ts';
 import type {
   CompileRequest,
@@ -235,7 +235,7 @@ const infoCodec: Codec<ModuleInfo> = {
 /** The manifest of an artifact, and those of the programs beside it. */
 interface StoredArtifact {
   readonly manifest: Manifest;
-  readonly packed: readonly { buffer: number; layout: string; stored: StoredArtifact }[];
+  readonly packed: readonly (Omit<PackedInfo, 'repack'> & { readonly stored: StoredArtifact })[];
 }
 type Blobs = { readonly [name: string]: Uint8Array };
 
@@ -250,11 +250,11 @@ const under = (prefix: string, blobs: Blobs): Blobs =>
 
 function store(a: Artifact): { readonly stored: StoredArtifact; readonly blobs: Blobs } {
   const { manifest, code, constants, variants = {}, packed = [] } = a;
-  const inner = packed.map((p) => ({ ...p, made: store(p.repack) }));
+  const inner = packed.map(({ repack, ...info }) => ({ info, made: store(repack) }));
   return {
     stored: {
       manifest,
-      packed: inner.map(({ buffer, layout, made }) => ({ buffer, layout, stored: made.stored })),
+      packed: inner.map(({ info, made }) => ({ ...info, stored: made.stored })),
     },
     blobs: Object.assign(
       { code, ...named('const:', constants), ...named('variant:', variants as Blobs) },
@@ -264,9 +264,8 @@ function store(a: Artifact): { readonly stored: StoredArtifact; readonly blobs: 
 }
 
 function restore({ manifest, packed }: StoredArtifact, blobs: Blobs): Artifact {
-  const inner = packed.map(({ buffer, layout, stored }, i) => ({
-    buffer,
-    layout,
+  const inner = packed.map(({ stored, ...info }, i) => ({
+    ...info,
     repack: restore(stored, under(`packed:${i}:`, blobs)),
   }));
   return {

@@ -39,7 +39,11 @@ class Session implements PlanSource {
     return new Session(typeof device === 'string' ? await namedDevice(device) : device, options);
   }
 
-  async plan(request: KernelRequest, asked: readonly (string | undefined)[]): Promise<Plan> {
+  async plan(
+    request: KernelRequest,
+    asked: readonly (string | undefined)[],
+    resident: 'compact' | 'wide' = 'compact',
+  ): Promise<Plan> {
     const { target } = this.device;
     const artifact = target
       ? await this.jit.artifact({
@@ -48,16 +52,17 @@ class Session implements PlanSource {
           ...(target.preset ? { preset: target.preset } : {}),
           ...(target.limits ? { limits: target.limits } : {}),
           ...(target.threads ? { threads: true } : {}),
-          ...(target.resident ? { resident: true } : {}),
+          ...(target.resident ? { resident } : {}),
         })
       : { manifest: await this.jit.signature(request), code: new Uint8Array(0), constants: {} };
     const interpret: Parameters<Device['load']>[1] = (inputs) =>
       this.jit.interpret(request, inputs);
     const executable = await this.device.load(artifact, interpret);
     const packed = await Promise.all(
-      (artifact.packed ?? []).map(async ({ buffer, layout, repack }) => ({
+      (artifact.packed ?? []).map(async ({ buffer, layout, normal = false, repack }) => ({
         buffer,
         layout,
+        normal,
         executable: await this.device.load(repack, interpret),
       })),
     );
@@ -66,6 +71,7 @@ class Session implements PlanSource {
       artifact,
       executable,
       packed,
+      wide: () => this.plan(request, asked, 'wide'),
       device: this.device,
       interpret,
       asked,

@@ -61,10 +61,17 @@ class Storage {
   release(): void {
     if (--this.#owners > 0) return;
     this.device.free(this.buffer);
+    this.forgetCopies();
+  }
+
+  /** What was derived from the contents is no longer true of them. */
+  forgetCopies(): void {
+    this.normal = undefined;
     for (const copy of this.#copies.values()) void this.#drop(copy);
     this.#copies.clear();
   }
 
+  normal: boolean | undefined;
   readonly #copies = new Map<string, DeviceBuffer | Promise<DeviceBuffer>>();
 
   /** The contents in another layout, made when first asked for; lives as long as the memory itself. */
@@ -186,6 +193,23 @@ export class DeviceTensor {
     return this.#hold.storage.buffer;
   }
 
+  /** Whether half floats are all zero or normal; found out once. Only where the host sees the memory. */
+  isNormal(): boolean {
+    const { storage } = this.#hold;
+    storage.normal ??= this.#lookNormal();
+    return storage.normal;
+  }
+  #lookNormal(): boolean {
+    const bytes = this.device.view?.(this.buffer, 0, 2 * elements(this.shape));
+    if (!bytes) return false;
+    const codes = new Uint16Array(bytes.buffer, bytes.byteOffset, elements(this.shape));
+    for (const code of codes) {
+      const exponent = code & 0x7c00;
+      if (exponent === 0x7c00 || (exponent === 0 && (code & 0x3ff) !== 0)) return false;
+    }
+    return true;
+  }
+
   /** The contents in a layout that a kernel wants; `make` repacks them. */
   inLayout(
     layout: string,
@@ -245,6 +269,7 @@ export class DeviceTensor {
   /** Replaces whole rows of axis 0, from `rowOffset`, by logical values or by a tensor of the same dtype. */
   write(rowOffset: number, source: NumberArray | HostTensor | DeviceTensor): void {
     if (!this.#hold.live) this.#gone('write()');
+    this.#hold.storage.forgetCopies();
     const rowShape = this.shape.slice(1);
     const width = elements(rowShape);
     const all = this.shape[0];

@@ -2,7 +2,7 @@
 // the offset if the rest cannot be negative (an address must not wrap), and equal pointers are computed once
 // in a straight run of statements.
 import { dtypes } from '../../compiler/ir/dtype.ts';
-import { type Buffer, type Expr, binary } from '../../compiler/loops/loops.ts';
+import { type Buffer, binary, type Expr, type Var } from '../../compiler/loops/loops.ts';
 import type { Ref } from './binaryen.ts';
 import type { Frame } from './frame.ts';
 
@@ -26,7 +26,19 @@ export function place(f: Frame, emit: EmitScalar, buffer: Buffer, index: Expr): 
   const { rest, constant } = splitIndex(f, index, group.elements);
   const offset = (constant / group.elements) * group.bytes;
   if (!rest) return { ptr: f.base(buffer), offset };
+  const parted = group.elements === 1 ? outerPart(f, rest) : undefined;
   const make = (): Ref => {
+    if (parted) {
+      // What the loop does not change is added in front of it, and the rest is shared by all buffers of this width.
+      const { outer, inner } = parted;
+      const start = f.inFront(`b${buffer.id}:${group.bytes}:${outer.id}`, () =>
+        f.m.i32.add(f.base(buffer), scaleIndex(f, f.getVar(outer, 0), group.elements, group.bytes)),
+      );
+      const moved = f.address(`x${group.bytes}:${indexText(inner)}`, () =>
+        scaleIndex(f, emit(inner), group.elements, group.bytes),
+      );
+      return f.m.i32.add(start, moved);
+    }
     const scaled = scaleIndex(f, emit(rest), group.elements, group.bytes);
     return f.m.i32.add(f.base(buffer), scaled);
   };
@@ -34,6 +46,27 @@ export function place(f: Frame, emit: EmitScalar, buffer: Buffer, index: Expr): 
   if (text === undefined)
     return { ptr: f.once(index, buffer.id * 64 + bits, f.types.i32, make), offset };
   return { ptr: f.address(`b${buffer.id}:${bits}:${text}`, make), offset };
+}
+
+/** An index as a variable bound in front of the innermost loop plus something else, names looked through. */
+function outerPart(
+  f: Frame,
+  index: Expr,
+): { readonly outer: Var; readonly inner: Expr } | undefined {
+  const terms: Expr[] = [];
+  const visit = (e: Expr, depth: number): void => {
+    const value = e.kind === 'var' && !f.isOutside(e.var) && depth > 0 ? f.definition(e.var) : e;
+    if (value?.kind === 'binary' && value.op === 'add') {
+      visit(value.a, depth - 1);
+      visit(value.b, depth - 1);
+    } else terms.push(e);
+  };
+  visit(index, 2);
+  const at = terms.findIndex((e) => e.kind === 'var' && f.isOutside(e.var));
+  const outer = terms[at];
+  if (outer?.kind !== 'var' || terms.length < 2) return undefined;
+  const inner = terms.filter((_, i) => i !== at).reduce((a, b) => binary('add', a, b));
+  return indexText(inner) === undefined ? undefined : { outer: outer.var, inner };
 }
 
 /** index / elements * bytes, for an index that `elements` (a power of two) divides. */

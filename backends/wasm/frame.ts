@@ -18,6 +18,12 @@ interface KeptBytes {
   odd?: number;
 }
 
+/** Addresses that a loop needs and does not change. */
+interface LoopFront {
+  readonly setup: Ref[];
+  readonly known: Map<string, number>;
+}
+
 /** Values that hold while a straight run of statements executes. */
 interface Region {
   readonly addresses: Map<string, number>;
@@ -31,8 +37,10 @@ export class Frame {
     readonly f32: WasmType;
     readonly v128: WasmType;
   };
-  /** Loops around the code that is being emitted. */
-  loopDepth = 0;
+  /** Loops around the code that is being emitted: what each wants computed in front of it. */
+  readonly #loops: (LoopFront | undefined)[] = [];
+  /** Loops around the place where a variable was bound. */
+  readonly #boundAt = new Map<number, number>();
   readonly #params: ReadonlyMap<string, number>;
   readonly #paramCount: number;
   readonly #locals: WasmType[] = [];
@@ -214,6 +222,42 @@ export class Frame {
     const out = emit();
     this.#regions.pop();
     return out;
+  }
+
+  // ---- loops ----
+
+  get loopDepth(): number {
+    return this.#loops.length;
+  }
+  /** Emits the body of a loop; `front` comes right before it. Loops that test in the middle have no front. */
+  inLoop(
+    emit: () => Ref,
+    hasFront: boolean,
+  ): { readonly front: readonly Ref[]; readonly body: Ref } {
+    const front = hasFront ? { setup: [], known: new Map() } : undefined;
+    this.#loops.push(front);
+    const body = emit();
+    this.#loops.pop();
+    return { front: front?.setup ?? [], body };
+  }
+  bindsHere(v: Var): void {
+    this.#boundAt.set(v.id, this.loopDepth);
+  }
+  /** Whether a variable was bound in front of the innermost loop, and that can compute things there. */
+  isOutside(v: Var): boolean {
+    const at = this.#boundAt.get(v.id);
+    return at !== undefined && at < this.loopDepth && this.#loops.at(-1) !== undefined;
+  }
+  /** A value that the innermost loop does not change, computed in front of it. */
+  inFront(key: string, make: () => Ref): Ref {
+    const front = this.#loops.at(-1)!;
+    let at = front.known.get(key);
+    if (at === undefined) {
+      at = this.local(this.types.i32);
+      front.known.set(key, at);
+      front.setup.push(this.m.local.set(at, make()));
+    }
+    return this.m.local.get(at, this.types.i32);
   }
 
   // ---- constants ----

@@ -72,6 +72,7 @@ function part(f: Frame, s: Simple, c: number): Ref | undefined {
 
 function assigned(f: Frame, s: Exclude<Simple, { kind: 'store' }>): void {
   if (s.kind === 'set') f.forget(s.var);
+  if (s.kind === 'let') f.bindsHere(s.var);
   const isIndex = s.var.type.scalar === 'i32' && s.var.type.lanes === 1;
   if (s.kind === 'let' && isIndex && isNonNegative(f, s.value)) f.markNonNegative(s.var);
 }
@@ -130,24 +131,22 @@ function forLoop(f: Frame, s: Extract<Control, { kind: 'for' }>): Ref {
     return [m.local.set(limit, top), m.local.set(i, scalar(f, s.start))];
   });
   if (isNonNegative(f, s.start)) f.markNonNegative(s.var);
-  f.loopDepth += 1;
-  const inner = body(f, s.body);
-  f.loopDepth -= 1;
+  const { front, body: inner } = f.inLoop(() => body(f, s.body), true);
   const next = m.local.set(i, m.i32.add(get(), m.i32.const(s.step)));
   const loop = m.loop(label, m.block(null, [inner, next, m.br_if(label, fits())]));
-  return m.block(null, [...setup, m.if(fits(), loop)]);
+  return m.block(null, [...setup, m.if(fits(), m.block(null, [...front, loop]))]);
 }
 
 function whileLoop(f: Frame, s: Extract<Control, { kind: 'while' }>): Ref {
   const { m } = f;
   const [out, again] = [f.label(), f.label()];
-  f.loopDepth += 1;
-  const head = f.inRegion(() => {
-    const header = statements(f, s.header);
-    f.startStatement();
-    return [...header, m.br_if(out, m.i32.eqz(scalar(f, s.cond)))];
-  });
-  const list = [...head, body(f, s.body), m.br(again)];
-  f.loopDepth -= 1;
-  return m.block(out, [m.loop(again, m.block(null, list))]);
+  const { body: list } = f.inLoop(() => {
+    const head = f.inRegion(() => {
+      const header = statements(f, s.header);
+      f.startStatement();
+      return [...header, m.br_if(out, m.i32.eqz(scalar(f, s.cond)))];
+    });
+    return m.block(null, [...head, body(f, s.body), m.br(again)]);
+  }, false);
+  return m.block(out, [m.loop(again, list)]);
 }

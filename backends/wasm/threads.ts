@@ -141,9 +141,10 @@ function splitLoop(f: Frame, s: ForLoop, counter: number, before: readonly Ref[]
     f.setVar(to, 0, toElement(m.i32.add(get(at), smaller))),
   ];
   if (isNonNegative(f, s.start)) f.markNonNegative(from);
-  f.loopDepth += 1;
-  const run = body(f, [{ ...s, start: variable(from), end: variable(to), parallel: false }]);
-  f.loopDepth -= 1;
+  const { body: run } = f.inLoop(
+    () => body(f, [{ ...s, start: variable(from), end: variable(to), parallel: false }]),
+    false,
+  );
   const done = m.br_if(out, m.i32.ge_s(get(at), get(steps)));
   const loop = m.loop(again, m.block(null, [take, done, ...bounds, run, m.br(again)]));
   const shared = m.if(m.i32.gt_s(get(steps), c(0)), m.block(out, [...before, size, loop]));

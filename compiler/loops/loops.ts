@@ -29,7 +29,7 @@ export interface Buffer {
   readonly packed?: {
     readonly dtype: DType;
     readonly shape: readonly Dim[];
-    readonly layout: 'tile' | 'rows';
+    readonly layout: 'tile' | 'rows' | 'wide rows';
   };
   /** Inclusive bounds of the elements, where they are narrower than the dtype. */
   readonly range?: readonly [number, number];

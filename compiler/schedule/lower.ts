@@ -140,12 +140,18 @@ function packFields(lo: Lowering, func: Func): void {
   }
 }
 
-/** Lowers a fused function. `resident`: weights are in a layout of the kernel's own where it has one for them. */
+/**
+ * How weights come: as they are stored, or in a layout of the kernel's own where it has one for them. `wide` is for
+ * scales that may be subnormal, infinite or NaN.
+ */
+export type Residence = 'none' | 'compact' | 'wide';
+
+/** Lowers a fused function. */
 export function lower(
   source: Func,
   limits: Limits,
   note: (text: string) => void = () => {},
-  resident = false,
+  resident: Residence = 'none',
 ): Program {
   const quotients = quotientDims(source);
   const func = overQuotients(source, quotients);
@@ -194,7 +200,8 @@ export function lower(
     k.results.forEach((v, i) => {
       lo.storage.set(v, { kind: 'buffer', buffer: out[i]!, shape: v.type.shape });
     });
-  if (resident) {
+  lo.wideRows = resident === 'wide';
+  if (resident !== 'none') {
     for (const op of func.body.ops)
       if (op.name === 'kernel') keep(op as Op<'kernel'>, outOf(op as Op<'kernel'>));
     packFields(lo, func);

@@ -58,6 +58,8 @@ export class Lowering {
   /** Buffers of the caller that values of this kernel should be made in, and those that hold one. */
   readonly targets = new Map<Value, Buffer>();
   readonly taken = new Set<Buffer>();
+  /** Whether half floats of resident weights are laid out as f32. */
+  wideRows = false;
   /** Fields of resident weights. */
   readonly packed: { readonly value: Value; readonly field: PackedField }[] = [];
   /** On a GPU: who runs the code together. */

@@ -5,7 +5,9 @@
 // tile: fields of elements. [rows / 4][depth / 4 / planes][4 rows][4 depth] bytes, plane p of a byte holding
 //   the element 4 p places further in depth. One such array for every plane width of the dtype; signed elements are
 //   stored plus half their range.
-// rows: fields that belong to a block. [rows / 4][depth][4 rows] elements; those below a byte take a byte.
+// rows: fields that belong to a block. [rows / 4][depth][4 rows] elements; those below a byte take a byte. Half floats
+//   are read as if all were zero or normal, which takes three operations: whoever repacks looks whether they are, and
+//   takes a kernel with the wide layout where not, which holds them as f32.
 import type { Dim } from '../ir/algebra.ts';
 import { floorDiv, modulo, Poly, product } from '../ir/algebra.ts';
 import { type DType, dtypes } from '../ir/dtype.ts';
@@ -15,7 +17,7 @@ import { storedSize } from './emitter.ts';
 import type { Lowering } from './lowering.ts';
 import { depthLane, NoTile, rowLane, tileLanes, tileSide } from './spans.ts';
 
-export type PackedLayout = 'tile' | 'rows';
+export type PackedLayout = 'tile' | 'rows' | 'wide rows';
 
 /** A field [rows, ...] of resident weights. The first access decides how it is laid out. */
 export interface PackedField {
@@ -50,9 +52,10 @@ export function planesOf(d: DType): readonly Plane[] {
 export const biasOf = (d: DType): number =>
   dtypes[d].kind === 'int' && dtypes[d].bits < 8 ? 2 ** (dtypes[d].bits - 1) : 0;
 
-/** The dtype of an element in layout `rows`; undefined where it has none. */
-export function rowDType(d: DType): DType | undefined {
+/** The dtype of an element in a layout of rows; undefined where it has none. */
+export function rowDType(d: DType, layout: PackedLayout): DType | undefined {
   const { bits, kind } = dtypes[d];
+  if (d === 'f16') return layout === 'rows' ? 'i16' : 'f32';
   if (bits >= 8) return d;
   return kind === 'float' ? undefined : kind === 'int' ? 'i8' : 'u8';
 }
@@ -71,8 +74,8 @@ export function packedArray(
   layout: PackedLayout,
 ): { readonly dtype: DType; readonly size: Dim } | undefined {
   const groups = groupsOf(shape);
-  if (layout === 'rows') {
-    const dtype = rowDType(d);
+  if (layout !== 'tile') {
+    const dtype = rowDType(d, layout);
     return dtype && { dtype, size: groups.mul(depthOf(shape)).mul(tileSide) };
   }
   const { bits, kind } = dtypes[d];
@@ -114,8 +117,9 @@ export function loadPacked(
     if (span.some((s) => s !== 'none' && s !== 'flat')) throw new NoTile('rows in the depth');
     return lo.perLane(lanes, (at) => loadPacked(lo, f, index.map(at), 1));
   }
-  chooseLayout(f, inner === 'depth' ? 'tile' : 'rows', lo.spanOf(n) === 'none');
-  if (f.layout === 'rows') return loadRows(lo, f, n, depth);
+  const rows = lo.wideRows && f.dtype === 'f16' ? 'wide rows' : 'rows';
+  chooseLayout(f, inner === 'depth' ? 'tile' : rows, lo.spanOf(n) === 'none');
+  if (f.layout !== 'tile') return loadRows(lo, f, n, depth);
   if (lo.spanOf(n) === 'rows' && inner === 'depth') return loadTile(lo, f, n, depth);
   if (lo.spanOf(n) !== 'none' || inner !== 'none') throw new NoTile('part of a tile');
   return loadElement(lo, f, n, depth);
@@ -146,9 +150,18 @@ function loadRows(lo: Lowering, f: PackedField, n: Poly, depth: Poly): Expr {
   const first = rows ?? n;
   const group = floorDiv(first, tileSide);
   const base = group.mul(size).add(depth).mul(tileSide);
-  if (!rows) return L.load(f.buffer, em.index(base.add(n.sub(group.mul(tileSide)))), 1, 1);
-  if (rows.multiple() % tileSide !== 0) throw new NoTile('rows that do not start a group');
-  return L.load(f.buffer, em.index(base), tileSide, tileSide);
+  if (rows && rows.multiple() % tileSide !== 0) throw new NoTile('rows that do not start a group');
+  const e = rows
+    ? L.load(f.buffer, em.index(base), tileSide, tileSide)
+    : L.load(f.buffer, em.index(base.add(n.sub(group.mul(tileSide)))), 1, 1);
+  return f.dtype === 'f16' && f.layout === 'rows' ? normalHalf(e) : e;
+}
+
+/** The value of the bits of a half float that is zero or normal: moved into place, and the exponent rebiased. */
+function normalHalf(bits: Expr): Expr {
+  const n = bits.type.lanes;
+  const placed = L.binary('and', L.binary('shl', bits, i32s(13, n)), i32s(0x8fffffff | 0, n));
+  return L.binary('mul', L.bits(placed, 'f32'), L.constant(2 ** 112, 'f32', n));
 }
 
 function loadTile(lo: Lowering, f: PackedField, n: Poly, depth: Poly): Expr {

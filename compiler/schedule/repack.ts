@@ -31,6 +31,8 @@ export function repackProgram(
   // A row without padding is a run of words: most formats. Their fields move a word at a time.
   const words = layout === 'tile' && isWords(dtype, shape);
   const array = packedArray(dtype, shape, layout)!;
+  // Half floats that stay so move as they are.
+  const stored = dtype === 'f16' && array.dtype === 'i16' ? 'i16' : dtype;
   const source = words
     ? em.newBuffer(
         'field',
@@ -38,7 +40,7 @@ export function repackProgram(
         'param',
         storedSize(dtype, shape).mul(dtypes[dtype].bits).over(32)!,
       )
-    : em.newBuffer('field', dtype, 'param', storedSize(dtype, shape));
+    : em.newBuffer('field', stored, 'param', storedSize(dtype, shape));
   const target = words
     ? em.newBuffer('packed', 'u32', 'result', array.size.over(4)!)
     : em.newBuffer('packed', array.dtype, 'result', array.size);
@@ -50,7 +52,7 @@ export function repackProgram(
       const cond = L.compare('lt', em.index(row), em.index(shape[0]!));
       const move = (copy: boolean) =>
         em.scope(() => {
-          if (layout === 'rows') moveRow(job, g, r, copy);
+          if (layout !== 'tile') moveRow(job, g, r, copy);
           else if (words) moveWords(job, g, r, copy);
           else movePlanes(job, g, r, copy);
         });

@@ -51,10 +51,14 @@ interface Plan {
   readonly runs: readonly Run[];
   readonly starts: number;
   readonly flips: boolean;
+  /** Whether the activations have a scale. */
+  readonly scaled: boolean;
 }
 
 /** What the activations are prepared into before the loops: see {@link prepare}. */
 interface Prepared {
+  /** Scales as f32, one a run of a block. */
+  readonly scales: Buffer | undefined;
   readonly starts: Buffer | undefined;
   readonly magnitudes: Buffer | undefined;
   readonly masks: Buffer | undefined;
@@ -224,7 +228,7 @@ function planBlock(
     runs.push({ from, to, terms: plans });
     from = to;
   }
-  return { part, block, runs, starts, flips: anyFlips };
+  return { part, block, runs, starts, flips: anyFlips, scaled: all[0]!.x.scale !== undefined };
 }
 
 interface Step {
@@ -280,15 +284,25 @@ function prepare(lo: Lowering, plan: Plan, columns: Dim): Prepared {
   };
   const blocks = depth.over(plan.block)!;
   const made: Prepared = {
+    scales: plan.scaled
+      ? temp('scales', 'f32', columns.mul(blocks).mul(plan.runs.length))
+      : undefined,
     starts: plan.starts ? temp('starts', 'i32', columns.mul(blocks).mul(plan.starts)) : undefined,
     magnitudes: plan.flips ? temp('magnitudes', 'i8', columns.mul(depth), [0, 127]) : undefined,
     masks: plan.flips ? temp('signs', 'i8', columns.mul(depth), [-1, 0]) : undefined,
   };
-  if (!made.starts) return made;
+  if (!made.starts && !made.scales) return made;
+  const scaleOf = scaleIndex(plan);
   const startOf = startIndex(plan);
   loop(lo, columns, 1, true, (s) => {
     blockLoop(lo, plan, (k) => {
       for (const run of plan.runs) {
+        const { scale } = activations(lo, plan.part, s, k.add(tileSide * run.from));
+        if (made.scales && scale) {
+          const index = em.index(scaleOf(s, k, run));
+          em.push({ kind: 'store', buffer: made.scales, index, value: scale, align: 1 });
+        }
+        if (run.terms.every((t) => t.start === undefined)) continue;
         const sum = em.newVar('sum', L.vtype('i32', tileSide));
         const flipped = em.newVar('flipped', L.vtype('i32', tileSide));
         const flips = run.terms.some((t) => t.flips);
@@ -326,7 +340,7 @@ function prepare(lo: Lowering, plan: Plan, columns: Dim): Prepared {
       }
     });
   });
-  for (const b of [made.starts, made.magnitudes, made.masks])
+  for (const b of [made.scales, made.starts, made.magnitudes, made.masks])
     if (b) em.bufferDepth.set(b.id, em.depth);
   return made;
 }
@@ -339,6 +353,15 @@ const startIndex =
   (plan: Plan) =>
   (s: Poly, k: Poly, i: number): Poly =>
     s.mul(plan.part.depth.over(plan.block)!).add(k.over(plan.block)!).mul(plan.starts).add(i);
+
+const scaleIndex =
+  (plan: Plan) =>
+  (s: Poly, k: Poly, run: Run): Poly =>
+    s
+      .mul(plan.part.depth.over(plan.block)!)
+      .add(k.over(plan.block)!)
+      .mul(plan.runs.length)
+      .add(plan.runs.indexOf(run));
 
 /** Loops over blocks; super-blocks have a loop of their own where something belongs to them only. */
 function blockLoop(lo: Lowering, plan: Plan, body: (k: Poly) => void): void {
@@ -479,8 +502,11 @@ function oneRun(lo: Lowering, tile: Tile, run: Run, k: Poly): void {
   const { em } = lo;
   const { plan, prepared, source, columns, sums } = tile;
   const startOf = startIndex(plan);
-  const first = k.add(tileSide * run.from);
-  const scales = columns.map((s) => activations(lo, plan.part, s, first).scale);
+  const scaleOf = scaleIndex(plan);
+  const scales = columns.map((s) => {
+    if (!prepared.scales) return undefined;
+    return em.bind(L.load(prepared.scales, em.index(scaleOf(s, k, run)), 1, 1), 'scale');
+  });
   run.terms.forEach((t, i) => {
     const start = columns.map((s) =>
       t.start === undefined

@@ -132,7 +132,8 @@ export async function loadLayers(
     greedy: k.greedy,
     lastRow: k.lastRow,
     linear,
-    linearAdd: (x, w, r) => (encoded(w) ? k.linearAdd(x, w, r, activations) : k.linearAddPlain(x, w, r)),
+    linearAdd: (x, w, r) =>
+      encoded(w) ? k.linearAdd(x, w, r, activations) : k.linearAddPlain(x, w, r),
     async swiglu(x, gate, up) {
       if (encoded(gate) && encoded(up)) return k.swiglu(x, gate, up, activations);
       if (!encoded(gate) && !encoded(up)) return k.swigluPlain(x, gate, up);

@@ -12,7 +12,7 @@ import { evaluate } from '../../compiler/loops/evaluate.ts';
 import type { Program } from '../../compiler/loops/loops.ts';
 import { verifyProgram } from '../../compiler/loops/verifier.ts';
 import { optimize, Trace } from '../../compiler/pipeline.ts';
-import { lower } from '../../compiler/schedule/lower.ts';
+import { lower, type Residence } from '../../compiler/schedule/lower.ts';
 import { repackProgram } from '../../compiler/schedule/repack.ts';
 import { pack, unpack } from '../../runtime/pack.ts';
 
@@ -28,12 +28,13 @@ export interface ResidentKernel {
 export function residentKernel(
   request: Parameters<typeof stage>[1],
   relaxed: boolean,
+  residence: Residence = 'compact',
   host: SourceHost = nodeHost,
 ): ResidentKernel {
   const func = optimize(stage(new SourceFiles(host), request).func, new Trace(false));
   const notes: string[] = [];
   const limits = { ...wasmBackend.limits, relaxed };
-  const program = lower(func, limits, (text) => notes.push(text), true);
+  const program = lower(func, limits, (text) => notes.push(text), residence);
   const problems = verifyProgram(program);
   if (problems.length > 0) throw new Error(`malformed loop IR: ${problems.join('; ')}`);
 
@@ -58,8 +59,8 @@ export function residentKernel(
       const { dtype, shape, data } = inputs[i]!;
       const logical = pack(dtype, shape, data);
       if (!b.packed) return logical;
-      const { dtype: stored, shape: dims2, layout } = b.packed;
-      const p = repackProgram('repack', program.dims, stored, dims2, layout);
+      const { dtype: stored, shape: logicalShape, layout } = b.packed;
+      const p = repackProgram('repack', program.dims, stored, logicalShape, layout);
       const wrong = verifyProgram(p);
       if (wrong.length > 0) throw new Error(`malformed loop IR: ${wrong.join('; ')}`);
       const out = new Uint8Array(bytes).fill(0xa5);
