@@ -18,8 +18,8 @@ interface Module {
   readonly env: Env;
   /** Exported name -> name in the file. */
   readonly exports: ReadonlyMap<string, string>;
-  /** Exports that come from another file. */
-  readonly from: Map<string, { readonly module: Module; readonly name: string }>;
+  /** Exports that come from another file, which is evaluated when one of them is wanted. */
+  readonly from: Map<string, { readonly open: () => Module; readonly name: string }>;
   /** Interfaces and type aliases: importing them as values is harmless. */
   readonly types: ReadonlySet<string>;
 }
@@ -99,7 +99,7 @@ export class ProgramFiles {
     const other = m.from.get(name);
     const key = `${m.path}\n${name}`;
     if (!other || seen.has(key)) return undefined;
-    return this.#find(other.module, other.name, seen.add(key));
+    return this.#find(other.open(), other.name, seen.add(key));
   }
 
   #has(m: Module, name: string): boolean {
@@ -181,6 +181,8 @@ export class ProgramFiles {
         fail('Q1003', { name, ...(near ? { near } : {}) });
       }
     } else if (this.#has(target, name)) {
+      // Files are evaluated where they are imported, not in the middle of a function that uses them.
+      this.#find(target, name, new Set());
       module.env.link(local, () => this.#find(target, name, new Set()));
     } else if (!target.types.has(name)) {
       module.env.declare(local, undefined, false, 0).poisoned = true;
@@ -191,25 +193,42 @@ export class ProgramFiles {
   #reexport(st: ts.ExportDeclaration, module: Module): void {
     const api = typescript();
     if (st.isTypeOnly || !st.moduleSpecifier || !api.isStringLiteral(st.moduleSpecifier)) return;
-    const target = this.#target(st.moduleSpecifier, module);
-    if (!target)
-      fail('Q1002', {
-        what: "Re-exporting 'quern'",
-        instead: "Import from 'quern' where it is used.",
-      });
+    const { moduleSpecifier: from } = st;
+    const open = (): Module => {
+      const outer = this.stager.file;
+      this.stager.file = module.path;
+      try {
+        return (
+          this.#target(from, module) ??
+          this.stager.at(from, () =>
+            fail('Q1002', {
+              what: "Re-exporting 'quern'",
+              instead: "Import from 'quern' where it is used.",
+            }),
+          )
+        );
+      } finally {
+        this.stager.file = outer;
+      }
+    };
     if (!st.exportClause) {
+      const target = open();
       for (const name of this.exportNames(target.path))
-        if (!module.exports.has(name)) module.from.set(name, { module: target, name });
+        if (!module.exports.has(name)) module.from.set(name, { open, name });
       return;
     }
     if (!api.isNamedExports(st.exportClause))
       fail('Q1002', { what: 'export * as', instead: 'Export the names themselves.' });
     for (const e of st.exportClause.elements) {
       const name = (e.propertyName ?? e.name).text;
-      if (e.isTypeOnly || target.types.has(name)) continue;
-      if (!this.#has(target, name))
-        this.stager.at(e, () => fail('Q1004', this.#missing(target, name)));
-      module.from.set(e.name.text, { module: target, name });
+      if (e.isTypeOnly) continue;
+      const found = (): Module => {
+        const target = open();
+        if (!this.#has(target, name) && !target.types.has(name))
+          this.stager.at(e, () => fail('Q1004', this.#missing(target, name)));
+        return target;
+      };
+      module.from.set(e.name.text, { open: found, name });
     }
   }
 }
