@@ -209,8 +209,8 @@ export function layerIn<
 }
 
 /**
- * The second half of a layer in one call: attention over the cached positions, its projection onto the residual
- * stream x, rmsnorm, the gated feed-forward and its residual.
+ * The end of a layer in one call, from what attention mixed: the projection onto the residual stream x, rmsnorm, the
+ * gated feed-forward and its residual.
  */
 export function layerOut<
   O extends Format,
@@ -218,28 +218,20 @@ export function layerOut<
   U extends Format,
   W extends Format,
   T extends Dim,
-  R extends Dim,
-  S extends Dim,
-  E extends Dim,
   C extends Dim,
   D extends Dim,
   H extends Dim,
 >(
-  q: Tensor<f32, [T, R, E]>,
-  k: Tensor<f32, [S, E]>,
-  v: Tensor<f32, [S, E]>,
+  mixed: Tensor<f32, [T, C]>,
   x: Tensor<f32, [T, D]>,
   wo: Encoded<O, [D, C]>,
   norm: Tensor<f32, [D]>,
   gate: Encoded<G, [H, D]>,
   up: Encoded<U, [H, D]>,
   down: Encoded<W, [D, H]>,
-  start: Scalar,
-  headDim: number,
   eps: number,
   activations: Activations = 'f32',
 ): Tensor<f32, [T, D]> {
-  const mixed = attention(q, k, v, start, headDim);
   const middle = x + matmul(rounded(mixed, activations), transpose(decode(wo)));
   const inner = swiglu(rmsnorm(middle, norm, eps), gate, up, activations);
   return middle + matmul(rounded(inner, activations), transpose(decode(down)));

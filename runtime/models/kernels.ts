@@ -42,17 +42,13 @@ interface Exports {
     activations: Activations,
   ): Promise<{ q: DeviceTensor; k: DeviceTensor; v: DeviceTensor }>;
   layerOut(
-    q: DeviceTensor,
-    k: DeviceTensor,
-    v: DeviceTensor,
+    mixed: DeviceTensor,
     x: DeviceTensor,
     wo: EncodedTensor,
     norm: DeviceTensor,
     gate: EncodedTensor,
     up: EncodedTensor,
     down: EncodedTensor,
-    start: number,
-    headDim: number,
     eps: number,
     activations: Activations,
   ): Result;
@@ -96,17 +92,12 @@ type WithWeights<A extends readonly unknown[]> = A extends [...infer Rest, Activ
   : never;
 
 const plainFormat = { file: 'quern/formats', name: 'dense_f32' } as const;
-const plainWeights = new WeakMap<DeviceTensor, EncodedTensor>();
-
-function asEncoded(w: Weight): EncodedTensor {
-  if (w instanceof EncodedTensor) return w;
-  let made = plainWeights.get(w);
-  if (!made) {
-    made = new EncodedTensor(plainFormat, w.shape, { w });
-    plainWeights.set(w, made);
-  }
-  return made;
-}
+/** A view that lives as long as the scope that it is made in. */
+const asEncoded = (w: Weight): EncodedTensor =>
+  w instanceof EncodedTensor
+    ? w
+    : // A block of this format is one element.
+      new EncodedTensor(plainFormat, w.shape, { w: w.reshape([...w.shape, 1]) });
 
 const encoded = (w: Weight): w is EncodedTensor => w instanceof EncodedTensor;
 
@@ -120,9 +111,9 @@ export async function loadLayers(
   return {
     layerIn: (x, norm, wq, wk, wv, ...rest) =>
       k.layerIn(x, norm, asEncoded(wq), asEncoded(wk), asEncoded(wv), ...rest, activations),
-    layerOut: (q, keys, v, x, wo, norm, gate, up, down, ...rest) => {
+    layerOut: (mixed, x, wo, norm, gate, up, down, eps) => {
       const [a, b, c, d] = [wo, gate, up, down].map(asEncoded);
-      return k.layerOut(q, keys, v, x, a!, norm, b!, c!, d!, ...rest, activations);
+      return k.layerOut(mixed, x, a!, norm, b!, c!, d!, eps, activations);
     },
     rmsnorm: k.rmsnorm,
     ropeKeys: k.ropeKeys,

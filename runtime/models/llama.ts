@@ -199,7 +199,7 @@ export class Llama {
     return ops.rmsnorm(x, this.#norm, normEps);
   }
 
-  /** A layer in two calls, with the cache between them. */
+  /** A layer in three calls, with the cache between them. */
   async #layer(
     x: DeviceTensor,
     layer: Layer,
@@ -224,7 +224,8 @@ export class Llama {
       ropeTheta,
     );
     const [k, v] = this.#remember(made.k, made.v, index, start, cache);
-    return layerOut(made.q, k, v, x, wo, ffnNorm, w1, w3, w2, start, headDim, normEps);
+    const mixed = await this.#ops.attention(made.q, k, v, start, headDim);
+    return layerOut(mixed, x, wo, ffnNorm, w1, w3, w2, normEps);
   }
 
   /** Keys and values of all positions so far. */
