@@ -127,6 +127,7 @@ async function measure(): Promise<Run> {
     );
   const older = olderNode();
   const before = machine();
+  const at = commit();
   const started = performance.now();
   const cases: CaseResult[] = [];
   const add = (result: CaseResult): void => {
@@ -143,7 +144,7 @@ async function measure(): Promise<Run> {
   if (plain.length > 0) await runPlain(node, older, plainShape!, plain, quick, pace, add);
   return {
     date: new Date().toISOString().slice(0, 10),
-    commit: commit(),
+    commit: at,
     machine: before,
     versions: {
       Node: node.version,

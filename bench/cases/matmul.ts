@@ -83,6 +83,7 @@ export async function matmulCases(
     'cold',
     'hot',
   ]);
+  await (await opened)?.weights.forget(plain(twoBits));
   await lazily(context, gemv('f32'), async () => denseEntrants(context, await open(), 1), ['cold']);
 
   const madeUp = madeUpFormat();
