@@ -48,7 +48,8 @@ const uniform = (bits: number): FormatName & { readonly label: string } => ({
 const named = (name: string) => ({ label: name, name });
 /** Held against q4_0, by bytes a second. */
 export const ownFormats = [
-  ...['q4_K', 'q6_K', 'iq4_nl', 'mxfp4', 'nvfp4', 'nf4', 'tq2_0'].map(named),
+  ...['q4_K', 'q6_K', 'iq4_nl', 'mxfp4', 'nf4', 'tq2_0'].map(named),
+  { label: 'nvfp4', name: 'nvfp4_modelopt' },
   ...[3, 4, 5].map(uniform),
 ];
 export const madeUpLabel = 'made-up';
