@@ -45,7 +45,9 @@ function together(lo: Lowering, loop: ForLoop, outer: ReadonlySet<Buffer>): Stmt
     lo.note(`blocks one at a time: there are fewer than ${jamWidth}`);
     return [loop];
   }
+  const hasRest = end.kind !== 'const' || end.value % jamWidth !== 0;
   const made = jam(loop, {
+    hasRest,
     variable: (name, type) => em.newVar(name, type),
     isOwn: (b) => b.role === 'temp' && !outer.has(b),
     twin: (b) => em.newBuffer(b.name, b.dtype, 'temp', b.size),
@@ -61,7 +63,7 @@ function together(lo: Lowering, loop: ForLoop, outer: ReadonlySet<Buffer>): Stmt
     return [loop];
   }
   lo.note(`four blocks at a time: ${counts}`);
-  if (end.kind === 'const' && end.value % jamWidth === 0) return [made];
+  if (!hasRest) return [made];
   const whole = L.binary('mul', L.binary('shr', end, L.i32(2)), L.i32(jamWidth));
   const rest = em.newVar('rest', L.vtype('i32'));
   return [

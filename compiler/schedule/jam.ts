@@ -17,6 +17,8 @@ export interface Fresh {
   readonly isOwn: (b: Buffer) => boolean;
   /** Another buffer like that, for another of the four. */
   readonly twin: (b: Buffer) => Buffer;
+  /** A loop over what is left keeps the buffer itself: touched by both loops, all workers would share it. */
+  readonly hasRest: boolean;
 }
 
 /** What is known of a variable of the body. */
@@ -188,7 +190,8 @@ class Jam {
       throw new Refusal(`its scratch ${b.name} is large`);
     let list = this.#twins.get(b.id);
     if (!list) {
-      list = copies.map((c) => (c === 0 ? b : this.#fresh.twin(b)));
+      const first = this.#fresh.hasRest ? this.#fresh.twin(b) : b;
+      list = copies.map((c) => (c === 0 ? first : this.#fresh.twin(b)));
       this.#twins.set(b.id, list);
     }
     return list[j]!;

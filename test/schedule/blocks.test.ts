@@ -118,4 +118,27 @@ test('a body with a branch of its own goes one block at a time, and says so', as
   assert.match(text, /blocks one at a time: its body has a while/);
 });
 
+test('workers have scratch of their own in the loop over fours and in that over the rest', async () => {
+  const file = join(folder, 'rows.ts');
+  writeFileSync(
+    file,
+    `${imports}import { map } from 'quern';
+    import { dim } from 'quern';
+    import type { Dim } from 'quern';
+    export function rows<N extends Dim>(x: Tensor<f32, [N, 64]>) {
+      return map(dim(x, 0), (i) => {
+        const squares = at(x, i) * at(x, i);
+        let total = at(squares, 0);
+        for (const k of range(1, 64)) total = total + at(squares, k);
+        return squares / total;
+      });
+    }
+    `,
+  );
+  const text = (await compiled({ file, name: 'rows' })).stage('schedule');
+  assert.match(text, /four blocks at a time/);
+  assert.match(text, /temp private/);
+  assert.not.match(text, /temp$/m);
+});
+
 test.run();
