@@ -7,7 +7,7 @@ import { place } from './addresses.ts';
 import type { Ref } from './binaryen.ts';
 import { chunk, fault, scalar } from './expressions.ts';
 import type { Frame } from './frame.ts';
-import { byteOps } from './narrow.ts';
+import { isByteOp, isSmallTable } from './narrow.ts';
 
 type Half = 'even' | 'odd';
 
@@ -59,17 +59,10 @@ export function areBytes(f: Frame, e: Expr): boolean {
     case 'load':
       return isByteBuffer(e.buffer);
     case 'gather':
-      return isSmallTable(e.buffer) && areBytes(f, e.index);
+      return isByteOp(e, f.definition) && areBytes(f, e.index);
     case 'binary': {
       const isShift = e.op === 'shr' || e.op === 'shl';
-      if (isShift)
-        return (
-          e.b.kind === 'const' &&
-          e.b.value <= 7 &&
-          (e.op === 'shl' || isUnsigned(f, e.a)) &&
-          areBytes(f, e.a)
-        );
-      return byteOps.has(e.op) && areBytes(f, e.a) && areBytes(f, e.b);
+      return isByteOp(e, f.definition) && areBytes(f, e.a) && (isShift || areBytes(f, e.b));
     }
     default:
       return false;
@@ -121,9 +114,6 @@ function bytes(f: Frame, e: Expr, c: number): Ref {
 }
 
 const isByteBuffer = (b: Buffer): boolean => b.dtype === 'i8' || b.dtype === 'u8';
-const isSmallTable = (b: Buffer): boolean =>
-  b.role === 'const' && b.data !== undefined && b.data.length <= 16 && isByteBuffer(b);
-
 function bytesOfBinary(f: Frame, e: ExprOf<'binary'>, c: number): Ref {
   const { m } = f;
   const fill = (x: number): Ref => f.vector(new Array<number>(16).fill(x));

@@ -1,6 +1,7 @@
 // Variables that are kept as bytes: vectors of 16 small integers that only `dot4` looks at. One v128 each instead of
 // four, and no widening on the way.
 import {
+  type Buffer,
   type Expr,
   operands,
   type Program,
@@ -11,15 +12,7 @@ import { dtypes } from '../../compiler/ir/dtype.ts';
 import { type Definition, intRange } from '../../compiler/loops/ranges.ts';
 
 /** Operations on bytes that give the low byte of what they give on wider integers. */
-export const byteOps: ReadonlySet<string> = new Set([
-  'add',
-  'sub',
-  'and',
-  'or',
-  'xor',
-  'shl',
-  'shr',
-]);
+const byteOps: ReadonlySet<string> = new Set(['add', 'sub', 'and', 'or', 'xor', 'shl', 'shr']);
 
 export interface NarrowVars {
   readonly vars: ReadonlySet<number>;
@@ -44,7 +37,8 @@ export function narrowVars(program: Program): NarrowVars {
   for (let before = -1; before !== vars.size; ) {
     before = vars.size;
     for (const list of lists)
-      for (const s of list) for (const { e, bytes } of looksOf(s, vars)) look(e, bytes, vars);
+      for (const s of list)
+        for (const { e, bytes } of looksOf(s, vars, definition)) look(e, bytes, vars, definition);
   }
   return { vars, definition };
 }
@@ -62,7 +56,11 @@ const nested = (s: Stmt): readonly (readonly Stmt[])[] => {
 };
 
 /** The expressions of a statement, and whether bytes are all that is wanted of them. */
-function looksOf(s: Stmt, vars: ReadonlySet<number>): { e: Expr; bytes: boolean }[] {
+function looksOf(
+  s: Stmt,
+  vars: ReadonlySet<number>,
+  definition: Definition,
+): { e: Expr; bytes: boolean }[] {
   const plain = (...list: readonly Expr[]) => list.map((e) => ({ e, bytes: false }));
   switch (s.kind) {
     case 'let':
@@ -73,7 +71,7 @@ function looksOf(s: Stmt, vars: ReadonlySet<number>): { e: Expr; bytes: boolean 
       return plain(s.value);
     case 'store': {
       // What is stored in bytes loses its upper bits anyway.
-      const bytes = dtypes[s.buffer.dtype].bits === 8 && isByteOp(s.value);
+      const bytes = dtypes[s.buffer.dtype].bits === 8 && isByteOp(s.value, definition);
       return [{ e: s.value, bytes }, ...plain(s.index)];
     }
     case 'for':
@@ -87,14 +85,27 @@ function looksOf(s: Stmt, vars: ReadonlySet<number>): { e: Expr; bytes: boolean 
   }
 }
 
-function look(e: Expr, bytes: boolean, vars: Set<number>): void {
+function look(e: Expr, bytes: boolean, vars: Set<number>, definition: Definition): void {
   if (e.kind === 'var') {
     if (!bytes) vars.delete(e.var.id);
     return;
   }
-  const keeps = e.kind === 'dot4' || (bytes && e.type.lanes === 16 && isByteOp(e));
-  for (const o of operands(e)) look(o, keeps && o.type.lanes === 16, vars);
+  const keeps = e.kind === 'dot4' || (bytes && e.type.lanes === 16 && isByteOp(e, definition));
+  for (const o of operands(e)) look(o, keeps && o.type.lanes === 16, vars, definition);
 }
 
-const isByteOp = (e: Expr): boolean =>
-  e.kind === 'gather' || (e.kind === 'binary' && byteOps.has(e.op));
+/** A table for a byte swizzle. */
+export const isSmallTable = (b: Buffer): boolean =>
+  b.role === 'const' &&
+  b.data !== undefined &&
+  b.data.length <= 16 &&
+  (b.dtype === 'i8' || b.dtype === 'u8');
+
+/** Whether the low bytes of operands give the low byte; shifts within the byte only, and down only without a sign. */
+export function isByteOp(e: Expr, definition: Definition): boolean {
+  if (e.kind === 'gather') return isSmallTable(e.buffer);
+  if (e.kind !== 'binary' || !byteOps.has(e.op)) return false;
+  if (e.op !== 'shl' && e.op !== 'shr') return true;
+  if (e.b.kind !== 'const' || e.b.value > 7) return false;
+  return e.op === 'shl' || intRange(e.a, definition)[0] >= 0;
+}

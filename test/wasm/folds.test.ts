@@ -156,4 +156,17 @@ test('hits are counted and marked whatever side the ones are on', async () => {
     await agree(program([x, y], kernel([store(y, L.i32(0), e, 16)])), mixed(16), e.kind);
 });
 
+test('sixteen bytes that get a sign before they are stored', async () => {
+  const [x, codes, signed] = [buffer('x', 'f32'), buffer('codes', 'u8'), buffer('signed', 'i8')];
+  const v = newVar('v', 'i32', 16);
+  const by24 = (op: 'shl' | 'shr', e: L.Expr): L.Expr => L.binary(op, e, L.constant(24, 'i32', 16));
+  const list: L.Stmt[] = [
+    store(codes, L.i32(0), L.convert(L.load(x, L.i32(0), 16, 1), 'i32')),
+    { kind: 'let', var: v, value: L.load(codes, L.i32(0), 16, 1) },
+    store(signed, L.i32(0), by24('shr', by24('shl', L.variable(v)))),
+  ];
+  const values = Float32Array.from({ length: 16 }, (_, i) => i * 17);
+  await agree(program([x, codes, signed], kernel(list)), values, 'bytes');
+});
+
 test.run();
