@@ -6,6 +6,8 @@ export { bitnet } from './bitnet.ts';
 export type { PackQuantizedOptions } from './compressed.ts';
 export { ct_int4, ct_int8, intQuantized, packQuantized } from './compressed.ts';
 export { dense_bf16, dense_f16, dense_f32 } from './dense.ts';
+export { dynamic8, dynamicFloat8 } from './dynamic8.ts';
+export { floatingPoint4, fp4 } from './fp4.ts';
 export type { Float8Options } from './fp8.ts';
 export { float8, fp8_row, fp8_tensor, fp8_tile } from './fp8.ts';
 export type { GptqOptions } from './gptq.ts';
@@ -17,6 +19,7 @@ export { iq2_xs } from './iq2_xs.ts';
 export { iq2_xxs } from './iq2_xxs.ts';
 export { iq3_s } from './iq3_s.ts';
 export { iq3_xxs } from './iq3_xxs.ts';
+export { int8_rows } from './int8.ts';
 export { iq4_nl } from './iq4_nl.ts';
 export { iq4_xs } from './iq4_xs.ts';
 export type { MarlinOptions } from './marlin.ts';
@@ -31,6 +34,8 @@ export {
   mxint8,
 } from './mx.ts';
 export { mxfp4 } from './mxfp4.ts';
+export type { NestedOptions } from './nested.ts';
+export { nested, nf4_nested } from './nested.ts';
 export { nf4, normalFloat4 } from './nf4.ts';
 export { nvfp4 } from './nvfp4.ts';
 export { nvfp4_ct, nvfp4_modelopt } from './nvfp4_checkpoint.ts';

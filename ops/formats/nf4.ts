@@ -1,10 +1,11 @@
 // NF4 of QLoRA (Dettmers et al. 2023, arXiv 2305.14314), with the numbers of bitsandbytes (quantize_4bit, its CUDA
 // decision tree dQuantizeNF4).
-import { abs, amax, format, gather, i32, reshape, slice, sum, tensor, u4, u8 } from 'quern';
-import type { Tensor, f32 } from 'quern';
+import { abs, amax, format, gather, reshape, sum, tensor, u4 } from 'quern';
+import type { Tensor, f32, u8 } from 'quern';
+import { packPairs, unpackPairs } from './bnb.ts';
 
 /** Quantiles of the normal distribution scaled to [-1, 1], with an exact zero; the published float32 numbers. */
-const codebook = [
+export const nf4Levels = [
   -1, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635,
   -0.18477343022823334, -0.09105003625154495, 0, 0.07958029955625534, 0.16093020141124725,
   0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941,
@@ -17,6 +18,11 @@ const thresholds = [
   0.1202552504837513, 0.2035212516784668, 0.2920137718319893, 0.3893125355243683,
   0.5016634166240692, 0.6427869200706482, 0.8614784181118011,
 ];
+
+/** Codes of values in [-1, 1]; NaN gives 0. */
+export function nf4Codes(scaled: Tensor<f32>): Tensor<u4> {
+  return u4(sum(reshape(scaled, [-1, 1]) > tensor(thresholds), 1));
+}
 
 /**
  * 4-bit normal-float codes, one f32 scale a block: 4 + 32 / block bits per weight (4.5 at 64).
@@ -32,19 +38,14 @@ export function normalFloat4({ block = 64 }: { block?: number }) {
     block,
     encode(x: Tensor<f32>) {
       const absmax = amax(abs(x));
-      const scaled = reshape(x * (1 / absmax), [block, 1]);
-      return { absmax, q: u4(sum(scaled > tensor(thresholds), 1)) };
+      return { absmax, q: nf4Codes(x * (1 / absmax)) };
     },
-    decode: ({ absmax, q }) => gather(tensor(codebook), q) * absmax,
+    decode: ({ absmax, q }) => gather(tensor(nf4Levels), q) * absmax,
     layout: {
-      pack: ({ absmax, q }) => {
-        const pairs = reshape(q, [block / 2, 2]);
-        const packed = u8((slice(pairs, 0, 1, 1) << 4) | slice(pairs, 1, 2, 1));
-        return { packed: reshape(packed, [block / 2]), absmax };
-      },
+      pack: ({ absmax, q }) => ({ packed: packPairs(q), absmax }),
       unpack: ({ packed, absmax }: { packed: Tensor<u8>; absmax: Tensor<f32, []> }) => ({
         absmax,
-        q: u4(reshape(reshape(packed, [block / 2, 1]) >> tensor([4, 0], i32), [block]) & 15),
+        q: unpackPairs(packed),
       }),
     },
   });
