@@ -19,6 +19,8 @@ export { iq2_xs } from './iq2_xs.ts';
 export { iq2_xxs } from './iq2_xxs.ts';
 export { iq3_s } from './iq3_s.ts';
 export { iq3_xxs } from './iq3_xxs.ts';
+export type { HqqOptions } from './hqq.ts';
+export { hqq, hqq_int4 } from './hqq.ts';
 export { int8_rows } from './int8.ts';
 export { iq4_nl } from './iq4_nl.ts';
 export { iq4_xs } from './iq4_xs.ts';
