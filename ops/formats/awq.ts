@@ -1,6 +1,4 @@
 // The checkpoints of AWQ (Lin et al. 2023, arXiv 2306.00978) as AutoAWQ and llm-awq write them.
-
-import type { f32, Tensor } from 'quern';
 import {
   concat,
   dim,
@@ -15,6 +13,7 @@ import {
   u4,
   zeros,
 } from 'quern';
+import type { Tensor, f32 } from 'quern';
 import { packWords, roundToGrid, unpackWords } from './words.ts';
 
 export interface AwqOptions {

@@ -1,8 +1,7 @@
 // BitNet b1.58 (Ma et al. 2024, arXiv 2402.17764): ternary weights by absmean quantization, and the packing of the
 // transformers library.
-
-import type { f32, Tensor } from 'quern';
 import { abs, clamp, dim, format, i2, i32, mean, reshape, round, sum, tensor, u8 } from 'quern';
+import type { Tensor, f32 } from 'quern';
 
 /** Keeps the division defined for a tensor of zeros; the value of the authors' training notes. */
 const EPSILON = 1e-5;

@@ -1,8 +1,7 @@
 // Codes of a few bits in bytes, least significant bit first: two 4-bit codes a byte with the first in the low nibble, four
 // 6-bit codes in three bytes.
-
-import type { Tensor } from 'quern';
-import { dim, type i32, iota, reshape, sum, u8 } from 'quern';
+import { dim, iota, reshape, sum, u8 } from 'quern';
+import type { Tensor, i32 } from 'quern';
 
 /** Codes [n] to bytes [n * bits / 8]. */
 export function packBits(codes: Tensor, bits: number): Tensor<u8> {

@@ -1,7 +1,5 @@
 // Integer weights of compressed-tensors checkpoints (the library of llm-compressor and vLLM): its formats
 // `pack-quantized` and `int-quantized`, with one scale a group or a row ("channel").
-
-import type { i32, Tensor } from 'quern';
 import {
   abs,
   amax,
@@ -20,6 +18,7 @@ import {
   round,
   transpose,
 } from 'quern';
+import type { Tensor, i32 } from 'quern';
 import { packWords, unpackWords } from './words.ts';
 
 type Bits = 4 | 8;

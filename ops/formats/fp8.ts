@@ -1,7 +1,5 @@
 // 8-bit floats (Micikevicius et al. 2022, arXiv 2209.05433; the OFP8 specification of the OCP) with one scale a tensor or a
 // row, as compressed-tensors (`float-quantized`) and vLLM store them, or a tile of 128 x 128, as DeepSeek-V3 does.
-
-import type { Tensor } from 'quern';
 import {
   abs,
   amax,
@@ -20,6 +18,7 @@ import {
   reshape,
   transpose,
 } from 'quern';
+import type { Tensor } from 'quern';
 
 export interface Float8Options {
   /** What shares a scale: all elements, a row of the matrix, or 128 rows by 128 columns of it. */

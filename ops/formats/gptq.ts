@@ -1,7 +1,5 @@
 // The checkpoints of GPTQ (Frantar et al. 2022, arXiv 2210.17323) as AutoGPTQ and GPTQModel write them: qweight, qzeros,
 // scales and g_idx of each linear layer.
-
-import type { Place, Tensor } from 'quern';
 import {
   at,
   clamp,
@@ -17,6 +15,7 @@ import {
   transpose,
   zeros,
 } from 'quern';
+import type { Place, Tensor } from 'quern';
 import { codeOf, packWords, roundToGrid, unpackWords, type WordBits } from './words.ts';
 
 export interface GptqOptions {

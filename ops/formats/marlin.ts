@@ -1,8 +1,7 @@
 // The weights of the Marlin kernel (Frantar et al. 2024, arXiv 2408.11743), as its repository, AutoGPTQ and vLLM write
 // them: tiles of 16 x 64 in the order in which the tensor cores want them.
-
-import type { f32, Tensor } from 'quern';
 import { dim, format, gather, i32, reshape, tensor, transpose, u4, u8 } from 'quern';
+import type { Tensor, f32 } from 'quern';
 import { packWords, roundToGrid, unpackWords } from './words.ts';
 
 export interface MarlinOptions {

@@ -1,7 +1,5 @@
 // The microscaling formats of the OCP specification v1.0 (MXFP8, MXFP6, MXFP4, MXINT8), with the choices of scale and
 // rounding that software makes (Rouhani et al. 2023, arXiv 2310.10537; microxcaling; torchao).
-
-import type { Tensor } from 'quern';
 import {
   abs,
   amax,
@@ -28,6 +26,7 @@ import {
   u6,
   u8,
 } from 'quern';
+import type { Tensor } from 'quern';
 import { packBits, unpackBits } from './bits.ts';
 
 export type MxFloat = 'e4m3' | 'e5m2' | 'e2m3' | 'e3m2' | 'e2m1';

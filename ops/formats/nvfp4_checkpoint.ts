@@ -1,8 +1,6 @@
 // NVFP4 as checkpoints hold it (NVIDIA, Pretraining Large Language Models with NVFP4, arXiv 2509.25149): blocks of 16 E2M1
 // elements with E4M3 scales and one f32 scale for the tensor, written by TensorRT Model Optimizer or by compressed-tensors
 // (`nvfp4-pack-quantized`).
-
-import type { Tensor } from 'quern';
 import {
   abs,
   amax,
@@ -17,6 +15,7 @@ import {
   u4,
   type u8,
 } from 'quern';
+import type { Tensor } from 'quern';
 import { packBits, unpackBits } from './bits.ts';
 
 /** Elements of a block; the largest element; the largest and the smallest scale. */

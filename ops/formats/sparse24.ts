@@ -1,7 +1,5 @@
 // 2:4 sparsity: of four neighbours two are kept. As compressed-tensors stores it (`sparse-24-bitmask`): the kept values, and
 // a bit for each element.
-
-import type { Tensor } from 'quern';
 import {
   abs,
   bf16,
@@ -17,6 +15,7 @@ import {
   tensor,
   u8,
 } from 'quern';
+import type { Tensor } from 'quern';
 
 export interface Sparse24Options {
   /** The dtype of the kept values; bf16 by default. */

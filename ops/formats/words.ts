@@ -1,6 +1,4 @@
 // What GPTQ, AWQ, Marlin and compressed-tensors checkpoints share: integer grids, and their codes in 32-bit words.
-
-import type { i32, Tensor } from 'quern';
 import {
   amax,
   amin,
@@ -19,6 +17,7 @@ import {
   u4,
   u8,
 } from 'quern';
+import type { Tensor, i32 } from 'quern';
 
 export type WordBits = 2 | 3 | 4 | 8;
 

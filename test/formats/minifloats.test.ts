@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert';
 import { load, scope } from '../../index.ts';
 import { sameFloats } from './checks.ts';
 import { bitsFloat, floatBits } from './reference/half.ts';
-import { cast, definitions, encode, magnitudes, valueOf } from './reference/minifloat.ts';
+import { cast, definitions, encode, magnitudes, codeValue } from './reference/minifloat.ts';
 import { integers } from './samples.ts';
 
 const test = suite('minifloats');
@@ -53,7 +53,7 @@ function inputs(name: string, random: number): Float32Array {
 for (const device of ['reference', 'wasm'] as const)
   for (const [name, d] of Object.entries(definitions)) {
     const compare = (x: Float32Array, found: ArrayLike<number>, code: (v: number) => number) => {
-      const nans = (c: number): number => (Number.isNaN(valueOf(d, c)) ? -1 : c);
+      const nans = (c: number): number => (Number.isNaN(codeValue(d, c)) ? -1 : c);
       x.forEach((v, i) => {
         if (nans(found[i]!) !== nans(code(v)))
           assert.unreachable(`${name} of ${v}: code ${found[i]}, expected ${code(v)}`);
@@ -64,7 +64,7 @@ for (const device of ['reference', 'wasm'] as const)
       const found = await run(device, 'valuesOf', codes, name);
       sameFloats(
         Float32Array.from(found),
-        Float32Array.from(codes, (c) => valueOf(d, c)),
+        Float32Array.from(codes, (c) => codeValue(d, c)),
         name,
       );
     });

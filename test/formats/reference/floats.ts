@@ -9,7 +9,7 @@ import {
   fromBfloat,
   type Rounding,
   toBfloat,
-  valueOf,
+  codeValue,
 } from './minifloat.ts';
 import {
   bytes,
@@ -43,7 +43,7 @@ const names: Readonly<Record<string, string>> = {
 function randomElements(d: Definition | undefined, seed: number, count: number, special: boolean) {
   const codes = randomCodes(seed, count, 8);
   if (special || !d || d.special === 'finite') return codes;
-  return codes.map((c) => (Number.isNaN(valueOf(d, c)) ? c & 0xf8 : c));
+  return codes.map((c) => (Number.isNaN(codeValue(d, c)) ? c & 0xf8 : c));
 }
 
 /** The exponent of the largest power of two that is at most a, by trial. */
@@ -121,7 +121,7 @@ export function mx({
         const e = scales![i >> 5]!;
         const scale = e === 255 ? NaN : 2 ** (e - 127);
         const code = codes[i]!;
-        return d ? f(valueOf(d, code) * scale) : f(f(((code << 24) >> 24) * scale) / 64);
+        return d ? f(codeValue(d, code) * scale) : f(f(((code << 24) >> 24) * scale) / 64);
       });
     },
   };
@@ -129,7 +129,7 @@ export function mx({
 const magnitudesOf = (element: string): number[] => {
   const d = definitions[names[element]!]!;
   const codes = 1 << (d.exponent + d.mantissa);
-  return Array.from({ length: codes }, (_, c) => valueOf(d, c)).filter(Number.isFinite);
+  return Array.from({ length: codes }, (_, c) => codeValue(d, c)).filter(Number.isFinite);
 };
 
 export interface Float8Options {
@@ -182,7 +182,7 @@ export function float8({
     decode(planes: Planes, n, k) {
       const scales = load(planes[plane]!);
       return Float32Array.from({ length: n * k }, (_, at) =>
-        f(valueOf(d, planes.weight![at]!) * scales[groupOf(at, k)]!),
+        f(codeValue(d, planes.weight![at]!) * scales[groupOf(at, k)]!),
       );
     },
   };
@@ -228,7 +228,7 @@ export function nvfp4(writer: 'modelopt' | 'compressed-tensors'): PlaneReference
           const exact = f(most / f(6 * whole));
           scales[b] = encode(e4m3, exact > 0 ? limit(exact, 2 ** -9, 448) : 1);
         }
-        const step = combined(valueOf(e4m3, scales[b]!), whole);
+        const step = combined(codeValue(e4m3, scales[b]!), whole);
         part.forEach((v, i) => {
           const y = f(v / step);
           codes[16 * b + i] = y === 0 ? 0 : encode(e2m1, y);
@@ -241,7 +241,7 @@ export function nvfp4(writer: 'modelopt' | 'compressed-tensors'): PlaneReference
       const scales = planes[names[1]!]!;
       const whole = floats(planes[names[2]!]!)[0]!;
       return Float32Array.from({ length: n * k }, (_, i) =>
-        f(valueOf(e2m1, codes[i]!) * combined(valueOf(e4m3, scales[i >> 4]!), whole)),
+        f(codeValue(e2m1, codes[i]!) * combined(codeValue(e4m3, scales[i >> 4]!), whole)),
       );
     },
   };

@@ -19,7 +19,7 @@ export const definitions: Readonly<Record<string, Definition>> = {
 };
 
 /** Value of a code. */
-export function valueOf(d: Definition, code: number): number {
+export function codeValue(d: Definition, code: number): number {
   const fraction = code & ((1 << d.mantissa) - 1);
   const e = (code >> d.mantissa) & ((1 << d.exponent) - 1);
   const sign = code >> (d.mantissa + d.exponent) ? -1 : 1;
@@ -38,7 +38,7 @@ export function magnitudes(d: Definition): number[] {
   let grid = grids.get(d);
   if (!grid) {
     const codes = 1 << (d.exponent + d.mantissa);
-    grid = Array.from({ length: codes }, (_, c) => valueOf(d, c)).filter(Number.isFinite);
+    grid = Array.from({ length: codes }, (_, c) => codeValue(d, c)).filter(Number.isFinite);
     grids.set(d, grid);
   }
   return grid;
