@@ -9,8 +9,9 @@ import {
   format,
   gather,
   iota,
+  min,
+  popcount,
   reshape,
-  slice,
   sum,
   tensor,
   u8,
@@ -65,10 +66,12 @@ export function sparse24({ value = 'bf16' }: Sparse24Options = {}) {
       };
     },
     decode({ mask, kept }) {
-      const bits = reshape((mask >> iota(8)) & 1, [2, 4]);
-      const pairs = reshape(f32(kept), [2, 2]);
-      const value = precede(bits) === 0 ? slice(pairs, 0, 1, 1) : slice(pairs, 1, 2, 1);
-      return reshape(bits === 1 ? value : 0, [8]);
+      const i = iota(8);
+      const four = (mask >> (i & 4)) & 15;
+      const place = i & 3;
+      // How many kept ones precede the element in its four.
+      const slot = min(popcount(four & ((1 << place) - 1)), 1) + ((i & 4) >> 1);
+      return ((four >> place) & 1) === 1 ? gather(f32(kept), slot) : 0;
     },
     layout: {
       pack: ({ mask, kept }) => ({ compressed: kept, bitmask: mask }),
