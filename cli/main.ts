@@ -68,6 +68,7 @@ export function program(): Command {
     .argument('<out>', 'file ending in .gguf or .safetensors, or a folder')
     .option('-f, --format <format>', 'of the matrices: q4_K, f16, ./mine.ts#name; kept if absent')
     .option('--recipe <file>', 'JSON object of name patterns and formats; the first match counts')
+    .option('--imatrix <file>', 'importance matrix for the formats that take one: .gguf or .dat')
     .option('--only <pattern>', 'change only tensors whose name matches; repeatable', listed)
     .option('--skip <pattern>', 'keep tensors whose name matches; repeatable', listed)
     .option('--shard <MB>', 'split the output into files of at most so many MB', positive)

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import pc from 'picocolors';
 import packageJson from '../../package.json' with { type: 'json' };
 import { decodeText, duplicateKey, isRecord } from '../../runtime/files/json.ts';
+import { readImatrix } from '../../runtime/files/imatrix.ts';
 import type { FileDType } from '../../runtime/files/safetensors.ts';
 import type { ConvertResult, TensorReport, Wish } from '../../runtime/models/convert.ts';
 import { ModelError } from '../../runtime/models/errors.ts';
@@ -24,6 +25,7 @@ export interface ConvertOptions {
   readonly shard?: number;
   readonly resume?: boolean;
   readonly report?: string;
+  readonly imatrix?: string;
   readonly allowNonfinite?: boolean;
   readonly json?: boolean;
 }
@@ -94,6 +96,8 @@ export async function convert(
     if (rule) rule.used = true;
     return rule ? rule.wish : otherwise;
   };
+  const { imatrix } = options;
+  const importance = imatrix === undefined ? undefined : await readImatrix(imatrix);
   const pictures = new Map<string, Picture>();
   const look: TransferRequest['onRows'] = (t, firstRow, before, after) => {
     if (t.shape.length < 2) return;
@@ -113,6 +117,7 @@ export async function convert(
         allowNonfinite: options.allowNonfinite ?? false,
         resume: options.resume ?? false,
         keepOnAbort: true,
+        ...(importance ? { importance: { file: imatrix!, sums: importance } } : {}),
         ...(options.report === undefined ? {} : { onRows: look }),
         ...(options.shard === undefined ? {} : { shardBytes: options.shard * 1e6 }),
         signal,
@@ -128,6 +133,14 @@ export async function convert(
       bar?.stop();
     }
   });
+  if (importance) {
+    const encoded = result.tensors.filter((t) => t.format);
+    const without = encoded.filter((t) => !t.weighted).map((t) => t.name);
+    if (without.length)
+      console.error(
+        `${pc.yellow('note')}: ${without.length} of ${encoded.length} tensors were encoded without importance weights, as their format takes none or ${imatrix} has none for them: ${without.slice(0, 8).join(', ')}${without.length > 8 ? ', ...' : ''}`,
+      );
+  }
   const unused = rules.filter((r) => !r.used).map((r) => r.pattern);
   if (unused.length)
     console.error(

@@ -220,13 +220,25 @@ export async function writeImatrix(file: string, m: Importance): Promise<void> {
   }
 }
 
-/** Mean squares of the inputs of a matrix of so many columns, one a column; undefined if it is not in there. */
+/**
+ * Mean squares of the inputs of a weight, one a column, for each matrix of the stack; undefined if it is not in
+ * there. A matrix that no token reached counts every column alike.
+ */
 export function columnWeights(
+  file: string,
   m: Importance,
   name: string,
   columns: number,
-): Float32Array | undefined {
+): readonly Float32Array[] | undefined {
   const entry = m.entries.get(name);
-  if (!entry || entry.sums.length !== columns || !entry.counts[0]) return undefined;
-  return Float32Array.from(entry.sums, (x) => x / entry.counts[0]!);
+  if (!entry) return undefined;
+  const { sums, counts } = entry;
+  if (sums.length !== columns * counts.length)
+    bad(
+      file,
+      `${JSON.stringify(name)} has ${sums.length} sums for ${counts.length} matrices of ${columns} columns`,
+    );
+  return counts.map((n, i) =>
+    Float32Array.from(sums.subarray(i * columns, (i + 1) * columns), (x) => (n ? x / n : 1)),
+  );
 }

@@ -5,30 +5,25 @@ import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import type { FormatRef } from '../../compiler/artifact.ts';
 import { device as openDevice } from '../devices/index.ts';
-import type { Device } from '../devices/device.ts';
 import { QuernError } from '../errors.ts';
 import { ggmlTypes } from '../files/gguf/types.ts';
 import type { Metadata } from '../files/gguf/values.ts';
-import { type FileDType, fileDTypes, toFloats } from '../files/safetensors.ts';
+import type { FileDType } from '../files/safetensors.ts';
 import { type PlannedFile, StreamedOutput } from '../files/streamed.ts';
 import type { FieldLayout, FormatHandle } from '../formats.ts';
-import { load } from '../load.ts';
-import { pack } from '../pack.ts';
 import { scope } from '../scope.ts';
-import { DeviceTensor, type EncodedTensor, elements, formatKey } from '../tensor.ts';
-import { fieldTensor } from './archive.ts';
+import { formatKey } from '../tensor.ts';
 import {
   type Companion,
   type OutputTensor,
   type Target,
-  bytesOf,
   ggmlOfFormat,
   kindOf,
-  piecesOf,
   planFiles,
 } from './container.ts';
+import { Writer } from './convert-slabs.ts';
 import { ModelError } from './errors.ts';
-import { FormatShelf, type ModelSource, type ModelTensor, rowUnit, slabRows } from './source.ts';
+import { FormatShelf, type ModelSource, type ModelTensor, rowUnit, sameFormat } from './source.ts';
 
 /** What is asked for a tensor: a format, numbers of a dtype, or nothing but its place in the new file. */
 export type Wish =
@@ -43,6 +38,8 @@ export interface ConvertRequest {
   wish(tensor: ModelTensor): Wish;
   /** Name of a tensor in the output; its own unless given. */
   rename?(name: string): string;
+  /** How much the columns of a matrix count, for each matrix of a stack; for formats that take importance weights. */
+  importance?(tensor: ModelTensor): readonly Float32Array[] | undefined;
   readonly notes?: { readonly [key: string]: string };
   readonly metadata?: Metadata;
   readonly companions?: readonly Companion[];
@@ -76,6 +73,8 @@ export interface TensorReport {
   readonly stored: string;
   /** Of an encoded matrix; copied tensors have none of the following. */
   readonly format?: FormatRef;
+  /** Whether importance weights were used. */
+  readonly weighted?: boolean;
   readonly relativeError?: number;
   readonly squaredError?: number;
   readonly squaredNorm?: number;
@@ -93,20 +92,16 @@ export interface ConvertResult {
   readonly seconds: number;
 }
 
-/** Rows of a slab are chosen to fill about this many bytes as f32. */
-const SLAB_BYTES = 8 * 2 ** 20;
-
-interface Distance {
-  distance(x: DeviceTensor, w: EncodedTensor): Promise<{ error: DeviceTensor; norm: DeviceTensor }>;
-}
-
-interface Planned {
+/** A tensor on its way. */
+export interface Planned {
   readonly from: ModelTensor;
   readonly to: OutputTensor;
   /** Rows that can be handled apart. */
   readonly unit: number;
   /** The format that is encoded in, if any. */
   readonly format?: FormatHandle;
+  /** Of the columns, for each matrix of the stack. */
+  readonly weights?: readonly Float32Array[];
 }
 
 export async function convertModel(request: ConvertRequest): Promise<ConvertResult> {
@@ -150,7 +145,7 @@ export async function convertModel(request: ConvertRequest): Promise<ConvertResu
 
 /** Decides what becomes of a tensor; an error that names it if that cannot be. */
 async function plan(
-  { output, wish, rename, source }: ConvertRequest,
+  { output, wish, rename, source, importance }: ConvertRequest,
   t: ModelTensor,
   shelf: FormatShelf,
 ): Promise<Planned> {
@@ -163,7 +158,17 @@ async function plan(
       layouts.push(await (await source.formatOf(t, shelf)).layout([t.rows, t.columns]));
     if (format) layouts.push(await layoutOf(t, format));
     const unit = rowUnit(t.rows, layouts);
+    const encodes = format !== undefined && !sameFormat(t, format);
+    const weights = encodes ? importance?.(t) : undefined;
+    const used = weights && (await takesWeights(format!, t.columns)) ? weights : undefined;
+    if (used && t.rows % (unit * used.length) !== 0 && used.length > 1)
+      throw new ModelError(
+        'Q6016',
+        `The ${used.length} importance vectors of ${t.name} do not part its ${t.rows} rows in whole slabs`,
+        `Leave it as it is with --skip '${t.name}', or encode it without --imatrix.`,
+      );
     return {
+      ...(used ? { weights: used } : {}),
       from: t,
       to: { name, shape: t.shape, target },
       unit,
@@ -189,6 +194,31 @@ async function plan(
     );
   await layoutOf(t, format);
   return made({ kind: 'ggml', type }, format);
+}
+
+/** Whether a format's encode uses importance weights. Others are encoded without, and the report says so. */
+function takesWeights(format: FormatHandle, columns: number): Promise<boolean> {
+  const known = weighted.get(format) ?? tryWeights(format, columns);
+  weighted.set(format, known);
+  return known;
+}
+const weighted = new WeakMap<FormatHandle, Promise<boolean>>();
+
+async function tryWeights(format: FormatHandle, columns: number): Promise<boolean> {
+  try {
+    await scope(async () => {
+      const shape = [1, columns];
+      const x = { data: new Float32Array(columns), shape };
+      await format.encode(x, {
+        weights: { data: new Float32Array(columns).fill(1), shape: [columns] },
+      });
+    });
+    return true;
+  } catch (e) {
+    const { diagnostics } = e as { diagnostics?: readonly { code?: string }[] };
+    if (diagnostics?.some((d) => d.code === 'Q3006')) return false;
+    throw e;
+  }
 }
 
 const ggmlNames = (): string =>
@@ -227,214 +257,12 @@ async function keyOf(
   }
   for (const f of files) add(f.path, f.head, JSON.stringify(f.pieces));
   const own = new Set<string>();
-  for (const { from, to, format } of planned) {
+  for (const { from, to, format, weights = [] } of planned) {
     add(from.name, from.label, to.name, format ? formatKey(format.ref) : '');
+    for (const w of weights) add(new Uint8Array(w.buffer));
     for (const ref of [from.format, format?.ref])
       if (ref && !ref.file.startsWith('quern/')) own.add(ref.file);
   }
   for (const file of [...own].sort()) add(await readFile(file));
   return hash.digest('hex');
-}
-
-class Writer {
-  readonly #request: ConvertRequest;
-  readonly #device: Device;
-  readonly #shelf: FormatShelf;
-  readonly #out: StreamedOutput;
-  readonly #measure: Distance;
-  readonly #warm = new Set<string>();
-  #done = 0;
-  #total = 0;
-
-  private constructor(
-    request: ConvertRequest,
-    device: Device,
-    shelf: FormatShelf,
-    out: StreamedOutput,
-    measure: Distance,
-  ) {
-    this.#request = request;
-    this.#device = device;
-    this.#shelf = shelf;
-    this.#out = out;
-    this.#measure = measure;
-  }
-
-  static async open(
-    request: ConvertRequest,
-    device: Device,
-    shelf: FormatShelf,
-    out: StreamedOutput,
-  ): Promise<Writer> {
-    const url = new URL('../../ops/measure.ts', import.meta.url);
-    const measure = await load(url, { device });
-    return new Writer(request, device, shelf, out, measure as unknown as Distance);
-  }
-
-  async all(planned: readonly Planned[]): Promise<TensorReport[]> {
-    this.#total = planned.reduce((n, p) => n + p.from.bytes, 0);
-    const before = new Map(this.#out.finished.map((f) => [f.part, f.record as TensorReport]));
-    const reports: TensorReport[] = [];
-    for (const p of planned) {
-      const known = before.get(p.to.name);
-      if (known) this.#done += p.from.bytes;
-      const report = known ?? (await this.#one(p));
-      if (!known)
-        await this.#out.commit(
-          p.to.name,
-          piecesOf(p.to).map((x) => x.name),
-          report,
-        );
-      reports.push(report);
-    }
-    return reports;
-  }
-
-  #step(t: ModelTensor, bytes: number): void {
-    this.#request.signal?.throwIfAborted();
-    this.#done += bytes;
-    this.#request.onProgress?.(this.#done, this.#total, t.name);
-  }
-
-  async #one(p: Planned): Promise<TensorReport> {
-    const { from: t, to, format } = p;
-    this.#step(t, 0);
-    // Compiled beforehand, so that the speeds reported are those of running the kernels.
-    if (format && t.bytes > 0) await this.#warmUp(p, format);
-    const start = performance.now();
-    const sums = { error: 0, norm: 0 };
-    const rows = slabRows(Math.max(1, t.columns), p.unit, SLAB_BYTES);
-    if (t.bytes > 0)
-      for (let at = 0; at < t.rows; at += rows) {
-        const end = Math.min(t.rows, at + rows);
-        await scope(() => this.#slab(p, at, end, sums));
-        this.#step(t, ((end - at) * t.bytes) / t.rows);
-      }
-    const bytes = bytesOf(to);
-    const n = elements(t.shape);
-    const { target } = to;
-    // What keeps its format has no error to speak of.
-    const changed = format !== undefined && !sameFormat(t, format);
-    return {
-      name: to.name,
-      source: t.name,
-      shape: t.shape,
-      elements: n,
-      dtype: t.label,
-      stored:
-        target.kind === 'plain'
-          ? target.dtype
-          : target.kind === 'ggml'
-            ? ggmlTypes[target.type]!.name
-            : target.format.name,
-      sourceBytes: t.bytes,
-      bytes,
-      bitsPerWeight: n ? (8 * bytes) / n : 0,
-      ...(changed || (target.kind === 'plain' && target.dtype !== t.label)
-        ? {
-            ...(format ? { format: format.ref } : {}),
-            squaredError: sums.error,
-            squaredNorm: sums.norm,
-            relativeError: Math.sqrt(sums.norm === 0 ? sums.error : sums.error / sums.norm),
-          }
-        : {}),
-      seconds: (performance.now() - start) / 1000,
-    };
-  }
-
-  async #warmUp({ from: t, unit }: Planned, format: FormatHandle): Promise<void> {
-    const key = formatKey(format.ref);
-    if (this.#warm.has(key) || sameFormat(t, format)) return;
-    this.#warm.add(key);
-    await scope(async () => {
-      const shape = [Math.min(unit, 64), t.columns];
-      // A format that needs the whole matrix at once may not be tried on a few rows of it.
-      if (unit > 64) return;
-      const data = new Float32Array(elements(shape));
-      const x = DeviceTensor.from(this.#device, { data, shape });
-      await this.#measure.distance(x, await format.encode(x));
-    });
-  }
-
-  async #slab(p: Planned, from: number, to: number, sums: { error: number; norm: number }) {
-    const { from: t, to: made, format } = p;
-    const { source, onRows } = this.#request;
-    const { name, target } = made;
-    if (target.kind === 'plain') {
-      const same = t.stored.kind === 'plain' && t.stored.dtype === target.dtype;
-      if (same) return this.#out.append(name, await source.bytes(t, from, to));
-      const x = await source.floats(t, this.#shelf, from, to);
-      const bytes = packPlain(t, target.dtype, x);
-      await this.#out.append(name, bytes);
-      // The bytes are written, so their buffer is free to be looked at as numbers.
-      const back = toFloats(target.dtype, bytes);
-      addDistance(x, back, sums);
-      onRows?.(t, from, x, back);
-      return;
-    }
-    if (target.kind === 'ggml' && !format)
-      return this.#out.append(name, await source.bytes(t, from, to));
-    if (sameFormat(t, format!)) {
-      const w = await source.encoded(t, this.#shelf, from, to);
-      return this.#append(p, w);
-    }
-    const data = await source.floats(t, this.#shelf, from, to);
-    const x = DeviceTensor.from(this.#device, { data, shape: [to - from, t.columns] });
-    const w = await format!.encode(x);
-    const { error, norm } = await this.#measure.distance(x, w);
-    const norms = await norm.data();
-    // A row's norm is not finite when a weight is not (or is beyond 1e19): only then look at each.
-    if (!this.#request.allowNonfinite && !norms.every(Number.isFinite))
-      requireFinite(t, data, from);
-    for (const e of await error.data()) sums.error += e;
-    for (const e of norms) sums.norm += e;
-    if (onRows) onRows(t, from, data, (await (await format!.decode(w)).data()) as Float32Array);
-    return this.#append(p, w);
-  }
-
-  /** Rows of an encoded tensor, as the output stores them. */
-  async #append({ to, format }: Planned, w: EncodedTensor): Promise<void> {
-    if (to.target.kind === 'fields') {
-      for (const [field, part] of Object.entries(w.fields))
-        await this.#out.append(fieldTensor(to.name, field), await part.raw());
-      return;
-    }
-    const packed = await format!.pack(w);
-    if (!(packed instanceof Uint8Array)) throw new Error(`${format!.name} packs into planes`);
-    await this.#out.append(to.name, packed);
-  }
-}
-
-const sameFormat = (t: ModelTensor, format: FormatHandle): boolean =>
-  t.format !== undefined && formatKey(t.format) === formatKey(format.ref);
-
-/** Numbers as a file holds them. */
-function packPlain(t: ModelTensor, dtype: FileDType, x: Float32Array): Uint8Array {
-  const info = fileDTypes[dtype];
-  if ('dtype' in info) return pack(info.dtype, [x.length], x);
-  if (dtype === 'F64') return new Uint8Array(Float64Array.from(x).buffer);
-  throw new ModelError('Q6014', `${t.name} cannot be stored as ${dtype}`, 'Use F32, F16 or BF16.');
-}
-
-function addDistance(
-  x: Float32Array,
-  y: Float32Array,
-  sums: { error: number; norm: number },
-): void {
-  for (let i = 0; i < x.length; i++) {
-    const a = x[i]!;
-    const d = a - y[i]!;
-    sums.error += d * d;
-    sums.norm += a * a;
-  }
-}
-
-function requireFinite(t: ModelTensor, values: Float32Array, firstRow: number): void {
-  const i = values.findIndex((x) => !Number.isFinite(x));
-  if (i < 0) return;
-  throw new ModelError(
-    'Q6006',
-    `Tensor ${t.name} holds ${values[i]} at [${firstRow + Math.floor(i / t.columns)}, ${i % t.columns}]`,
-    `Leave it as it is with --skip '${t.name}', or encode what the format makes of it with --allow-nonfinite.`,
-  );
 }

@@ -76,6 +76,10 @@ const floats = ['F64', 'F32', 'F16', 'BF16'];
 export const isFloat = (t: ModelTensor): boolean =>
   t.stored.kind !== 'plain' || floats.includes(t.stored.dtype);
 
+/** Whether a tensor is stored in this very format. */
+export const sameFormat = (t: ModelTensor, format: FormatHandle): boolean =>
+  t.format !== undefined && formatKey(t.format) === formatKey(format.ref);
+
 /** Formats are opened once; one that Quern lacks is an error that names the tensor. */
 export class FormatShelf {
   readonly #device: Device;

@@ -4,6 +4,7 @@ import { basename } from 'node:path';
 import { encodeHead, parseHead } from '../files/gguf/header.ts';
 import type { GgufValue, Metadata } from '../files/gguf/values.ts';
 import { valueTypes } from '../files/gguf/values.ts';
+import { type Importance, columnWeights } from '../files/imatrix.ts';
 import { parseConfig } from './config.ts';
 import { type Companion, kindOf } from './container.ts';
 import { type ConvertRequest, type ConvertResult, type Wish, convertModel } from './convert.ts';
@@ -31,6 +32,8 @@ export interface TransferRequest extends Passed {
   readonly output: string;
   /** What is asked for a matrix; undefined leaves it as it is. Other tensors are not asked about. */
   wish(name: string): Wish | undefined;
+  /** An importance matrix, with the file it came from. */
+  readonly importance?: { readonly file: string; readonly sums: Importance };
   /** Only tensors of two axes count as matrices; else stacks of them do, too. */
   readonly flat?: boolean;
   /** An error if no matrix is changed. */
@@ -40,7 +43,16 @@ export interface TransferRequest extends Passed {
 /** Metadata of a GGUF file in the notes of a safetensors file. */
 const carriedKey = 'gguf';
 
-export async function transferModel(request: TransferRequest): Promise<ConvertResult> {
+/** Files name matrices as GGUF does. */
+const columnsOf = (
+  { file, sums }: NonNullable<TransferRequest['importance']>,
+  { name, columns }: ModelTensor,
+): readonly Float32Array[] | undefined => columnWeights(file, sums, ggufName(name), columns);
+
+export async function transferModel({
+  importance,
+  ...request
+}: TransferRequest): Promise<ConvertResult> {
   const source = await openModel(request.input);
   try {
     const path = outputFile(request.output);
@@ -59,6 +71,7 @@ export async function transferModel(request: TransferRequest): Promise<ConvertRe
         source,
         output: path,
         wish: (t) => wishes.get(t.name)!,
+        importance: (t) => importance && columnsOf(importance, t),
       }),
     );
   } finally {

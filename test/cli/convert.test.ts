@@ -41,6 +41,7 @@ interface Report {
     readonly stored: string;
     readonly dtype: string;
     readonly relativeError?: number;
+    readonly weighted?: boolean;
   }[];
 }
 /** The command in this process: most tests need no other. */
@@ -260,6 +261,47 @@ else
     'a ggml type without a format is copied into GGUF, and named elsewhere',
     'every ggml type has one',
   );
+
+test('an importance matrix goes to the formats that take one', async () => {
+  writeFileSync(
+    at('weighted.ts'),
+    `import { abs, amax, clamp, f16, format, i4, round, sum } from 'quern';
+    import type { Tensor, f32 } from 'quern';
+    export const weighted = format({
+      block: 32,
+      encode(x: Tensor<f32, [32]>, _: object, weights: Tensor<f32, [32]> | undefined) {
+        const first = amax(abs(x)) / 7;
+        const q = clamp(round(first === 0 ? 0 : x / first), -7, 7);
+        if (weights === undefined) return { d: f16(first), q: i4(q) };
+        const norm = sum(weights * q * q);
+        return { d: f16(norm === 0 ? first : sum(weights * q * x) / norm), q: i4(q) };
+      },
+      decode: ({ d, q }) => q * d,
+    });`,
+  );
+  const text = at('calibration.txt');
+  writeFileSync(text, 'And the evening and the morning were the first day. '.repeat(12));
+  const made = await quern(['imatrix', at('tiny'), '-t', text, '-o', at('sums.gguf')]);
+  assert.is(made.code, 0, made.err);
+  const format = `${at('weighted.ts')}#weighted`;
+  const only = ['layers.0.*'];
+  const imatrix = at('sums.gguf');
+  const without = await convert(at('tiny'), at('w0.safetensors'), { format, only });
+  const { error } = console;
+  console.error = () => {};
+  const with_ = await convert(at('tiny'), at('w1.safetensors'), { format, only, imatrix });
+  const plain = await convert(at('tiny'), at('w2.gguf'), { format: 'q8_0', only, imatrix });
+  console.error = error;
+  const encoded = with_.tensors.filter((t) => t.stored === 'weighted');
+  assert.is(encoded.length, 7);
+  for (const t of encoded) {
+    assert.is(t.weighted, true);
+    const other = without.tensors.find((u) => u.name === t.name)!;
+    assert.is(other.weighted, undefined);
+    assert.is.not(t.relativeError, other.relativeError);
+  }
+  assert.ok(plain.tensors.every((t) => t.weighted === undefined));
+});
 
 test('a run that was killed is continued to the same bytes', async () => {
   const tensors = Array.from({ length: 24 }, (_, i) => ({

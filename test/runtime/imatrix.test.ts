@@ -91,9 +91,9 @@ test('both forms give the same weights of columns', async () => {
   await writeImatrix(path('b.gguf'), sample);
   for (const name of ['b.dat', 'b.gguf']) {
     const m = await readImatrix(path(name));
-    assert.equal(columnWeights(m, 'blk.0.w', 2), Float32Array.of(1, 2));
-    assert.is(columnWeights(m, 'blk.0.w', 3), undefined);
-    assert.is(columnWeights(m, 'other', 2), undefined);
+    assert.equal(columnWeights(name, m, 'blk.0.w', 2), [Float32Array.of(1, 2)]);
+    assert.is(columnWeights(name, m, 'other', 2), undefined);
+    assert.throws(() => columnWeights(name, m, 'blk.0.w', 3), /Q6113.*3 columns/);
   }
 });
 
