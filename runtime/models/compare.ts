@@ -7,7 +7,7 @@ import {
   type ModelSource,
   type ModelTensor,
   isFloat,
-  rowUnit,
+  readUnit,
   slabRows,
 } from './source.ts';
 
@@ -16,12 +16,6 @@ const SLAB_BYTES = 8 * 2 ** 20;
 export interface ReadOptions {
   readonly signal?: AbortSignal;
   onProgress?(done: number, total: number, tensor: string): void;
-}
-
-/** Rows of a tensor that can be read apart. */
-async function unitOf(source: ModelSource, t: ModelTensor, shelf: FormatShelf): Promise<number> {
-  if (!t.format || t.rows === 0) return 1;
-  return rowUnit(t.rows, [await (await source.formatOf(t, shelf)).layout([t.rows, t.columns])]);
 }
 
 /** The values of the tensors chosen, decoded, a slab of rows at a time. */
@@ -36,7 +30,7 @@ export async function readValues(
   let done = 0;
   for (const t of tensors) {
     if (t.bytes === 0) continue;
-    const rows = slabRows(t.columns, await unitOf(source, t, shelf), SLAB_BYTES);
+    const rows = slabRows(t.columns, await readUnit(source, t, shelf), SLAB_BYTES);
     for (let at = 0; at < t.rows; at += rows) {
       const end = Math.min(t.rows, at + rows);
       visit(t, at, await source.floats(t, shelf, at, end));
@@ -88,7 +82,7 @@ export async function readPairs(
   for (const pair of pairs) {
     const t = pair.a;
     if (t.bytes === 0) continue;
-    const units = [await unitOf(a, t, shelf), await unitOf(b, pair.b, shelf)];
+    const units = [await readUnit(a, t, shelf), await readUnit(b, pair.b, shelf)];
     // Both units divide the rows of a slab, unless one of them is the whole tensor.
     const unit = units.includes(t.rows) ? t.rows : units[0]! * units[1]!;
     const rows = slabRows(t.columns, unit, SLAB_BYTES);

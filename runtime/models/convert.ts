@@ -157,7 +157,7 @@ async function plan(
     if (t.format && t.rows > 0 && target.kind !== 'ggml')
       layouts.push(await (await source.formatOf(t, shelf)).layout([t.rows, t.columns]));
     if (format) layouts.push(await layoutOf(t, format));
-    const unit = rowUnit(t.rows, layouts);
+    const unit = t.stored.kind === 'planes' ? t.rows : rowUnit(t.rows, layouts);
     const encodes = format !== undefined && !sameFormat(t, format);
     const weights = encodes ? importance?.(t) : undefined;
     const used = weights && (await takesWeights(format!, t.columns)) ? weights : undefined;

@@ -22,8 +22,9 @@ import { formatFromRef, load } from '../load.ts';
 import { scope } from '../scope.ts';
 import { type EncodedTensor, elements, formatKey } from '../tensor.ts';
 import { type ArchivedTensor, archiveKey, fieldTensor, parseArchive } from './archive.ts';
+import { type CheckpointTensor, readCheckpoint } from './checkpoint.ts';
 import { ModelError } from './errors.ts';
-import { folderOf } from './output.ts';
+import { besideText, folderOf } from './output.ts';
 
 /** How a tensor lies in its file. */
 export type Stored =
@@ -32,7 +33,9 @@ export type Stored =
   /** Blocks of a ggml type, row by row. */
   | { readonly kind: 'ggml'; readonly type: number }
   /** Fields of a format, each a tensor of the file. */
-  | { readonly kind: 'fields'; readonly archived: ArchivedTensor };
+  | { readonly kind: 'fields'; readonly archived: ArchivedTensor }
+  /** Planes of another library's checkpoint, read as a whole. */
+  | { readonly kind: 'planes'; readonly planes: CheckpointTensor['planes'] };
 
 export interface ModelTensor {
   readonly name: string;
@@ -110,6 +113,7 @@ export class FormatShelf {
 interface TensorBytes {
   bytes(t: ModelTensor, from: number, to: number): Promise<Uint8Array>;
   field(t: ModelTensor, field: string, from: number, to: number): Promise<Uint8Array>;
+  entry(name: string): Promise<Uint8Array>;
   close(): Promise<void>;
 }
 
@@ -157,6 +161,12 @@ export class ModelSource {
     const format = await this.formatOf(t, shelf);
     const shape = [to - from, t.columns];
     if (t.stored.kind === 'ggml') return format.unpack(await this.bytes(t, from, to), shape);
+    if (t.stored.kind === 'planes') {
+      const planes: Record<string, Uint8Array> = {};
+      for (const [name, p] of Object.entries(t.stored.planes))
+        planes[name] = 'bytes' in p ? p.bytes : await this.#bytes.entry(p.entry);
+      return format.unpack(planes, shape);
+    }
     const fields: Record<string, Uint8Array> = {};
     if (t.stored.kind === 'fields')
       for (const name of Object.keys(t.stored.archived.fields))
@@ -241,6 +251,7 @@ function ggufSource(reader: GgufReader): ModelSource {
         return reader.readBytes(t.name, from * row, to * row);
       },
       field: () => Promise.reject(new Error('a GGUF file has no fields')),
+      entry: (name) => reader.readBytes(name),
       close: () => reader.close(),
     },
   );
@@ -258,6 +269,9 @@ async function safetensorsSource(reader: SafetensorsReader, folder: string): Pro
   const fields = new Map<string, string>();
   for (const [name, t] of Object.entries(archived))
     for (const f of Object.keys(t.fields)) fields.set(fieldTensor(name, f), name);
+  const text = await besideText(folder, 'config.json');
+  const checkpoint = await readCheckpoint(text, join(folder, 'config.json'), reader);
+  const planes = new Map(checkpoint.flatMap((t) => t.entries.map((e) => [e, t] as const)));
   const listed = new Set<string>();
   const addArchived = (name: string): void => {
     if (listed.has(name)) return;
@@ -266,7 +280,11 @@ async function safetensorsSource(reader: SafetensorsReader, folder: string): Pro
   };
   for (const e of reader.tensors.values()) {
     const owner = fields.get(e.name);
-    if (owner !== undefined) addArchived(owner);
+    const quantized = planes.get(e.name);
+    if (quantized) {
+      if (!listed.has(quantized.name)) tensors.push(checkpointTensor(reader, quantized));
+      listed.add(quantized.name);
+    } else if (owner !== undefined) addArchived(owner);
     else
       tensors.push({
         name: e.name,
@@ -303,9 +321,22 @@ async function safetensorsSource(reader: SafetensorsReader, folder: string): Pro
         const end = to === t.rows ? entry.bytes : to * width;
         return reader.readRange(entry.name, from * width, end);
       },
+      entry: (name) => reader.readBytes(name),
       close: () => reader.close(),
     },
   );
+}
+
+function checkpointTensor(reader: SafetensorsReader, t: CheckpointTensor): ModelTensor {
+  return {
+    name: t.name,
+    shape: t.shape,
+    ...matrixOf(t.shape),
+    bytes: t.entries.reduce((n, e) => n + reader.info(e).bytes, 0),
+    stored: { kind: 'planes', planes: t.planes },
+    format: t.format,
+    label: t.format.name,
+  };
 }
 
 function archivedTensor(
@@ -361,6 +392,17 @@ export function rowUnit(rows: number, layouts: readonly (readonly FieldLayout[])
 }
 
 const gcd = (a: number, b: number): number => (b ? gcd(b, a % b) : a);
+
+/** Rows of a tensor that can be read apart. */
+export async function readUnit(
+  source: ModelSource,
+  t: ModelTensor,
+  shelf: FormatShelf,
+): Promise<number> {
+  if (!t.format || t.rows === 0) return 1;
+  const layout = await (await source.formatOf(t, shelf)).layout([t.rows, t.columns]);
+  return t.stored.kind === 'planes' ? t.rows : rowUnit(t.rows, [layout]);
+}
 
 /** Rows of a slab of about `bytes` bytes as f32. */
 export const slabRows = (columns: number, unit: number, bytes: number): number =>

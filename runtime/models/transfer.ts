@@ -114,9 +114,24 @@ async function belongings(
     return { metadata, rename: ggufName };
   }
   const companions = ['config.json', 'tokenizer.json'];
-  if (!source.gguf) return { companions: await companionsOf(folder, path, companions) };
+  if (!source.gguf)
+    return { companions: plainConfig(await companionsOf(folder, path, companions), source) };
   const notes = { [carriedKey]: carry(source.gguf) };
   return { notes, rename: plainName, companions: madeOf(source) };
+}
+
+/** The quantization section of a checkpoint does not describe what Quern writes. */
+function plainConfig(companions: readonly Companion[], source: ModelSource): Companion[] {
+  const quantized = [...source.tensors.values()].some((t) => t.stored.kind === 'planes');
+  return companions.map((c) => {
+    if (!quantized || c.name !== 'config.json') return c;
+    const {
+      quantization_config: _,
+      compression_config: __,
+      ...rest
+    } = JSON.parse(new TextDecoder().decode(c.bytes)) as Record<string, unknown>;
+    return { ...c, bytes: new TextEncoder().encode(`${JSON.stringify(rest, null, 2)}\n`) };
+  });
 }
 
 function parsedConfig(text: string, folder: string): Readonly<Record<string, unknown>> {
