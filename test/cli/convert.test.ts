@@ -4,12 +4,9 @@ import { basename, join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type ConvertOptions, convert as command } from '../../cli/commands/convert.ts';
-import { describe } from '../../compiler/index.ts';
-import { encodeHead } from '../../runtime/files/gguf/header.ts';
 import { openGguf } from '../../runtime/files/gguf/reader.ts';
-import { ggmlTypes } from '../../runtime/files/gguf/types.ts';
-import { numberOf, stringOf, stringValue } from '../../runtime/files/gguf/values.ts';
-import { openSafetensors } from '../../runtime/files/safetensors.ts';
+import { numberOf, stringOf } from '../../runtime/files/gguf/values.ts';
+import { SafetensorsWriter, openSafetensors } from '../../runtime/files/safetensors.ts';
 import { compressModel } from '../../runtime/models/compress.ts';
 import { evaluateText } from '../../runtime/models/evaluate.ts';
 import { loadLlama } from '../../runtime/models/llama.ts';
@@ -21,7 +18,6 @@ import {
   writeTensors,
   writeTinyModel,
 } from '../models/tiny.ts';
-import { skip } from '../support/skip.ts';
 import { quern } from './run.ts';
 
 const test = suite('quern convert');
@@ -230,37 +226,18 @@ test('tensors of three axes go through as stacks of matrices', async () => {
   identical(at('stack', 'experts3.gguf'), at('stack', 'experts.gguf'));
 });
 
-const known = new Set(describe('quern/formats').exports.map((e) => e.name));
-const lacking = Object.entries(ggmlTypes).find(([, t]) => t.format && !known.has(t.format));
-if (lacking)
-  test('a ggml type without a format is copied into GGUF, and named elsewhere', async () => {
-    const [type, { name, block }] = lacking;
-    const plan = [{ name: 'w', type: Number(type), shape: [2, block] }];
-    const { bytes, places, size } = encodeHead(
-      'f',
-      new Map([['general.name', stringValue('x')]]),
-      plan,
-    );
-    const file = Buffer.alloc(size, 7);
-    file.set(bytes);
-    file.fill(0, places[0]!.offset + places[0]!.bytes);
-    writeFileSync(at('lacking.gguf'), file);
-    await convert(at('lacking.gguf'), at('lacking2.gguf'));
-    assert.equal(readFileSync(at('lacking2.gguf')), file);
-    for (const [to, options] of [
-      [at('y.safetensors'), {}],
-      [at('y.gguf'), { format: 'f16' }],
-    ] as const)
-      assert.match(
-        await refusal(at('lacking.gguf'), to, options),
-        new RegExp(`Q6013.*w is stored as ${name} \\(ggml type ${type}\\)`),
-      );
-  });
-else
-  skip(
-    'a ggml type without a format is copied into GGUF, and named elsewhere',
-    'every ggml type has one',
-  );
+test('a format that this version lacks is named', async () => {
+  const fields = { d: { dtype: 'f16', shape: [2, 1] } };
+  const format = { file: 'quern/formats', name: 'of_tomorrow' };
+  const archive = { version: 1, quern: '9', tensors: { w: { format, shape: [2, 32], fields } } };
+  const plan = { name: 'w.d', dtype: 'F16', shape: [2, 1] } as const;
+  const path = at('tomorrow.safetensors');
+  const writer = await SafetensorsWriter.create(path, [plan], { quern: JSON.stringify(archive) });
+  await writer.append('w.d', new Uint8Array(4));
+  await writer.finish();
+  assert.match(await refusal(path, at('y.gguf')), /Q6013.*w is stored as of_tomorrow/);
+  assert.not(existsSync(at('y.gguf')));
+});
 
 test('an importance matrix goes to the formats that take one', async () => {
   writeFileSync(

@@ -13,6 +13,8 @@ import { join } from 'node:path';
 import * as fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { describe } from '../../compiler/index.ts';
+import { dtypes } from '../../compiler/ir/dtype.ts';
 import { QuernError } from '../../runtime/errors.ts';
 import { encodeHead, type GgufPlan, NeedMore, parseHead } from '../../runtime/files/gguf/header.ts';
 import { openGguf, partName } from '../../runtime/files/gguf/reader.ts';
@@ -490,6 +492,21 @@ test('a file that claims to be huge is refused without reading it', async () => 
   const message = String(await openGguf(path('sparse.gguf')).catch((e: unknown) => e));
   assert.match(message, /Q6108.*metadata takes more/);
   assert.ok(performance.now() - began < 500);
+});
+
+test('every ggml type has a format of as many bytes a block, or is plain numbers', () => {
+  const formats = new Map(describe('quern/formats').exports.map((e) => [e.name, e]));
+  for (const { name, block, bytes, dtype, format } of Object.values(ggmlTypes)) {
+    if (!format) {
+      assert.is(block, 1, name);
+      if (dtype) assert.is((dtypes[dtype].bits / 8) * block, bytes, name);
+      continue;
+    }
+    const e = formats.get(format);
+    assert.ok(e?.kind === 'format' && e.hasLayout, `${name} has a format with a layout`);
+    // An element, a group or a block of the format each divide the block of the file.
+    assert.is(block % e.block.reduce((a, b) => a * b, 1), 0, name);
+  }
 });
 
 test('a string is its length and its UTF-8', () =>
