@@ -184,7 +184,7 @@ export class ModelSource {
       throw new ModelError(
         'Q6013',
         `${this.path}: ${t.name} is stored as ${t.label}${number}, and Quern has no such format`,
-        'Copied into a file of the same kind it stays as it is: leave it out with --skip.',
+        'A newer version may have it. From GGUF to GGUF it can be copied: leave it as it is with --skip.',
       );
     }
   }
