@@ -3,7 +3,7 @@
 import { basename } from 'node:path';
 import { encodeHead, parseHead } from '../files/gguf/header.ts';
 import type { GgufValue, Metadata } from '../files/gguf/values.ts';
-import { valueTypes } from '../files/gguf/values.ts';
+import { numberValue, valueTypes } from '../files/gguf/values.ts';
 import { type Importance, columnWeights } from '../files/imatrix.ts';
 import { parseConfig } from './config.ts';
 import { type Companion, kindOf } from './container.ts';
@@ -67,7 +67,7 @@ export async function transferModel({
     return await inPlace(path, source.files, async () =>
       convertModel({
         ...request,
-        ...(await belongings(source, request.input, path)),
+        ...(await belongings(source, request.input, path, wishes)),
         source,
         output: path,
         wish: (t) => wishes.get(t.name)!,
@@ -95,15 +95,16 @@ async function belongings(
   source: ModelSource,
   input: string,
   path: string,
+  wishes: ReadonlyMap<string, Wish>,
 ): Promise<Pick<ConvertRequest, 'rename' | 'notes' | 'metadata' | 'companions'>> {
   const folder = await folderOf(input);
   if (kindOf(path) === 'gguf') {
-    if (source.gguf) return { metadata: source.gguf };
+    if (source.gguf) return { metadata: restated(source.gguf, wishes) };
     const config = await besideText(folder, 'config.json');
     const carried = source.notes[carriedKey];
     const fields = config === undefined ? undefined : parsedConfig(config, folder);
     const metadata = carried
-      ? parseCarried(carried, source.path)
+      ? restated(parseCarried(carried, source.path), wishes)
       : fields?.arch === 'llama'
         ? ggufMetadata(
             parseConfig(fields, `${folder}/config.json`),
@@ -118,6 +119,15 @@ async function belongings(
     return { companions: plainConfig(await companionsOf(folder, path, companions), source) };
   const notes = { [carriedKey]: carry(source.gguf) };
   return { notes, rename: plainName, companions: madeOf(source) };
+}
+
+/** What the metadata says of the formats, where they change: llama.cpp's name for the mixture is dropped. */
+function restated(metadata: Metadata, wishes: ReadonlyMap<string, Wish>): Metadata {
+  if (![...wishes.values()].some((w) => w.kind === 'format')) return metadata;
+  const made = new Map(metadata);
+  made.delete('general.file_type');
+  made.set('general.quantization_version', numberValue('u32', 2));
+  return made;
 }
 
 /** The quantization section of a checkpoint does not describe what Quern writes. */

@@ -5,7 +5,15 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type ConvertOptions, convert as command } from '../../cli/commands/convert.ts';
 import { openGguf } from '../../runtime/files/gguf/reader.ts';
-import { numberOf, stringOf } from '../../runtime/files/gguf/values.ts';
+import { encodeHead } from '../../runtime/files/gguf/header.ts';
+import {
+  type GgufValue,
+  numberOf,
+  numberValue,
+  numbersValue,
+  stringOf,
+  stringValue,
+} from '../../runtime/files/gguf/values.ts';
 import { SafetensorsWriter, openSafetensors } from '../../runtime/files/safetensors.ts';
 import { compressModel } from '../../runtime/models/compress.ts';
 import { evaluateText } from '../../runtime/models/evaluate.ts';
@@ -224,6 +232,38 @@ test('tensors of three axes go through as stacks of matrices', async () => {
   });
   await convert(at('stack', 'experts-q8.safetensors'), at('stack', 'experts3.gguf'));
   identical(at('stack', 'experts3.gguf'), at('stack', 'experts.gguf'));
+});
+
+test('metadata goes along unchanged, but for what it says of formats that change', async () => {
+  const metadata = new Map<string, GgufValue>([
+    ['general.architecture', stringValue('unheard-of')],
+    ['general.file_type', numberValue('u32', 1)],
+    ['unheard-of.list', numbersValue('i16', [1, -2, 3])],
+    ['general.alignment', numberValue('u32', 128)],
+  ]);
+  const { bytes, places, size } = encodeHead('f', metadata, [
+    { name: 'w', type: 0, shape: [4, 32] },
+  ]);
+  const file = Buffer.alloc(size);
+  file.set(bytes);
+  file.set(Buffer.from(randomValues(128, 3).buffer), places[0]!.offset);
+  writeFileSync(at('other.gguf'), file);
+  mkdirSync(at('other'));
+  // Through safetensors and back, not a byte is lost.
+  await convert(at('other.gguf'), at('other', 'm.safetensors'));
+  assert.equal(readdirSync(at('other')), ['m.safetensors']);
+  await convert(at('other', 'm.safetensors'), at('other', 'back.gguf'));
+  identical(at('other', 'back.gguf'), at('other.gguf'));
+  await convert(at('other.gguf'), at('other', 'q.gguf'), { format: 'q8_0' });
+  const r = await openGguf(at('other', 'q.gguf'));
+  assert.equal([...r.metadata.keys()].sort(), [
+    'general.alignment',
+    'general.architecture',
+    'general.quantization_version',
+    'unheard-of.list',
+  ]);
+  assert.is(r.alignment, 128);
+  await r.close();
 });
 
 test('a format that this version lacks is named', async () => {
