@@ -96,8 +96,7 @@ export class StreamedOutput {
   ): Promise<StreamedOutput> {
     const journal = journalOf(files);
     const before = await readJournal(journal);
-    // An id may have gone to another process since, but then that one does not run here for long.
-    if (before && before.host === hostname() && before.pid !== process.pid && alive(before.pid))
+    if (before && before.host === hostname() && before.pid !== process.pid && (await runs(before)))
       raise('Q6112', { file: files[0]!.path, pid: String(before.pid) });
     const continued = resume && before !== undefined;
     if (continued && before.key !== key)
@@ -112,7 +111,8 @@ export class StreamedOutput {
       else await rm(journal, { force: true });
       for (const f of files) handles.push(await openPartial(f, continued));
       const finished = continued ? before.finished : [];
-      const head = { quern: 1, key, pid: process.pid, host: hostname() };
+      const started = await startOf(process.pid);
+      const head = { quern: 1, key, pid: process.pid, host: hostname(), started };
       const lines = [head, ...finished].map((x) => `${JSON.stringify(x)}\n`).join('');
       // Rewritten in one step, so that a cut at this moment does not lose what an earlier run has noted.
       const next = `${journal}.next`;
@@ -227,6 +227,8 @@ interface Journal {
   readonly key: string;
   readonly pid: number;
   readonly host: string;
+  /** When the process began, as far as the system says. */
+  readonly started: string | undefined;
   readonly finished: readonly Finished[];
 }
 
@@ -242,7 +244,8 @@ async function readJournal(path: string): Promise<Journal | undefined> {
     if (!isRecord(line) || typeof line.part !== 'string' || !Array.isArray(line.pieces)) break;
     finished.push({ part: line.part, pieces: line.pieces as string[], record: line.record });
   }
-  return { key: head.key, pid: Number(head.pid), host: String(head.host), finished };
+  const started = typeof head.started === 'string' ? head.started : undefined;
+  return { key: head.key, pid: Number(head.pid), host: String(head.host), started, finished };
 }
 
 function parsed(line: string): unknown {
@@ -253,13 +256,22 @@ function parsed(line: string): unknown {
   }
 }
 
-function alive(pid: number): boolean {
+/** Whether the process that wrote a journal still runs, and not another one that has its number now. */
+async function runs({ pid, started }: Journal): Promise<boolean> {
   try {
     process.kill(pid, 0);
-    return true;
   } catch (e) {
-    return (e as NodeJS.ErrnoException).code === 'EPERM';
+    if ((e as NodeJS.ErrnoException).code !== 'EPERM') return false;
   }
+  const now = await startOf(pid);
+  return now === undefined || started === undefined || now === started;
+}
+
+/** When a process began, in ticks since the machine did; undefined where there is no /proc. */
+async function startOf(pid: number): Promise<string | undefined> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
+  // The name, in parentheses, may hold anything; the 20th number after it is the time.
+  return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
 }
 
 /** A run that was cut off while it gave files their names: those that have theirs go back. */

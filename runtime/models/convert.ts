@@ -3,6 +3,7 @@
 // that memory is bounded by a slab, or by one matrix for a format with fields that are stored once a tensor.
 import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import type { FormatRef } from '../../compiler/artifact.ts';
 import { device as openDevice } from '../devices/index.ts';
 import { QuernError } from '../errors.ts';
@@ -253,9 +254,9 @@ async function keyOf(
   add(version, String(allowNonfinite === true));
   for (const f of source.files) {
     const { size, mtimeMs } = await stat(f);
-    add(f, String(size), String(mtimeMs));
+    add(resolve(f), String(size), String(mtimeMs));
   }
-  for (const f of files) add(f.path, f.head, JSON.stringify(f.pieces));
+  for (const f of files) add(resolve(f.path), f.head, JSON.stringify(f.pieces));
   const own = new Set<string>();
   for (const { from, to, format, weights = [] } of planned) {
     add(from.name, from.label, to.name, format ? formatKey(format.ref) : '');
