@@ -185,25 +185,26 @@ else
     const html = readFileSync(at('r.html'), 'utf8');
     assert.ok(html.length < 400_000);
     assert.not.match(html, /(src|href)=/, 'nothing is loaded');
-    const seen = `<script>
-      const errors = window.errors;
+    // The fourth tensor is chosen; uPlot draws a little later, however long that takes on a busy machine.
+    const look = `<script>
+      document.querySelectorAll('#rows tr')[3].click();
       const ink = (c) => new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size;
-      document.title = (errors.length ? 'failed ' : 'done ') + JSON.stringify({
-        errors, rows: document.querySelectorAll('#rows tr').length,
-        charts: [...document.querySelectorAll('.uplot canvas')].map(ink),
-        map: ink(document.getElementById('map')), name: document.getElementById('name').textContent,
-      });
+      const since = Date.now();
+      const timer = setInterval(() => {
+        const seen = {
+          errors: window.errors, rows: document.querySelectorAll('#rows tr').length,
+          charts: [...document.querySelectorAll('.uplot canvas')].map(ink),
+          map: ink(document.getElementById('map')), name: document.getElementById('name').textContent,
+        };
+        const drawn = seen.charts.length === 2 && seen.charts.every((n) => n > 8);
+        if (!drawn && !seen.errors.length && Date.now() - since < 20000) return;
+        clearInterval(timer);
+        document.title = (drawn && !seen.errors.length ? 'done ' : 'failed ') + JSON.stringify(seen);
+      }, 50);
     </script></body>`;
     const watch =
       '<head><script>window.errors = []; onerror = (m) => errors.push(String(m));</script>';
-    // uPlot draws in a microtask, so the look comes after a frame.
-    const late = seen
-      .replace(
-        '<script>',
-        "<script>document.querySelectorAll('#rows tr')[3].click(); setTimeout(() => {",
-      )
-      .replace('</script>', '}, 300);</script>');
-    writeFileSync(at('index.html'), html.replace('<head>', watch).replace('</body>', late));
+    writeFileSync(at('index.html'), html.replace('<head>', watch).replace('</body>', look));
     const site = await serve(folder);
     try {
       const title = await (await browser.page()).title(`${site.url}/`);
@@ -211,8 +212,7 @@ else
       const drawn = JSON.parse(title.slice(5));
       assert.is(drawn.rows, 15);
       assert.is(drawn.name, 'blk.0.attn_v.weight');
-      assert.is(drawn.charts.length, 2);
-      assert.ok(drawn.charts.every((n: number) => n > 8) && drawn.map > 8, title);
+      assert.ok(drawn.map > 8, title);
     } finally {
       site.close();
     }
