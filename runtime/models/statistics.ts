@@ -1,7 +1,7 @@
 // What is counted of a tensor while its rows go by: a histogram whose range grows with the values, and how far two
 // versions of it are apart, block by block.
 
-/** Counts in equal bins over -range to range; `range` is a power of two that holds every value seen. */
+/** Counts in equal bins over -range to range; `range` is a power of two above every magnitude seen. */
 export class Histogram {
   readonly counts: Float64Array;
   range = 0;
@@ -34,7 +34,7 @@ export class Histogram {
         continue;
       }
       const size = Math.abs(x);
-      if (size > this.range) this.#widen(size);
+      if (size >= this.range && size > 0) this.#widen(size);
       this.count++;
       this.#sum += x;
       this.#squares += x * x;
@@ -48,14 +48,14 @@ export class Histogram {
     }
   }
 
-  /** Doubles the range until it holds `size`: two bins become one, around the middle. */
+  /** Doubles the range until it is above `size`: two bins become one, around the middle. */
   #widen(size: number): void {
     if (this.range === 0) {
-      this.range = 2 ** Math.ceil(Math.log2(size));
+      this.range = 2 ** (Math.floor(Math.log2(size)) + 1);
       return;
     }
     const bins = this.counts.length;
-    while (this.range < size) {
+    while (this.range <= size) {
       const old = this.counts.slice();
       this.counts.fill(0);
       for (let i = 0; i < bins; i++) {
