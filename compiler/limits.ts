@@ -17,6 +17,8 @@ export interface Limits {
     readonly threads: number;
     /** Bytes of a group's memory that a tile of a contraction may take; absent where there are no tiles. */
     readonly tileBytes?: number;
+    /** A warp multiplies matrices of small integers and of f16: the `product` of loop IR. */
+    readonly products?: boolean;
   };
   /** Parts of the target's language that not all devices have, by the names that the backend gives them. */
   readonly features?: readonly string[];

@@ -14,7 +14,7 @@ const base: Limits = {
   vectorRegisters: 32,
   scratchBytes: 48 * 1024,
   maxBuffers: 1000,
-  gpu: { warp: 32, threads: 256, tileBytes: 48 * 1024 },
+  gpu: { warp: 32, threads: 256, tileBytes: 48 * 1024, products: true },
 };
 
 const geometry: Geometry = {
@@ -25,7 +25,8 @@ const geometry: Geometry = {
 
 /** What a block may use of shared memory, by architecture. */
 export const cudaPresets: { readonly [arch: string]: Limits } = {
-  sm_75: { ...base, scratchBytes: 64 * 1024 },
+  // Its tensor cores have other shapes than those of the products that are emitted.
+  sm_75: { ...base, scratchBytes: 64 * 1024, gpu: { ...base.gpu!, products: false } },
   sm_80: { ...base, scratchBytes: 163 * 1024 },
   sm_90: { ...base, scratchBytes: 227 * 1024 },
 };

@@ -40,6 +40,47 @@ const chosen = (name: 'min' | 'max', sign: '<' | '>'): Part => ({
   needs: [`${name}_nan`],
 });
 
+/**
+ * A warp's product of 16 and of 8 rows. Tensor cores take `step` elements of a row at a time; other hardware, and the
+ * CPU, has each lane sum its own points. Register i of a holds rows + 8 (i % 2) and the second half of the step for i >= 2.
+ */
+function product(
+  name: string,
+  sum: string,
+  element: string,
+  step: number,
+  add: string,
+  instruction: string,
+  constraint: string,
+): Part {
+  const four = step / 8;
+  const regs = (from: number, count: number): string =>
+    `{${Array.from({ length: count }, (_, i) => `%${from + i}`).join(', ')}}`;
+  return {
+    text: `/* c += the products of 16 rows of a and 8 of b: rows g and g + 8 by 2t and 2t + 1, g and t from the lane. */
+template <int depth, int rowA, int rowB> ${device} void product_${name}(${sum} (&c)[4], const ${element}* a, const ${element}* b) {
+  const int g = (int)threadIdx.x % 32 / 4, t = (int)threadIdx.x % 4;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+#pragma unroll
+  for (int k = 0; k < depth; k += ${step}) {
+    const ${element}* p = a + g * rowA + k + ${four} * t;
+    const ${element}* q = b + g * rowB + k + ${four} * t;
+    asm("${instruction} ${regs(0, 4)}, ${regs(4, 4)}, ${regs(8, 2)}, ${regs(0, 4)};"
+        : "+${constraint}"(c[0]), "+${constraint}"(c[1]), "+${constraint}"(c[2]), "+${constraint}"(c[3])
+        : "r"(*(const unsigned*)p), "r"(*(const unsigned*)(p + 8 * rowA)), "r"(*(const unsigned*)(p + ${step / 2})),
+          "r"(*(const unsigned*)(p + 8 * rowA + ${step / 2})), "r"(*(const unsigned*)q), "r"(*(const unsigned*)(q + ${step / 2})));
+  }
+#else
+  for (int p = 0; p < 4; ++p) {
+    ${sum} sum = c[p];
+    for (int k = 0; k < depth; ++k) ${add};
+    c[p] = sum;
+  }
+#endif
+}`,
+  };
+}
+
 export const parts = {
   fp16: { text: '#include <cuda_fp16.h>' },
   copy: {
@@ -159,6 +200,27 @@ template <class Op, typename T> ${device} T combine_warp(T v) {
   for (int step = 16; step > 0; step /= 2) v = Op::of(v, (T)__shfl_xor_sync(0xffffffffu, v, step));
   return v;
 }`,
+  },
+  product_i8: product(
+    'i8',
+    'int',
+    'signed char',
+    32,
+    'sum += a[(g + p / 2 * 8) * rowA + k] * b[(2 * t + p % 2) * rowB + k]',
+    'mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32',
+    'r',
+  ),
+  product_f16: {
+    ...product(
+      'f16',
+      'float',
+      '__half',
+      16,
+      'sum = fmaf(__half2float(a[(g + p / 2 * 8) * rowA + k]), __half2float(b[(2 * t + p % 2) * rowB + k]), sum)',
+      'mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32',
+      'f',
+    ),
+    needs: ['fp16'],
   },
   group: {
     text: `/* The values of a block's threads combined; every thread gets the result. */

@@ -81,6 +81,7 @@ function looksOf(
       return plain(s.cond);
     case 'comment':
     case 'barrier':
+    case 'product':
       return [];
   }
 }

@@ -104,6 +104,7 @@ function control(f: Frame, s: Control): Ref {
   switch (s.kind) {
     case 'barrier':
     case 'combine':
+    case 'product':
       throw fault(`a ${s.kind} of GPU threads reached the wasm backend`);
     case 'for':
       return forLoop(f, s);

@@ -23,7 +23,7 @@ import {
   unaryLane,
   wrap,
 } from './lanes.ts';
-import type { Buffer, Expr, Program, Stmt, Var } from './loops.ts';
+import type { Buffer, Expr, ExprOf, Program, Stmt, Var } from './loops.ts';
 
 type Lanes = readonly number[];
 
@@ -34,12 +34,16 @@ class Machine {
   readonly #dims: Readonly<Record<string, number>>;
   readonly #memory: ReadonlyMap<number, Uint8Array>;
   readonly #vars: Map<number, Lanes>;
+  /** Its number in the group. */
+  readonly #member: number;
 
   constructor(
     dims: Readonly<Record<string, number>>,
     memory: ReadonlyMap<number, Uint8Array>,
     vars: Iterable<readonly [number, Lanes]> = [],
+    member = 0,
   ) {
+    this.#member = member;
     this.#dims = dims;
     this.#memory = memory;
     this.#vars = new Map(vars);
@@ -60,6 +64,9 @@ class Machine {
       case 'local':
       case 'set':
         this.#vars.set(s.var.id, this.#eval(s.value));
+        return;
+      case 'product':
+        this.#vars.set(s.var.id, this.#product(s));
         return;
       case 'for': {
         const end = this.#scalar(s.end);
@@ -88,11 +95,29 @@ class Machine {
     }
   }
 
+  /** The points of a warp's product that are this lane's. */
+  #product(s: Extract<Stmt, { kind: 'product' }>): Lanes {
+    const { a, b } = s as { a: ExprOf<'load'>; b: ExprOf<'load'> };
+    const lane = this.#member % 32;
+    const [rows, cols] = [this.#scalar(a.index), this.#scalar(b.index)];
+    const scalar = s.var.type.scalar;
+    return [0, 1, 2, 3].map((point) => {
+      const row = rows + (Math.floor(lane / 4) + 8 * (point >> 1)) * s.rowA;
+      const col = cols + (2 * (lane % 4) + (point & 1)) * s.rowB;
+      let sum = 0;
+      for (let k = 0; k < s.depth; k += 1) {
+        const term = this.#read(a.buffer, row + k) * this.#read(b.buffer, col + k);
+        sum = binaryLane('add', sum, term, scalar);
+      }
+      return sum;
+    });
+  }
+
   /** The threads of a group go from barrier to barrier together: what holds one is run by all in step. */
   #members(s: Extract<Stmt, { kind: 'for' }>, count: number): void {
     const members = Array.from(
       { length: count },
-      (_, i) => new Machine(this.#dims, this.#memory, [...this.#vars, [s.var.id, [i]]]),
+      (_, i) => new Machine(this.#dims, this.#memory, [...this.#vars, [s.var.id, [i]]], i),
     );
     const alike = (e: Expr): number => {
       const all = members.map((m) => m.#scalar(e));

@@ -98,6 +98,8 @@ class Expander {
     switch (s.kind) {
       case 'comment':
       case 'barrier':
+      // Its operands are places: what lies there is what the target multiplies.
+      case 'product':
         return [s];
       case 'combine':
       case 'let':

@@ -29,6 +29,7 @@ const [
   On,
   Barrier,
   Combine,
+  Product,
   While,
   Test,
   If,
@@ -66,6 +67,7 @@ const words = [
   On!,
   Barrier!,
   Combine!,
+  Product!,
   While!,
   Test!,
   If!,
@@ -176,6 +178,7 @@ class LoopGrammar extends EmbeddedActionsParser {
       { ALT: () => this.SUBRULE(this.choice) },
       { ALT: () => this.SUBRULE(this.barrier) },
       { ALT: () => this.SUBRULE(this.combine) },
+      { ALT: () => this.SUBRULE(this.product) },
       { ALT: () => this.SUBRULE(this.assignment) },
     ]);
   });
@@ -256,6 +259,24 @@ class LoopGrammar extends EmbeddedActionsParser {
     const team = this.CONSUME3(Name).image;
     this.CONSUME(Assign);
     return { kind: 'combine', line, name, type, op, team, value: this.SUBRULE(this.expr) };
+  });
+
+  product = this.RULE('product', (): RawStmt => {
+    const line = this.CONSUME(Product!).startLine ?? 0;
+    const name = this.CONSUME(Name).image;
+    this.CONSUME(Colon);
+    const type = this.CONSUME1(Name).image;
+    this.CONSUME(Assign);
+    const a = this.SUBRULE(this.expr);
+    this.CONSUME(Step!);
+    const rowA = Number(this.CONSUME(Num).image);
+    this.CONSUME(By!);
+    const b = this.SUBRULE1(this.expr);
+    this.CONSUME1(Step!);
+    const rowB = Number(this.CONSUME1(Num).image);
+    this.CONSUME(For!);
+    const depth = Number(this.CONSUME2(Num).image);
+    return { kind: 'product', line, name, type, a, b, rowA, rowB, depth };
   });
 
   whileLoop = this.RULE('whileLoop', (): RawStmt => {

@@ -190,6 +190,7 @@ export function usesOf(list: readonly Stmt[]): Uses {
     operands(e).forEach(expr);
   };
   const visit = (s: Stmt): void => {
+    if (s.kind === 'product') [s.a, s.b].forEach(expr);
     if ('value' in s) expr(s.value);
     if (s.kind === 'for') [s.start, s.end].forEach(expr);
     if (s.kind === 'while' || s.kind === 'if') expr(s.cond);

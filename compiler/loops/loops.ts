@@ -142,6 +142,21 @@ export type Stmt =
       readonly team: Team;
       readonly value: Expr;
     }
+  /**
+   * Declares `var` (i32x4 or f32x4), in a loop on members: the warp's product of 16 rows of one matrix and 8 of another,
+   * both along `depth` elements. `a` and `b` are loads of their first elements, in memory of the group (i8, summed as
+   * i32, or f16, summed as f32); rows are `rowA` and `rowB` elements apart. Lane l of the warp gets the points of rows
+   * l / 4 and l / 4 + 8 of the one and of 2 (l % 4) and its neighbour of the other, in this order.
+   */
+  | {
+      readonly kind: 'product';
+      readonly var: Var;
+      readonly a: Expr;
+      readonly b: Expr;
+      readonly rowA: number;
+      readonly rowB: number;
+      readonly depth: number;
+    }
   /** Runs `header`, stops when `cond` is false, runs `body`, and again. */
   | {
       readonly kind: 'while';

@@ -41,6 +41,10 @@ export function effectsOf(list: readonly Stmt[], values: readonly Expr[] = []): 
       case 'comment':
       case 'barrier':
         return;
+      case 'product':
+        out.declares.add(s.var.id);
+        expr(s.a);
+        return expr(s.b);
       case 'combine':
       case 'let':
       case 'local':

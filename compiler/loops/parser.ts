@@ -177,6 +177,12 @@ class Resolver {
         const v = this.#declare(s.name, typeOf(s.type, s.line));
         return { kind: 'combine', var: v, op: s.op as ReduceOp, team: s.team as Team, value };
       }
+      case 'product': {
+        const [a, b] = [e(s.a), e(s.b)];
+        const { rowA, rowB, depth } = s;
+        const v = this.#declare(s.name, typeOf(s.type, s.line));
+        return { kind: 'product', var: v, a, b, rowA, rowB, depth };
+      }
       case 'while': {
         const header = this.#list(s.header);
         return { kind: 'while', header, cond: e(s.cond), body: this.#list(s.body) };

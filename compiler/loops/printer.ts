@@ -159,6 +159,10 @@ class KernelPrinter {
         const how = `${s.op} on ${s.team}`;
         return [`${at}combine ${this.#declare(s.var)} by ${how} = ${e(s.value)}`];
       }
+      case 'product': {
+        const [a, b] = [`${e(s.a)} step ${s.rowA}`, `${e(s.b)} step ${s.rowB}`];
+        return [`${at}product ${this.#declare(s.var)} = ${a} by ${b} for ${s.depth}`];
+      }
       case 'while': {
         const head = [`${at}while {`, ...inner(s.header), `${at}} test ${e(s.cond)} {`];
         return [...head, ...inner(s.body), `${at}}`];

@@ -49,6 +49,16 @@ export type RawStmt = { readonly line: number } & (
       readonly value: RawExpr;
     }
   | {
+      readonly kind: 'product';
+      readonly name: string;
+      readonly type: string;
+      readonly a: RawExpr;
+      readonly b: RawExpr;
+      readonly rowA: number;
+      readonly rowB: number;
+      readonly depth: number;
+    }
+  | {
       readonly kind: 'while';
       readonly header: readonly RawStmt[];
       readonly cond: RawExpr;

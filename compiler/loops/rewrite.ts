@@ -55,6 +55,8 @@ export function rewriteStmts(list: readonly Stmt[], to: Rewrite): Stmt[] {
       case 'set':
       case 'combine':
         return { ...s, value: x(s.value) };
+      case 'product':
+        return { ...s, a: x(s.a), b: x(s.b) };
       case 'for':
         return { ...s, start: x(s.start), end: x(s.end), body: to.nested(s.body) };
       case 'while':

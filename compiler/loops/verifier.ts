@@ -79,6 +79,25 @@ class Verifier {
         this.#check(!scope.has(s.var.id), () => `${s.var.name} is declared twice`);
         scope.set(s.var.id, { var: s.var, mutable: false });
         return;
+      case 'product': {
+        this.#check(this.#spread.at(-1) === 'members', () => 'a product outside of members');
+        const scalar = s.var.type.scalar === 'i32' ? 'i32' : 'f32';
+        for (const x of [s.a, s.b]) {
+          this.#expr(x, scope);
+          const wanted = scalar === 'i32' ? 'i8' : 'f16';
+          this.#check(
+            x.kind === 'load' && x.type.lanes === 1 && x.buffer.dtype === wanted,
+            () => `an operand of ${s.var.name} is no place of ${wanted}`,
+          );
+        }
+        this.#check(
+          same(s.var.type, { scalar, lanes: 4 }) && s.depth % (scalar === 'i32' ? 32 : 16) === 0,
+          () => `a product into ${typeName(s.var.type)} along ${s.depth}`,
+        );
+        this.#check(!scope.has(s.var.id), () => `${s.var.name} is declared twice`);
+        scope.set(s.var.id, { var: s.var, mutable: false });
+        return;
+      }
       case 'let':
       case 'local':
         this.#expr(s.value, scope);

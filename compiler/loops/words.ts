@@ -14,6 +14,7 @@ export const keywords = [
   'on',
   'barrier',
   'combine',
+  'product',
   'while',
   'test',
   'if',

@@ -109,6 +109,8 @@ function costOfStmt(s: Stmt): number {
     case 'comment':
     case 'barrier':
       return 0;
+    case 'product':
+      return s.depth / 4;
     case 'let':
     case 'local':
     case 'set':

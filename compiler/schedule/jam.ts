@@ -503,6 +503,9 @@ function touchedBy(s: Stmt): Touched {
         expr(x.cond);
         x.then.forEach(visit);
         return x.else.forEach(visit);
+      case 'product':
+        expr(x.a);
+        return expr(x.b);
       case 'comment':
       case 'barrier':
     }

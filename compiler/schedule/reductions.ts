@@ -65,6 +65,7 @@ export function slowness(stmts: readonly Stmt[], extra: readonly Expr[] = []): n
         break;
       case 'comment':
       case 'barrier':
+      case 'product':
         break;
     }
   };

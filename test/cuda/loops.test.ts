@@ -91,4 +91,54 @@ test('members of a group meet, each with variables of its own', () => {
   assert.throws(() => evaluate(apart, { N: 1 }, [bytes(x), y, new Uint8Array(32)]), /go apart/);
 });
 
+const multiplied = (type: string, dtype: string, where = 'members'): string =>
+  `program "p" (N) {
+  buffer x: f32[512] param
+  buffer y: f32[256] param
+  buffer z: f32[128] result
+  buffer a: ${dtype}[512] group
+  buffer b: ${dtype}[256] group
+  kernel "k" by "hand" {
+    for i in 0..1 step 1 parallel on groups {
+      for t in 0..32 step 1 on ${where} {
+        for k in 0..16 step 1 {
+          a[t * 16 + k] = ${type === 'i32' ? 'i32(x[t * 16 + k])' : 'x[t * 16 + k]'}
+        }
+        for k in 0..8 step 1 {
+          b[t * 8 + k] = ${type === 'i32' ? 'i32(y[t * 8 + k])' : 'y[t * 8 + k]'}
+        }
+        barrier threads
+        product c: ${type}x4 = a[0] step 32 by b[0] step 32 for 32
+        z[t * 4 : 4 @ 4] = ${type === 'i32' ? 'f32(c)' : 'c'}
+      }
+    }
+  }
+}
+`;
+
+test('a warp multiplies 16 rows by 8, each lane has four points', () => {
+  const x = Array.from({ length: 512 }, (_, i) => ((i * 7) % 23) - 11);
+  const y = Array.from({ length: 256 }, (_, i) => ((i * 5) % 17) - 8);
+  const bytes = (list: readonly number[]): Uint8Array =>
+    new Uint8Array(Float32Array.from(list).buffer);
+  for (const [type, dtype] of [
+    ['i32', 'i8'],
+    ['f32', 'f16'],
+  ] as const) {
+    const p = parseProgram(multiplied(type, dtype));
+    assert.equal(verifyProgram(p), []);
+    assert.is(printProgram(parseProgram(printProgram(p))), printProgram(p));
+    const z = new Uint8Array(512);
+    evaluate(p, { N: 1 }, [bytes(x), bytes(y), z, new Uint8Array(1024), new Uint8Array(512)]);
+    const point = (m: number, n: number): number =>
+      Array.from({ length: 32 }, (_, k) => x[m * 32 + k]! * y[n * 32 + k]!).reduce((s, v) => s + v);
+    const want = Array.from({ length: 128 }, (_, i) => {
+      const [lane, j] = [i >> 2, i & 3];
+      return point((lane >> 2) + 8 * (j >> 1), 2 * (lane & 3) + (j & 1));
+    });
+    assert.equal([...new Float32Array(z.buffer)], want);
+  }
+  assert.match(verifyProgram(parseProgram(multiplied('f32', 'i8'))).join(), /no place of f16/);
+});
+
 test.run();

@@ -12,8 +12,10 @@ import { contractionOf, weight } from '../gemm.ts';
 import type { Lowering } from '../lowering.ts';
 import { chooseLanes, contractionIndex, loop } from '../reductions.ts';
 import { storeAt } from '../regions.ts';
+import { productRoads } from './products.ts';
 import { flat } from './share.ts';
 import { TeamState, together } from './team.ts';
+import type { Contraction } from './tile.ts';
 import { tileRoads } from './tiles.ts';
 import { sharedVectors } from './vectors.ts';
 
@@ -76,7 +78,7 @@ export function lowerGemv(lo: Lowering, root: Value, buffer: Buffer): boolean {
   const roads: Road[] = [
     { from: 0, emit: () => launch(1, rowsAtOnce) },
     { from: streamedAtOnce, emit: () => launch(streamedAtOnce, tileRows) },
-    ...tileRoads(lo, { op, root, buffer, panelIsA, streamed, panelled, k }),
+    ...manyRows(lo, { op, root, buffer, panelIsA, streamed, panelled, k }),
   ];
   if (c !== undefined) {
     if (c < streamedAtOnce) launch(c, c === 1 ? rowsAtOnce : tileRows);
@@ -95,6 +97,12 @@ export function lowerGemv(lo: Lowering, root: Value, buffer: Buffer): boolean {
   };
   choose(0);
   return true;
+}
+
+/** By the warp's products where the elements suit them, else by tiles of f32. */
+function manyRows(lo: Lowering, c: Contraction): readonly Road[] {
+  const products = productRoads(lo, c);
+  return products.length > 0 ? products : tileRoads(lo, c);
 }
 
 /** A way to compute the contraction, for `from` and more rows of the streamed operand. */

@@ -1,27 +1,15 @@
 // Contractions with many rows: a group of threads computes a tile of the result. Along k it steps by slices: the slice of
 // both operands is decoded once, into memory of the group, from which each thread reads a strip of each and adds up a
 // small tile in registers. While it does, what the next slice needs is on its way from memory to registers.
-// At the end the tile passes through the group's memory, so that neighbours finish and store neighbouring elements.
 
-import { type Dim, floorDiv, Poly } from '../../ir/algebra.ts';
-import type { Op, Value } from '../../ir/ir.ts';
-import { ops } from '../../ir/ops.ts';
-import type { Buffer, Expr, Var } from '../../loops/loops.ts';
+import { floorDiv, Poly } from '../../ir/algebra.ts';
+import type { Expr, Var } from '../../loops/loops.ts';
 import * as L from '../../loops/loops.ts';
 import type { Lowering } from '../lowering.ts';
-import { chooseLanes, contractionIndex, loop } from '../reductions.ts';
+import { chooseLanes, loop } from '../reductions.ts';
 import { storeAt } from '../regions.ts';
 import type { Road } from './gemv.ts';
-import { flat } from './share.ts';
-
-/** Rows of the streamed operand and of the panel, of the group's tile and of a thread's. */
-interface Shape {
-  readonly from: number;
-  readonly rows: number;
-  readonly cols: number;
-  readonly ownRows: number;
-  readonly ownCols: number;
-}
+import { type Contraction, eachTile, reduces, type Shape, type Side, slice, Tile } from './tile.ts';
 
 /** By the rows of the streamed operand from which they are used. */
 const shapes: readonly Shape[] = [
@@ -29,19 +17,6 @@ const shapes: readonly Shape[] = [
   { from: 48, rows: 64, cols: 64, ownRows: 4, ownCols: 4 },
   { from: 96, rows: 128, cols: 128, ownRows: 8, ownCols: 8 },
 ];
-/** Elements along k of a slice. */
-const slice = 32;
-
-export interface Contraction {
-  readonly op: Op<'matmul'>;
-  readonly root: Value;
-  readonly buffer: Buffer;
-  readonly panelIsA: boolean;
-  readonly streamed: Dim;
-  readonly panelled: Dim;
-  readonly k: Dim;
-}
-
 /** The tiles that fit the target, by the number of rows from which they pay. */
 export function tileRoads(lo: Lowering, c: Contraction): readonly Road[] {
   const { gpu } = lo.limits;
@@ -50,129 +25,14 @@ export function tileRoads(lo: Lowering, c: Contraction): readonly Road[] {
   return shapes
     .filter((s) => (s.rows / s.ownRows) * (s.cols / s.ownCols) === gpu.threads)
     .filter((s) => 4 * slice * (s.rows + s.cols) <= gpu.tileBytes!)
-    .map((s) => ({ from: s.from, emit: () => tiles(lo, c, s, gpu.threads) }));
+    .map((s) => ({
+      from: s.from,
+      emit: () =>
+        eachTile(lo, c, s, gpu.threads, (at) => new SumTile(at, slice * (s.rows + s.cols)).emit()),
+    }));
 }
 
-/** Whether an element of `v` takes a loop of its own. */
-function reduces(lo: Lowering, v: Value, seen = new Set<Value>()): boolean {
-  const op = v.def?.op;
-  if (!op || lo.storage.has(v) || seen.has(v)) return false;
-  seen.add(v);
-  const { kind } = ops[op.name];
-  return kind === 'reduce' || kind === 'contract' || op.operands.some((o) => reduces(lo, o, seen));
-}
-
-function tiles(lo: Lowering, c: Contraction, s: Shape, threads: number): void {
-  lo.team = undefined;
-  const batch = c.root.type.shape.slice(0, -2);
-  const count = (d: Dim, by: number): Dim => floorDiv(d.add(by - 1), by);
-  flat(lo, [...batch, count(c.panelled, s.cols), count(c.streamed, s.rows)], 'groups', (ids) => {
-    const at = ids.slice(0, -2);
-    const p0 = ids.at(-2)!.mul(s.cols);
-    const s0 = ids.at(-1)!.mul(s.rows);
-    loop(
-      lo,
-      Poly.of(threads),
-      1,
-      false,
-      (t) => new Tile(lo, c, s, threads, at, s0, p0, t).emit(),
-      Poly.of(0),
-      'thread',
-      'members',
-    );
-  });
-}
-
-/** One operand within the tile. */
-interface Side {
-  /** Rows of the tile, and the first of them in the operand, which has `extent`. */
-  readonly count: number;
-  readonly first: Poly;
-  readonly extent: Dim;
-  /** Where its slice begins in the group's memory: element (k, row) is at `base + k * count + row`. */
-  readonly base: number;
-  element(row: Poly, k: Poly, lanes: number): Expr;
-}
-
-class Tile {
-  readonly lo: Lowering;
-  readonly c: Contraction;
-  readonly s: Shape;
-  readonly threads: number;
-  readonly ids: readonly Poly[];
-  readonly s0: Poly;
-  readonly p0: Poly;
-  readonly t: Poly;
-  readonly memory: Buffer;
-
-  constructor(
-    lo: Lowering,
-    c: Contraction,
-    s: Shape,
-    threads: number,
-    ids: readonly Poly[],
-    s0: Poly,
-    p0: Poly,
-    t: Poly,
-  ) {
-    this.lo = lo;
-    this.c = c;
-    this.s = s;
-    this.threads = threads;
-    this.ids = ids;
-    this.s0 = s0;
-    this.p0 = p0;
-    this.t = t;
-    const size = Poly.of(slice * (s.rows + s.cols));
-    this.memory = lo.em.newBuffer('tile', 'f32', 'group', size);
-  }
-
-  place(row: Poly, col: Poly): Poly[] {
-    return this.c.panelIsA ? [...this.ids, col, row] : [...this.ids, row, col];
-  }
-
-  side(which: 'stream' | 'panel'): Side {
-    const { c, s, lo } = this;
-    const isPanel = which === 'panel';
-    const isA = isPanel === c.panelIsA;
-    const operand = c.op.operands[isA ? 0 : 1]!;
-    return {
-      count: isPanel ? s.cols : s.rows,
-      first: isPanel ? this.p0 : this.s0,
-      extent: isPanel ? c.panelled : c.streamed,
-      base: isPanel ? slice * s.rows : 0,
-      element: (row, k, lanes) => {
-        const zero = Poly.of(0);
-        const i = contractionIndex(
-          c.op,
-          isPanel ? this.place(zero, row) : this.place(row, zero),
-          k,
-        );
-        const e = lo.emit(operand, isA ? i.a : i.b, lanes);
-        return L.splat(e.type.scalar === 'f32' ? e : L.convert(e, 'f32'), lanes);
-      },
-    };
-  }
-
-  /** An integer with a name in the scope that is open. */
-  named(e: Expr, name: string, extent?: Dim): Poly {
-    const { em } = this.lo;
-    if (e.kind === 'const') return Poly.of(e.value);
-    if (e.kind === 'var') return Poly.atom(em.atom(e.var, extent));
-    const v = em.newVar(name, L.vtype('i32'));
-    em.push({ kind: 'let', var: v, value: e });
-    return Poly.atom(em.atom(v, extent));
-  }
-
-  barrier(): void {
-    this.lo.em.push({ kind: 'barrier', team: 'threads' });
-  }
-
-  at(linear: Poly, lanes: number): Expr {
-    const lane = lanes === 1 ? Poly.of(0) : Poly.atom(this.lo.lane(lanes));
-    return this.lo.load(this.memory, [this.memory.size], [linear.add(lane)], lanes);
-  }
-
+class SumTile extends Tile {
   emit(): void {
     const { lo, s, c } = this;
     const { em } = lo;
@@ -285,10 +145,6 @@ class Tile {
     };
   }
 
-  store(at: Poly, value: Expr): void {
-    storeAt(this.lo, this.memory, [this.memory.size], [at], value, 1);
-  }
-
   /** One step along k of the thread's tile. */
   multiply(k: Poly, row: Poly, col: Poly, sums: readonly Var[]): void {
     const { s } = this;
@@ -312,11 +168,10 @@ class Tile {
 
   /** The sums, by way of the group's memory as many rows at a time as fit, to their places. */
   finish(row: Poly, col: Poly, sums: readonly Var[]): void {
-    const { lo, s, c } = this;
+    const { lo, s } = this;
     const { em } = lo;
     const passes = Math.ceil((s.rows * s.cols) / (slice * (s.rows + s.cols)));
     const rows = s.rows / passes;
-    const count = rows * s.cols;
     loop(lo, Poly.of(passes), 1, false, (pass) => {
       em.bufferDepth.set(this.memory.id, em.depth);
       const from = pass.mul(rows);
@@ -334,35 +189,7 @@ class Tile {
       );
       em.push({ kind: 'if', cond: L.compare('ge', mine, lowest), then: below, else: [] });
       this.barrier();
-      loop(lo, Poly.of(count / this.threads), 1, false, (i) => {
-        const e = i.mul(this.threads).add(this.t);
-        // The axis along which the result lies runs fastest.
-        const across = c.panelIsA ? rows : s.cols;
-        const slow = this.named(em.index(floorDiv(e, across)), 'i');
-        const fast = this.named(em.index(e.sub(slow.mul(across))), 'i');
-        const [r, p] = c.panelIsA ? [fast, slow] : [slow, fast];
-        const [m, n] = [em.index(this.s0.add(from).add(r)), em.index(this.p0.add(p))];
-        const body = em.scope(() => {
-          const where = this.place(em.asIndex(m, c.streamed), em.asIndex(n, c.panelled));
-          const sum = em.bind(this.at(r.mul(s.cols).add(p), 1), 'sum');
-          lo.pin(c.op.results[0]!, where, sum);
-          storeAt(lo, c.buffer, c.root.type.shape, where, lo.emit(c.root, where, 1), 1);
-        });
-        const within = em.scope(() =>
-          em.push({
-            kind: 'if',
-            cond: L.compare('lt', n, em.index(c.panelled)),
-            then: body,
-            else: [],
-          }),
-        );
-        em.push({
-          kind: 'if',
-          cond: L.compare('lt', m, em.index(c.streamed)),
-          then: within,
-          else: [],
-        });
-      });
+      this.deliver(rows, from);
       this.barrier();
     });
   }

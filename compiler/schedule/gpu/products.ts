@@ -1,0 +1,278 @@
+// Contractions with many rows on tensor cores, where they change nothing but the order of sums: both operands are, up to a
+// scale a block, integers of a byte, whose products are summed exactly; or numbers that f16 holds as they are. A group
+// brings slices of both into its memory in that form, with the scales beside them; its warps multiply 16 rows by 8 at a
+// time, and the sum of a slice gets its scales.
+
+import { floorDiv, Poly } from '../../ir/algebra.ts';
+import type { Buffer, Expr, Var } from '../../loops/loops.ts';
+import * as L from '../../loops/loops.ts';
+import { intRange } from '../../loops/ranges.ts';
+import { terms } from '../factor.ts';
+import type { Lowering } from '../lowering.ts';
+import { loop } from '../reductions.ts';
+import { storeAt } from '../regions.ts';
+import type { Road } from './gemv.ts';
+import {
+  type Contraction,
+  eachTile,
+  type Place,
+  reduces,
+  type Shape,
+  type Side,
+  slice,
+  Tile,
+} from './tile.ts';
+
+/** Four warps along the rows, two along the columns: a warp has 16 rows by 8 times 8 columns. */
+const shape: Shape = { from: 16, rows: 64, cols: 128, ownRows: 16, ownCols: 64 };
+const rowsOfWarps = shape.rows / shape.ownRows;
+const warps = rowsOfWarps * (shape.cols / shape.ownCols);
+/** Elements from row to row of a slice: lanes of a fragment then read different banks. */
+const pitch = { i8: slice + 16, f16: slice + 8 } as const;
+
+type Kind = keyof typeof pitch;
+
+/** An element as scale * core, where core is what tensor cores take. */
+interface Split {
+  readonly scale: Expr | undefined;
+  readonly core: Expr;
+  readonly kinds: readonly Kind[];
+}
+
+/** None where the elements do not suit. */
+export function productRoads(lo: Lowering, c: Contraction): readonly Road[] {
+  const { gpu } = lo.limits;
+  if (!gpu?.products || gpu.threads !== 32 * warps || c.k.multiple() % slice !== 0) return [];
+  if (c.op.operands.some((v) => reduces(lo, v))) return [];
+  const bytes = 4 * shape.rows * shape.cols + (shape.rows + shape.cols) * (2 * pitch.f16 + 4);
+  if (bytes > (gpu.tileBytes ?? 0)) return [];
+  const kind = kindOf(lo, c);
+  if (!kind) return [];
+  const emit = (): void =>
+    eachTile(lo, c, shape, gpu.threads, (at) => new ProductTile(at, kind).emit());
+  return [{ from: shape.from, emit }];
+}
+
+/** What both operands can be, integers first; found on whole slices, of which a scale must be the same throughout. */
+function kindOf(lo: Lowering, c: Contraction): Kind | undefined {
+  const { em } = lo;
+  return em.trial(() => {
+    let kind: Kind | undefined;
+    em.scope(() => {
+      const any = (): Poly => Poly.atom(em.atom(em.newVar('i', L.vtype('i32'))));
+      const zero = Poly.of(0);
+      const at: Place = {
+        ...{ lo, c, s: shape, threads: 32 * warps, t: zero, s0: zero, p0: zero },
+        ids: c.root.type.shape.slice(0, -2).map(any),
+      };
+      const tile = new Tile(at, 1);
+      const k = Poly.atom(em.atom(em.newVar('k', L.vtype('i32')), c.k.over(slice) ?? undefined));
+      const [a, b] = (['stream', 'panel'] as const).map((which) => {
+        const side = tile.side(which);
+        const row = Poly.atom(em.atom(em.newVar('i', L.vtype('i32')), side.extent));
+        const whole = k.mul(slice).add(Poly.atom(lo.lane(slice)));
+        return split(side.element(row, whole, slice))?.kinds ?? [];
+      });
+      kind = (['i8', 'f16'] as const).find((x) => a!.includes(x) && b!.includes(x));
+    });
+    return kind;
+  });
+}
+
+function split(e: Expr): Split | undefined {
+  const [term, ...more] = terms(e) ?? [];
+  if (!term || more.length > 0 || term.ints.length + term.floats.length !== 1) return undefined;
+  if (term.scale && term.scale.type.lanes > 1) return undefined;
+  const [core] = [...term.ints, ...term.floats];
+  if (term.floats.length > 0)
+    return isHalf(core!) ? { scale: term.scale, core: core!, kinds: ['f16'] } : undefined;
+  const [lo, hi] = intRange(core!);
+  const kinds: Kind[] = [];
+  if (lo >= -128 && hi <= 127) kinds.push('i8');
+  if (lo >= -2048 && hi <= 2048) kinds.push('f16');
+  return { scale: term.scale, core: core!, kinds };
+}
+
+/** Whether f16 holds every element as it is. */
+const isHalf = (e: Expr): boolean =>
+  ((e.kind === 'load' || e.kind === 'gather') && e.buffer.dtype === 'f16') ||
+  (e.kind === 'round' && e.dtype === 'f16');
+
+/** What a thread brings of a side's slice. */
+interface Part {
+  readonly core: Expr;
+  readonly scale: Expr | undefined;
+  readonly row: Poly;
+  readonly k: Poly;
+}
+
+/** A side's slice in the group's memory. */
+interface Stage {
+  readonly side: Side;
+  readonly elements: Buffer;
+  readonly scales: Buffer;
+  readonly lanes: number;
+  readonly row: Poly;
+  readonly part: Poly;
+  /** The row in the operand; past its end, the last one. */
+  readonly from: Poly;
+}
+
+class ProductTile extends Tile {
+  readonly kind: Kind;
+
+  constructor(at: Place, kind: Kind) {
+    super(at, shape.rows * shape.cols);
+    this.kind = kind;
+  }
+
+  emit(): void {
+    const { lo, c } = this;
+    const { em } = lo;
+    const warp = this.named(em.index(floorDiv(this.t, 32)), 'warp', Poly.of(warps));
+    const lane = this.named(em.index(this.t.sub(warp.mul(32))), 'lane', Poly.of(32));
+    const across = this.named(em.index(floorDiv(warp, rowsOfWarps)), 'across');
+    const row = warp.sub(across.mul(rowsOfWarps)).mul(shape.ownRows);
+    const col = across.mul(shape.ownCols);
+    // The lane's points of a product: rows g and g + 8, columns 2t and 2t + 1.
+    const g = this.named(em.index(floorDiv(lane, 4)), 'g', Poly.of(8));
+    const t = this.named(em.index(lane.sub(g.mul(4))), 't', Poly.of(4));
+    const sums = Array.from({ length: shape.ownCols / 8 }, () => {
+      const v = em.newVar('acc', L.vtype('f32', 4));
+      em.push({ kind: 'local', var: v, value: L.constant(0, 'f32', 4) });
+      return v;
+    });
+    const stages = [this.open('stream'), this.open('panel')];
+    const steps = floorDiv(c.k, slice);
+    loop(
+      lo,
+      steps.add(1),
+      1,
+      false,
+      (step) => {
+        const last = em.index(steps.sub(1));
+        const slot = this.named(L.binary('min', em.index(step), last), 'slice', steps);
+        const parts = stages.map((s) => this.fetch(s, slot.mul(slice)));
+        const work = em.scope(() => {
+          for (const s of stages)
+            for (const b of [s.elements, s.scales]) em.bufferDepth.set(b.id, em.depth);
+          const own = [0, 8].map((h) =>
+            parts[0]!.scale ? this.scale(stages[0]!, row.add(g).add(h)) : undefined,
+          );
+          sums.forEach((acc, j) => {
+            const first = col.add(8 * j);
+            const others = [0, 1].map((l) =>
+              parts[1]!.scale ? this.scale(stages[1]!, first.add(t.mul(2)).add(l)) : undefined,
+            );
+            const scales = [0, 1, 2, 3].map((i) => product(own[i >> 1], others[i & 1]));
+            this.multiplyBy(acc, stages, row, first, scales);
+          });
+        });
+        const isFilled = L.compare('gt', em.index(step), L.i32(0));
+        em.push({ kind: 'if', cond: isFilled, then: work, else: [] });
+        this.barrier();
+        stages.forEach((s, i) => this.put(s, parts[i]!));
+        this.barrier();
+      },
+      undefined,
+      'step',
+    );
+    em.bufferDepth.set(this.memory.id, em.depth);
+    sums.forEach((acc, j) => {
+      for (const half of [0, 1]) {
+        const at = row
+          .add(g)
+          .add(8 * half)
+          .mul(shape.cols)
+          .add(col)
+          .add(8 * j)
+          .add(t.mul(2));
+        for (const l of [0, 1]) this.store(at.add(l), L.extract(L.variable(acc), 2 * half + l));
+      }
+    });
+    this.barrier();
+    this.deliver(shape.rows, Poly.of(0));
+  }
+
+  open(which: 'stream' | 'panel'): Stage {
+    const { lo } = this;
+    const { em } = lo;
+    const side = this.side(which);
+    const lanes = (side.count * slice) / this.threads;
+    const part = this.named(em.index(floorDiv(this.t, side.count)), 'part', Poly.of(slice / lanes));
+    const row = this.named(em.index(this.t.sub(part.mul(side.count))), 'r', Poly.of(side.count));
+    const global = em.index(side.first.add(row));
+    const end = em.index(side.extent.sub(1));
+    const size = Poly.of(side.count * pitch[this.kind]);
+    return {
+      ...{ side, lanes, row, part },
+      from: this.named(L.binary('min', global, end), 'from', side.extent),
+      elements: em.newBuffer(which, this.kind, 'group', size),
+      scales: em.newBuffer(`${which}_scale`, 'f32', 'group', Poly.of(side.count)),
+    };
+  }
+
+  fetch({ side, lanes, row, part, from }: Stage, k0: Poly): Part {
+    const { em } = this.lo;
+    const k = part.mul(lanes);
+    const e = side.element(from, k0.add(k).add(Poly.atom(this.lo.lane(lanes))), lanes);
+    const { core, scale } = split(e)!;
+    const value = core.type.scalar === 'i32' && this.kind === 'f16' ? L.convert(core, 'f32') : core;
+    return {
+      core: em.bind(value, 'next'),
+      scale: scale && em.bind(scale, 'scale'),
+      ...{ row, k },
+    };
+  }
+
+  put({ elements, scales, lanes, part }: Stage, { core, scale, row, k }: Part): void {
+    const { em } = this.lo;
+    const lane = Poly.atom(this.lo.lane(lanes));
+    const at = row.mul(pitch[this.kind]).add(k).add(lane);
+    storeAt(this.lo, elements, [elements.size], [at], core, lanes);
+    if (!scale) return;
+    const first = em.scope(() => storeAt(this.lo, scales, [scales.size], [row], scale, 1));
+    em.push({
+      kind: 'if',
+      cond: L.compare('lt', em.index(part), L.i32(1)),
+      then: first,
+      else: [],
+    });
+  }
+
+  scale(s: Stage, at: Poly): Expr {
+    const { lo } = this;
+    return lo.em.bind(lo.load(s.scales, [s.scales.size], [at], 1), 'd');
+  }
+
+  /** Adds a slice's product of 16 rows and 8 columns to the lane's four points, each with its scale. */
+  multiplyBy(
+    acc: Var,
+    [stream, panel]: readonly Stage[],
+    row: Poly,
+    col: Poly,
+    scales: readonly (Expr | undefined)[],
+  ): void {
+    const { em } = this.lo;
+    const gap = pitch[this.kind];
+    const place = (s: Stage, at: Poly): Expr => L.load(s.elements, em.index(at.mul(gap)), 1, 1);
+    const v = em.newVar('c', L.vtype(this.kind === 'i8' ? 'i32' : 'f32', 4));
+    em.push({
+      kind: 'product',
+      var: v,
+      a: place(stream!, row),
+      b: place(panel!, col),
+      rowA: gap,
+      rowB: gap,
+      depth: slice,
+    });
+    const sum = L.convert(L.variable(v), 'f32');
+    const all = scales.filter((s) => s !== undefined);
+    const value = all.length === 4 ? L.binary('mul', sum, L.build(all)) : sum;
+    em.push({ kind: 'set', var: acc, value: L.binary('add', L.variable(acc), value) });
+  }
+}
+
+/** The scale of a point, of which either operand may have none. */
+const product = (a: Expr | undefined, b: Expr | undefined): Expr | undefined =>
+  a && b ? L.binary('mul', a, b) : (a ?? b);
