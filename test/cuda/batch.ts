@@ -4,7 +4,7 @@ import { compile } from '../../compiler/index.ts';
 import { type Case, hostOf, requestOf, sourceOf } from '../conformance/case.ts';
 import { compareCalls } from '../conformance/suite.ts';
 import { skip } from '../support/skip.ts';
-import { type Job, hasCompiler, runOnHost } from './host.ts';
+import { hasCompiler, type Job, limitsFor, runOnHost } from './host.ts';
 
 interface Compiled {
   readonly c: Case;
@@ -13,7 +13,7 @@ interface Compiled {
 
 async function compiled(c: Case): Promise<Compiled> {
   const { artifact } = await compile(
-    { ...requestOf('kernel'), target: 'cuda' },
+    { ...requestOf('kernel'), ...limitsFor(c.calls), target: 'cuda' },
     hostOf(sourceOf(c)),
   );
   return {

@@ -18,6 +18,15 @@ const tensorsOf = (args: readonly ArgInfo[]): (TensorInfo & { kind: 'tensor' })[
     a.kind === 'tensor' ? [a] : a.fields.map((f) => ({ ...f, kind: 'tensor' as const })),
   );
 
+/** Limits for sizes that take no tiles: their kernels, which no call would run, are left out, and g++ has less to do. */
+export const withoutTiles = { gpu: { warp: 32, threads: 256 } } as const;
+/** Rows from which there are tiles. */
+const tileRows = 16;
+export const limitsFor = (calls: readonly (readonly HostArray[])[]) =>
+  calls.some((inputs) => inputs.some((x) => x.shape.slice(0, -1).some((d) => d >= tileRows)))
+    ? {}
+    : { limits: withoutTiles };
+
 /** One call of an artifact. */
 export interface Job {
   readonly name: string;
