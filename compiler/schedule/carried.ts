@@ -213,8 +213,7 @@ export function lowerIf(lo: Lowering, op: Op): void {
   });
   const [yes, no] = op.regions.map((r) =>
     em.scope(() => {
-      lowerRegion(lo, r, 'once');
-      assignSlots(lo, slots, r.yields);
+      lowerRegion(lo, r, 'once', () => assignSlots(lo, slots, r.yields));
     }),
   );
   em.push({ kind: 'if', cond, then: yes!, else: no! });

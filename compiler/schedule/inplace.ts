@@ -17,6 +17,8 @@ export interface OpenRegion {
   readonly kind: RegionKind;
   /** Values that are stored although they could be recomputed. */
   readonly stored: ReadonlySet<Value>;
+  /** Values that are in scratch as long as the region is open. */
+  readonly fixed: Value[];
   /** Position of the op that is being lowered. */
   at: number;
 }
@@ -97,7 +99,7 @@ export function takeOver(lo: Lowering, x: Value, others: readonly Value[]): Buff
       inner(op);
     }
     const now = f.region.ops[f.at];
-    if (now) inner(now);
+    if (now && f === frames.at(-1)) inner(now);
   }
   // The values that later code reads the buffer through, as far as they are known already.
   const needed = new Set<Value>();
@@ -111,8 +113,10 @@ export function takeOver(lo: Lowering, x: Value, others: readonly Value[]): Buff
       captured(op).forEach(collect);
     } else needed.add(v);
   };
-  others.forEach(collect);
+  // Those that the regions around need come first: what only this one needs is computed in it.
+  let outer = 0;
   for (const f of frames) {
+    if (f === frames.at(-1)) outer = needed.size;
     for (const op of f.region.ops.slice(f.at + 1)) {
       if (isInlineable(op) && !op.results.some((v) => f.stored.has(v))) continue;
       op.operands.forEach(collect);
@@ -120,10 +124,10 @@ export function takeOver(lo: Lowering, x: Value, others: readonly Value[]): Buff
     }
     f.region.yields.forEach(collect);
   }
-  const top = lo.open.at(-1)!.region;
-  for (const v of needed) {
+  others.forEach(collect);
+  for (const [i, v] of [...needed].entries()) {
     const small = v.type.shape.length < x.type.shape.length;
-    const here = v.type.shape.length === 0 || (v.def && top.ops.includes(v.def.op));
+    const here = v.type.shape.length === 0 || i >= outer;
     if (readers.isBuffer(v) || !small || !here) {
       lo.note(`${v.name ?? 'a value'} is still read after an update: the tensor is copied`);
       return undefined;
@@ -133,10 +137,13 @@ export function takeOver(lo: Lowering, x: Value, others: readonly Value[]): Buff
   return s.buffer;
 }
 
-/** Computes a value now: later readers find it in a variable or in scratch. */
+/** Computes a value now: later readers in this region find it in a variable or in scratch. */
 export function fix(lo: Lowering, v: Value): void {
   if (v.type.shape.length === 0) lo.emit(v, [], 1);
-  else if (!lo.storage.has(v)) keep(lo, v, storeScratch(lo, v));
+  else if (!lo.storage.has(v)) {
+    keep(lo, v, storeScratch(lo, v));
+    lo.open.at(-1)!.fixed.push(v);
+  }
 }
 
 /**
@@ -149,7 +156,9 @@ export function replaces(lo: Lowering, v: Value, buffer: Buffer, part: number): 
   const rank = v.type.shape.length;
   const first = new Set<Value>();
   const smaller = (o: Value): boolean => {
-    if (o.type.shape.length >= rank) return false;
+    const { shape } = o.type;
+    const repeats = shape.some((d, i) => d.constant === 1 && v.type.shape[i]?.constant !== 1);
+    if (shape.length > rank || (shape.length === rank && !repeats)) return false;
     first.add(o);
     return true;
   };

@@ -86,7 +86,7 @@ export class Lowering {
   }
 
   openRegion(region: Region, kind: RegionKind, stored: ReadonlySet<Value>): OpenRegion {
-    const open = { region, kind, stored, at: -1 };
+    const open: OpenRegion = { region, kind, stored, fixed: [], at: -1 };
     this.open.push(open);
     return open;
   }

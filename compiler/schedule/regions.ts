@@ -9,9 +9,9 @@ import { startOf, walk } from '../ir/ir.ts';
 import type { Buffer, Expr } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
 import { isInlineable, planRegion } from '../passes/materialize.ts';
+import { blocksTogether } from './blocks.ts';
 import { lowerFor, lowerIf, lowerWhile } from './carried.ts';
 import { storedSize, strides } from './emitter.ts';
-import { blocksTogether } from './blocks.ts';
 import { mapTogether, storeTogether } from './gpu/share.ts';
 import type { RegionKind } from './inplace.ts';
 import { alignment, type Lowering, nameOf } from './lowering.ts';
@@ -127,9 +127,14 @@ export function storeScratch(lo: Lowering, v: Value): Buffer {
 
 /**
  * Lowers the ops of a region that need statements, in order. Everything else is emitted on demand. `kind` says
- * how often the region runs for the one around it: see inplace.ts.
+ * how often the region runs for the one around it: see inplace.ts. `end` is still part of it.
  */
-export function lowerRegion(lo: Lowering, region: Region, kind: RegionKind = 'again'): void {
+export function lowerRegion(
+  lo: Lowering,
+  region: Region,
+  kind: RegionKind = 'again',
+  end?: () => void,
+): void {
   const { stored: plan } = planRegion(region, true);
   const yielded = new Set(region.yields);
   // Lowered before, perhaps: what it stored then is gone.
@@ -146,7 +151,10 @@ export function lowerRegion(lo: Lowering, region: Region, kind: RegionKind = 'ag
     if (!v || !plan.has(v) || (yielded.has(v) && !usedWithin(region, v))) continue;
     keep(lo, v, storeScratch(lo, v));
   }
+  end?.();
   lo.open.pop();
+  // What was computed in a branch for values from outside is there only.
+  for (const v of open.fixed) if (!v.def || !region.ops.includes(v.def.op)) lo.storage.delete(v);
 }
 
 function usedWithin(region: Region, v: Value): boolean {

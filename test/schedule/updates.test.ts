@@ -62,6 +62,21 @@ test('a value that later code reads is kept, not the tensor', async () => {
   assert.equal(temps, [4 * dims.K]);
 });
 
+test('rows that only a branch needs are kept in the branch', async () => {
+  const { temps } = await of(`
+    let y = x;
+    for (const i of range(dim(x, 0))) {
+      const first = at(y, 0);
+      if (at(v, i) > 0) {
+        const other = at(y, i);
+        y = set(y, first - other, 0);
+        y = set(y, first + other, i);
+      }
+    }
+    return y;`);
+  assert.equal(temps, [4 * dims.K, 4 * dims.K]);
+});
+
 test('elementwise steps of a carried tensor need no second one', async () => {
   const { temps } = await of(`
     let y = at(x, 0);
