@@ -46,6 +46,7 @@ const library = {
   arrays: 'arrays',
   linalg: 'linalg/index',
   random: 'random',
+  sparse: 'sparse/index',
   statistics: 'statistics',
   transforms: 'transforms',
 };

@@ -45,6 +45,7 @@ export const builtinFiles: Readonly<Record<string, string>> = {
   'quern/linalg': 'ops/linalg/index.ts',
   'quern/llama': 'ops/llama.ts',
   'quern/random': 'ops/random.ts',
+  'quern/sparse': 'ops/sparse/index.ts',
   'quern/statistics': 'ops/statistics.ts',
   'quern/transforms': 'ops/transforms.ts',
 };
