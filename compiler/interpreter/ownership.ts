@@ -36,6 +36,9 @@ function lastReaders(region: Region, isHeader: boolean): ReadonlySet<Op> {
 export class Ownership {
   readonly #owned = new WeakSet<Data>();
   readonly #last = new WeakMap<Region, ReadonlySet<Op>>();
+  readonly #inside = new WeakMap<Region, ReadonlySet<Value>>();
+  /** Programs without updates pay nothing. */
+  #isUsed = false;
 
   owns(x: Concrete): boolean {
     return this.#owned.has(x.data);
@@ -43,6 +46,7 @@ export class Ownership {
 
   /** Marks what an update made. */
   own(x: Concrete): Concrete {
+    this.#isUsed = true;
     this.#owned.add(x.data);
     return x;
   }
@@ -64,6 +68,7 @@ export class Ownership {
 
   /** Results that are views of an operand: both are seen from now on. */
   shared(args: readonly Concrete[], results: readonly Concrete[]): void {
+    if (!this.#isUsed) return;
     for (const x of args)
       if (this.#owned.has(x.data) && results.some((r) => r.data.buffer === x.data.buffer))
         this.#owned.delete(x.data);
@@ -71,11 +76,15 @@ export class Ownership {
 
   /** What a region yields: a value from outside, or one that is yielded twice, is no longer owned. */
   yielded(region: Region, values: readonly Concrete[]): void {
-    const inside = new Set<Value>(region.params);
-    for (const op of region.ops) for (const v of op.results) inside.add(v);
+    if (!this.#isUsed) return;
+    let inside = this.#inside.get(region);
+    if (!inside) {
+      inside = new Set([...region.params, ...region.ops.flatMap((op) => op.results)]);
+      this.#inside.set(region, inside);
+    }
     values.forEach((x, i) => {
       const twice = values.some((y, j) => j !== i && y.data.buffer === x.data.buffer);
-      if (twice || !inside.has(region.yields[i]!)) this.#owned.delete(x.data);
+      if (twice || !inside!.has(region.yields[i]!)) this.#owned.delete(x.data);
     });
   }
 }
