@@ -220,6 +220,7 @@ function lane(w: Writer, e: Expr, l: string, summed: boolean): Text {
       return { text: loadElement(w, e.buffer, x(e.index).text), level: prefix };
     case 'gather':
       return { text: loadElement(w, e.buffer, x(e.index).text), level: prefix };
+    case 'rank':
     case 'build':
     case 'reduce':
     case 'fold':

@@ -8,6 +8,7 @@ import type { Ref } from './binaryen.ts';
 import { chunk, fault, scalar } from './expressions.ts';
 import type { Frame } from './frame.ts';
 import { isByteOp, isSmallTable } from './narrow.ts';
+import { rankBytes } from './rank.ts';
 
 type Half = 'even' | 'odd';
 
@@ -78,7 +79,7 @@ export function storeBytes(f: Frame, s: Extract<Stmt, { kind: 'store' }>): Ref {
 const isUnsigned = (f: Frame, e: Expr): boolean => intRange(e, f.definition)[0] >= 0;
 
 /** Lanes 16c .. 16c+15, the low byte of each. */
-function bytes(f: Frame, e: Expr, c: number): Ref {
+export function bytes(f: Frame, e: Expr, c: number): Ref {
   const { m } = f;
   switch (e.kind) {
     case 'const':
@@ -108,9 +109,22 @@ function bytes(f: Frame, e: Expr, c: number): Ref {
     }
     case 'binary':
       return bytesOfBinary(f, e, c);
+    case 'rank':
+      return rankBytes(f, e, c);
     default:
       return narrowed(f, e, c);
   }
+}
+
+/** Whether sixteen lanes of a vector are made as bytes: codes from a table of thresholds, and what they look up. */
+export function isBytes(f: Frame, e: Expr): boolean {
+  if (e.type.lanes % 16 !== 0) return false;
+  if (e.kind === 'rank') return true;
+  if (e.kind === 'binary' && e.op === 'and' && e.b.kind === 'const')
+    return e.b.value >= 0 && isBytes(f, e.a);
+  if (e.kind !== 'gather' || !isSmallTable(e.buffer) || !isBytes(f, e.index)) return false;
+  const [lo, hi] = intRange(e.index, f.definition);
+  return lo >= 0 && hi <= 15;
 }
 
 const isByteBuffer = (b: Buffer): boolean => b.dtype === 'i8' || b.dtype === 'u8';

@@ -5,7 +5,7 @@ import type { Scalar } from '../../compiler/ir/dtype.ts';
 import type { Expr, ExprOf } from '../../compiler/loops/loops.ts';
 import { place } from './addresses.ts';
 import type { Ref } from './binaryen.ts';
-import { dot4Chunk } from './bytes.ts';
+import { bytes, dot4Chunk, isBytes } from './bytes.ts';
 import { chunksOf, type Frame } from './frame.ts';
 import { binaryRows, compareRef, knownDivisor, unaryRows, uniformShifts } from './instructions.ts';
 import {
@@ -16,6 +16,7 @@ import {
   loadScalar,
   lookupChunk,
   lookupEight,
+  widenChunk,
 } from './loads.ts';
 
 function row<T>(table: Readonly<Record<string, T>>, key: string): T {
@@ -77,6 +78,7 @@ export function scalar(f: Frame, e: Expr): Ref {
     case 'load':
       return loadScalar(f, sub, e);
     case 'gather':
+    case 'rank':
     case 'build':
     case 'fold':
     case 'dot':
@@ -147,9 +149,13 @@ export function chunk(f: Frame, e: Expr, c: number): Ref {
       return loadChunk(f, (x) => scalar(f, x), e, c);
     case 'gather': {
       if (isNibbleLookup(e)) return lookupChunk(f, (x) => scalar(f, x), e, c);
+      if (isBytes(f, e))
+        return widenChunk(f, e, c, e.buffer.dtype === 'i8', () => bytes(f, e, c >> 2));
       const count = Math.min(4, e.type.lanes - 4 * c);
       return gatherLanes(f, e.buffer, chunk(f, e.index, c), count);
     }
+    case 'rank':
+      return widenChunk(f, e, c, false, () => bytes(f, e, c >> 2));
     case 'fold':
       return f.kept(e, 0, f.types.v128) ?? foldVector(f, e);
     case 'dot':

@@ -248,6 +248,7 @@ export function compareRef(
 export const wasmNative: Native = new Set<OpKey>([
   ...(Object.keys(unaryRows) as OpKey[]),
   ...(Object.keys(binaryRows) as OpKey[]),
+  'rank.f32',
 ]);
 
 // Every operation that the type rules allow must be native or have an expansion: this fails to compile otherwise.

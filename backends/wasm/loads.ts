@@ -1,7 +1,7 @@
 // Loads: one row a storage width. A vector load gives one chunk of four 32-bit lanes; where several chunks come
 // out of the same bytes, these are read once. No load reads further than three bytes past its last element.
 import { dtypes } from '../../compiler/ir/dtype.ts';
-import type { Buffer, ExprOf } from '../../compiler/loops/loops.ts';
+import type { Buffer, Expr, ExprOf } from '../../compiler/loops/loops.ts';
 import { type EmitScalar, type Place, place } from './addresses.ts';
 import type { Ref } from './binaryen.ts';
 import type { Frame } from './frame.ts';
@@ -90,6 +90,14 @@ function load16(f: Frame, { ptr, offset }: Place, lanes: number, signed: boolean
   const { v128 } = f.m;
   if (lanes === 2) return widen16(f, false, signed, v128.load32_zero(offset, 2, ptr));
   return signed ? v128.load16x4_s(offset, 2, ptr) : v128.load16x4_u(offset, 2, ptr);
+}
+
+/** Lanes 4c .. 4c+3 of what is there as sixteen bytes. */
+export function widenChunk(f: Frame, e: Expr, c: number, signed: boolean, sixteen: () => Ref): Ref {
+  const eight = f.once(e, 300 + (c >> 1), f.types.v128, () =>
+    widen8(f, (c >> 1) % 2 === 1, signed, f.once(e, 400 + (c >> 2), f.types.v128, sixteen)),
+  );
+  return widen16(f, c % 2 === 1, signed, eight);
 }
 
 type At = (byte: number) => Place;

@@ -78,9 +78,13 @@ const samePlace = (
 ): boolean =>
   r.place !== undefined && r.place === indexText(s.index) && r.lanes === s.value.type.lanes;
 
+const hasRank = (e: Expr): boolean => e.kind === 'rank' || operands(e).some(hasRank);
+
 export interface Run {
   readonly list: readonly Simple[];
   readonly chunks: number;
+  /** Chunks that each statement does before the next one has its turn: four where one makes sixteen lanes at once. */
+  readonly unit: 1 | 4;
   /** Every value is needed before anything is written: a single statement that overlaps itself. */
   readonly wholeFirst: boolean;
 }
@@ -95,9 +99,9 @@ export function runAt(
   const chunks = stepsOf(first);
   const firstReads = readsOf(first);
   if (!isLaneWise(first, firstReads) && !foldOf(first))
-    return { list: [first], chunks, wholeFirst: true };
+    return { list: [first], chunks, unit: 1, wholeFirst: true };
   const run: Simple[] = [first];
-  if (first.value.type.lanes === 1) return { list: run, chunks: 1, wholeFirst: false };
+  if (first.value.type.lanes === 1) return { list: run, chunks: 1, unit: 1, wholeFirst: false };
 
   const written = new Map<number, Var>();
   const crossed = new Set(firstReads.crossed);
@@ -127,5 +131,5 @@ export function runAt(
     for (const id of reads.crossed) crossed.add(id);
     read.push(...reads.memory);
   }
-  return { list: run, chunks, wholeFirst: false };
+  return { list: run, chunks, unit: run.some((s) => hasRank(s.value)) ? 4 : 1, wholeFirst: false };
 }

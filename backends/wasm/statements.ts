@@ -46,13 +46,14 @@ function statements(f: Frame, list: readonly Stmt[]): Ref[] {
 
 function chunkByChunk(f: Frame, run: Run): Ref[] {
   const out: Ref[] = [];
-  for (let c = 0; c < run.chunks; c++)
-    for (const s of run.list) {
-      const fold = foldOf(s);
-      if (fold) out.push(foldStep(f, fold, c));
-      const ref = fold && c < run.chunks - 1 ? undefined : part(f, s, fold ? 0 : c);
-      if (ref !== undefined) out.push(ref);
-    }
+  for (let from = 0; from < run.chunks; from += run.unit)
+    for (const s of run.list)
+      for (let c = from; c < Math.min(from + run.unit, run.chunks); c++) {
+        const fold = foldOf(s);
+        if (fold) out.push(foldStep(f, fold, c));
+        const ref = fold && c < run.chunks - 1 ? undefined : part(f, s, fold ? 0 : c);
+        if (ref !== undefined) out.push(ref);
+      }
   for (const s of run.list) if (s.kind !== 'store') assigned(f, s);
   return out;
 }
@@ -67,7 +68,8 @@ function part(f: Frame, s: Simple, c: number): Ref | undefined {
   const unit = chunksPerUnit(s.buffer, lanes);
   if ((c + 1) % unit !== 0) return undefined;
   const made = storedChunks(s);
-  return storeUnit(f, emit, s, c + 1 - unit, (i) => chunk(f, made.value, i), made.saturates);
+  const part = (i: number): Ref => chunk(f, made.value, i);
+  return storeUnit(f, emit, s, c + 1 - unit, part, made.saturates, true);
 }
 
 function assigned(f: Frame, s: Exclude<Simple, { kind: 'store' }>): void {
@@ -80,7 +82,7 @@ function assigned(f: Frame, s: Exclude<Simple, { kind: 'store' }>): void {
 /** All chunks of the value first, then the writes. */
 function overlapping(f: Frame, { list: [s], chunks }: Run): Ref[] {
   const lanes = s!.value.type.lanes;
-  if (lanes === 1) return chunkByChunk(f, { list: [s!], chunks: 1, wholeFirst: false });
+  if (lanes === 1) return chunkByChunk(f, { list: [s!], chunks: 1, unit: 1, wholeFirst: false });
   const { m, types } = f;
   const temps = Array.from({ length: chunks }, () => f.local(types.v128));
   const out = temps.map((t, c) => m.local.set(t, chunk(f, s!.value, c)));

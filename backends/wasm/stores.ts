@@ -4,7 +4,8 @@ import { dtypes } from '../../compiler/ir/dtype.ts';
 import type { Buffer, Expr, Stmt } from '../../compiler/loops/loops.ts';
 import { type EmitScalar, place } from './addresses.ts';
 import type { Ref } from './binaryen.ts';
-import { type Frame, chunksOf } from './frame.ts';
+import { isBytes, bytes as sixteenBytes } from './bytes.ts';
+import { chunksOf, type Frame } from './frame.ts';
 import { bitPlace } from './loads.ts';
 
 export type Store = Extract<Stmt, { kind: 'store' }>;
@@ -91,6 +92,7 @@ export function storeUnit(
   first: number,
   chunk: Chunk,
   saturates = false,
+  direct = false,
 ): Ref {
   const { m } = f;
   const { bits, kind } = dtypes[s.buffer.dtype];
@@ -127,6 +129,14 @@ export function storeUnit(
     const bounded = m.i8x16.max_s(m.i8x16.min_s(out, splat(mask >> 1)), splat(-(2 ** (bits - 1))));
     return m.v128.and(bounded, splat(mask));
   };
+  if (direct && isBytes(f, s.value) && (count === 32 || (bits === 8 && count === 16))) {
+    const sixteen = (i: number): Ref => sixteenBytes(f, s.value, (first >> 2) + i);
+    if (bits === 8) return writeBytes(f, at, 1, ptr, sixteen(0), 16);
+    const fill = (): Ref => f.vector(new Array<number>(16).fill(mask));
+    const a = pairNibbles(f, m.v128.and(sixteen(0), fill()));
+    const b = pairNibbles(f, m.v128.and(sixteen(1), fill()));
+    return writeBytes(f, at, 1, ptr, m.i8x16.narrow_i16x8_u(a, b), 16);
+  }
   if (bits === 8) {
     if (saturates) return writeBytes(f, at, 1, ptr, bytes(0), count);
     const a = words(0);

@@ -213,6 +213,11 @@ class Machine {
         checkAlign(e.buffer, index, n, e.align);
         return Array.from({ length: n }, (_, i) => this.#read(e.buffer, index + i));
       }
+      case 'rank': {
+        const entries = e.buffer.data!.map(Math.fround);
+        const reached = (v: number, t: number): boolean => (e.strict ? v > t : v >= t);
+        return this.#eval(e.a).map((v) => entries.filter((t) => reached(v, t)).length);
+      }
       case 'gather':
         return this.#eval(e.index).map((i) => this.#read(e.buffer, i));
     }

@@ -10,6 +10,7 @@ import {
   binary,
   bits,
   compare,
+  constant,
   convert,
   decodeBits,
   dot,
@@ -22,6 +23,7 @@ import {
   load,
   mulAdd,
   type Program,
+  rank,
   reduce,
   repeat,
   roundTo,
@@ -197,6 +199,8 @@ class Expander {
         return keep(e, [e.a], [x(e.a)], (a) => tile(a!, e.type.lanes));
       case 'load':
         return this.#load(e.buffer, (b) => load(b, x(e.index), e.type.lanes, e.align));
+      case 'rank':
+        return this.#rank(e, x(e.a));
       case 'gather':
         return this.#load(e.buffer, (b) => gather(b, x(e.index)));
     }
@@ -205,6 +209,24 @@ class Expander {
   #load(buffer: Buffer, read: (b: Buffer) => Expr): Expr {
     const rule = this.#storage('load', buffer.dtype);
     return rule ? this.#expr(rule.afterLoad(this, read(alias(buffer, rule.as)))) : read(buffer);
+  }
+
+  /** One comparison an entry, where the target has nothing better. */
+  #rank(e: Extract<Expr, { kind: 'rank' }>, a: Expr): Expr {
+    const { lanes } = e.type;
+    if (this.#native.has('rank.f32') && lanes >= 16) return rank(e.buffer, a, e.strict);
+    const value = this.bind(a);
+    return e.buffer.data!.reduce<Expr>(
+      (sum, entry) => {
+        const reached = compare(
+          e.strict ? 'gt' : 'ge',
+          value,
+          constant(Math.fround(entry), 'f32', lanes),
+        );
+        return binary('add', sum, convert(reached, 'i32'));
+      },
+      constant(0, 'i32', lanes),
+    );
   }
 
   #apply(e: Expr): Expr {

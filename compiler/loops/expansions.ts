@@ -28,7 +28,9 @@ import { cos, sin } from './math/trigonometry.ts';
 /** `exp.f32`, `rem.i32`, ...; `grid`, `encode`, `decode`, `load` and `store` go by storage dtype. */
 export type OpKey =
   | `${UnaryName | BinaryName}.${Scalar}`
-  | `${'grid' | 'encode' | 'decode' | 'load' | 'store'}.${DType}`;
+  | `${'grid' | 'encode' | 'decode' | 'load' | 'store'}.${DType}`
+  /** Of vectors of 16 lanes and more. */
+  | 'rank.f32';
 export type Native = ReadonlySet<OpKey>;
 
 export type Expansion = (scope: Scope, ...operands: readonly Expr[]) => Expr;

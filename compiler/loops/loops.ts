@@ -109,6 +109,8 @@ export type Expr = { readonly type: VType } /** A literal, in every lane. */ & (
   | { readonly kind: 'load'; readonly buffer: Buffer; readonly index: Expr; readonly align: number }
   /** One element a lane, at the element numbers in `index` (vector of i32). */
   | { readonly kind: 'gather'; readonly buffer: Buffer; readonly index: Expr }
+  /** Of an f32: how many entries of a constant buffer, which grow, it reaches (strict: exceeds); of NaN 0. As i32. */
+  | { readonly kind: 'rank'; readonly buffer: Buffer; readonly strict: boolean; readonly a: Expr }
 );
 export type ExprKind = Expr['kind'];
 export type ExprOf<K extends ExprKind> = Extract<Expr, { readonly kind: K }>;
@@ -347,6 +349,14 @@ export const gather = (buffer: Buffer, index: Expr): Expr => ({
   buffer,
   index,
   type: vtype(scalarOf(buffer.dtype), index.type.lanes),
+});
+
+export const rank = (buffer: Buffer, a: Expr, strict: boolean): Expr => ({
+  kind: 'rank',
+  buffer,
+  strict,
+  a,
+  type: vtype('i32', a.type.lanes),
 });
 
 /** Direct operands of an expression. */

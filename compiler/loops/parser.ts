@@ -27,6 +27,7 @@ import {
   mulAdd,
   type Program,
   type ReduceOp,
+  rank,
   reduce,
   repeat,
   roundTo,
@@ -276,6 +277,11 @@ class Resolver {
       const [b, index] = args;
       if (b?.kind !== 'name' || !index) throw wrong(line, 'gather needs a buffer and an index');
       return gather(this.#buffer(b.name, line, name.slice(7) || undefined), this.#expr(index));
+    }
+    if (name === 'rank_gt' || name === 'rank_ge') {
+      const [b, x] = args;
+      if (b?.kind !== 'name' || !x) throw wrong(line, `${name} needs a buffer and a value`);
+      return rank(this.#buffer(b.name, line), this.#expr(x), name === 'rank_gt');
     }
     const xs = args.map((a) => this.#expr(a));
     const [a, b, c] = xs;

@@ -48,6 +48,7 @@ const reserved = new Set<string>([
   'extract',
   'build',
   'gather',
+  'rank',
   'fold',
   'dot',
   'dot4',
@@ -255,6 +256,8 @@ class KernelPrinter {
         return `tile(${arg(e.a)}, ${e.type.lanes})`;
       case 'load':
         return this.#place(e.buffer, e.index, e.type.lanes, e.align);
+      case 'rank':
+        return `rank_${e.strict ? 'gt' : 'ge'}(${this.#buffers.of(e.buffer)}, ${arg(e.a)})`;
       case 'gather': {
         const as = this.#isAlias(e.buffer) ? `_${e.buffer.dtype}` : '';
         return `gather${as}(${this.#buffers.of(e.buffer)}, ${arg(e.index)})`;

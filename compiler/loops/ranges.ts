@@ -35,6 +35,8 @@ export function intRange(e: Expr, defined: Definition = unknown): Range {
       if (e.buffer.range) return e.buffer.range;
       return kind !== 'float' && bits < 32 ? [min!, max!] : wide;
     }
+    case 'rank':
+      return [0, e.buffer.data!.length];
     case 'gather': {
       const { data, range } = e.buffer;
       if (range) return range;

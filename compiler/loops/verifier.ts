@@ -309,6 +309,12 @@ class Verifier {
       case 'load':
         this.#access(e.buffer, e.index, lanes, e.align, scope);
         return is({ scalar: scalarOf(e.buffer.dtype), lanes }, e.buffer.name);
+      case 'rank':
+        this.#check(
+          e.a.type.scalar === 'f32' && e.buffer.role === 'const',
+          () => `rank of ${typeName(e.a.type)} in ${e.buffer.name}`,
+        );
+        return is({ scalar: 'i32', lanes: e.a.type.lanes }, 'rank');
       case 'gather':
         this.#expr(e.index, scope);
         this.#check(e.index.type.scalar === 'i32', () => `gather by ${typeName(e.index.type)}`);

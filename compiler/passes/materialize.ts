@@ -6,6 +6,7 @@ import type { Op, Region, Value } from '../ir/ir.ts';
 import { startOf, walk } from '../ir/ir.ts';
 import { ops } from '../ir/ops.ts';
 import { findOnline, type Online } from './online.ts';
+import { rankOf } from './rank.ts';
 
 /** Inline cost above which an operand that is read again and again is stored instead. */
 const reuseLimit = 4;
@@ -13,6 +14,9 @@ const reuseLimit = 4;
 const shareLimit = 40;
 /** The same inside a block, where scratch memory is in the nearest cache. */
 const shareLimitInside = 8;
+
+/** What it costs to count the entries of a table that a value has reached. */
+const rankCost = 12;
 
 export interface Plan {
   /** Values that get storage of their own. */
@@ -50,12 +54,13 @@ const isReduction = (op: Op): boolean =>
   ops[op.name].kind === 'reduce' || ops[op.name].kind === 'contract';
 
 /**
- * `inner`: the region of a map or loop, whose scalars live in locals and are never stored. `online`: the target has a
- * schedule for contractions weighted by exp(z - max z).
+ * `inner`: the region of a map or loop, whose scalars live in locals and are never stored. `cpu`: the target is no GPU, so
+ * that it has a schedule for contractions weighted by exp(z - max z), counts without a loop and shares vectors.
  */
-export function planRegion(region: Region, inner: boolean, online = false): Plan {
+export function planRegion(region: Region, inner: boolean, cpu = false): Plan {
   const uses = collectUses(region);
-  const passes = online && !inner ? onePasses(region, uses) : [];
+  const isCount = (op: Op): boolean => cpu && rankOf(op) !== undefined;
+  const passes = cpu && !inner ? onePasses(region, uses) : [];
   const inside = new Set(passes.flatMap((p) => [...p.inside]));
   const once = readOnce(passes);
   const stored = new Set<Value>();
@@ -77,8 +82,9 @@ export function planRegion(region: Region, inner: boolean, online = false): Plan
     return price;
   };
   const priceOf = (op: Op): number => {
-    if (isReduction(op)) return 1;
-    const price = op.name === 'map' ? bodyCost(op.regions[0]!) : ops[op.name].cost;
+    if (isReduction(op) && !isCount(op)) return 1;
+    const price =
+      op.name === 'map' ? bodyCost(op.regions[0]!) : isCount(op) ? rankCost : ops[op.name].cost;
     return op.operands.reduce((sum, v) => sum + (v.type.shape.length ? costOf(v) : 0), price);
   };
 
@@ -96,9 +102,10 @@ export function planRegion(region: Region, inner: boolean, online = false): Plan
     for (const v of op.results) {
       cost.set(v, priceOf(op));
       if (stored.has(v) || inside.has(v) || ops[op.name].kind === 'leaf') continue;
-      const why = isReduction(op)
-        ? reductionReason(v, region, uses, stored)
-        : sharedReason(v, costOf(v), uses, costOf, inner, once);
+      const why =
+        isReduction(op) && !isCount(op)
+          ? reductionReason(v, region, uses, stored)
+          : sharedReason(v, costOf(v), uses, costOf, inner, once, inner && cpu);
       if (why) store(v, why);
     }
   }
@@ -150,6 +157,7 @@ function sharedReason(
   costOf: (v: Value) => number,
   inner: boolean,
   once: ReadonlyMap<Op, readonly number[]>,
+  vectors: boolean,
 ): string | undefined {
   const list = uses.get(v) ?? [];
   for (const u of list) {
@@ -162,6 +170,7 @@ function sharedReason(
     if (!decoded && cost > reuseLimit)
       return 'an operand that each tile of a contraction reads again';
   }
+  if (vectors && isVector(v.type.shape) && list.every((u) => !u.captured)) return undefined;
   if (inner && list.length > 1 && movesLastAxis(v)) return 'read several times across its rows';
   if (list.length > 1 && cost > (inner ? shareLimitInside : shareLimit))
     return `${list.length} consumers, and dear to recompute`;
@@ -205,6 +214,10 @@ function readOnce(passes: readonly Online[]): ReadonlyMap<Op, readonly number[]>
   }
   return out;
 }
+
+/** A row that statements hold as one vector: its readers share it as they are. */
+const isVector = (shape: readonly Dim[]): boolean =>
+  shape.length === 1 && [4, 8, 16, 32, 64].includes(shape[0]!.constant ?? 0);
 
 /** A transpose whose rows are columns of what it reads: each reading goes element by element. */
 function movesLastAxis(v: Value): boolean {

@@ -46,6 +46,7 @@ function together(lo: Lowering, loop: ForLoop, outer: ReadonlySet<Buffer>): Stmt
     return [loop];
   }
   const hasRest = end.kind !== 'const' || end.value % jamWidth !== 0;
+  const buffers = em.buffers.length;
   const made = jam(loop, {
     hasRest,
     variable: (name, type) => em.newVar(name, type),
@@ -53,12 +54,14 @@ function together(lo: Lowering, loop: ForLoop, outer: ReadonlySet<Buffer>): Stmt
     twin: (b) => em.newBuffer(b.name, b.dtype, 'temp', b.size),
   });
   if (typeof made === 'string') {
+    em.buffers.length = buffers;
     lo.note(`blocks one at a time: ${made}`);
     return [loop];
   }
   const [one, four] = [costOf(loop.body), costOf(made.body) / jamWidth];
   const counts = `about ${Math.round(four)} instructions a block, ${Math.round(one)} one at a time`;
   if (four > one * worthwhile) {
+    em.buffers.length = buffers;
     lo.note(`blocks one at a time: four together would not be cheaper (${counts})`);
     return [loop];
   }

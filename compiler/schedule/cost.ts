@@ -2,7 +2,7 @@
 // choose between two ways of doing the same thing. Scalars count as much as a vector of four.
 import { dtypes } from '../ir/dtype.ts';
 import type { BinaryName, UnaryName } from '../ir/ops.ts';
-import type { Expr, Stmt } from '../loops/loops.ts';
+import type { Buffer, Expr, Stmt } from '../loops/loops.ts';
 import { operands } from '../loops/loops.ts';
 
 const unaryCost: Partial<Record<UnaryName, number>> = {
@@ -82,9 +82,14 @@ function own(e: Expr): number {
     case 'load':
       return memoryCost(dtypes[e.buffer.dtype].bits, e.type.lanes) + floats(e.buffer.dtype, n);
     case 'gather':
-      return e.type.lanes * 3;
+      return isSmallTable(e.buffer) ? n * 2 : e.type.lanes * 3;
+    case 'rank':
+      return n * 14;
   }
 }
+
+/** Looked up sixteen at a time. */
+const isSmallTable = (b: Buffer): boolean => b.role === 'const' && (b.data?.length ?? 17) <= 16;
 
 const isTransposed = (e: Extract<Expr, { kind: 'build' }>): boolean =>
   e.parts.length === 4 && e.parts.every((p) => p.kind === 'reduce' && p.a.type.lanes === 4);

@@ -6,7 +6,7 @@ import { floorDiv, modulo, Poly, product } from '../ir/algebra.ts';
 import { type DType, dtypes, isFloat, promote, type Scalar, scalarOf } from '../ir/dtype.ts';
 import type { Op, Value } from '../ir/ir.ts';
 import type { BinaryName, CompareName, OpName, UnaryName } from '../ir/ops.ts';
-import type { Expr } from '../loops/loops.ts';
+import type { Buffer, Expr } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
 import { type Bounds, boundsOf } from './bounds.ts';
 import type { Lowering } from './lowering.ts';
@@ -363,6 +363,23 @@ function tableType({ dtype, data }: Op<'table'>['attrs']): DType {
   return bits >= 8 ? dtype : 'i8';
 }
 
+/** The constant buffer of a table: one, however often it is read. */
+export function tableBuffer(lo: Lowering, op: Op<'table'>): Buffer {
+  const key = `table ${op.results[0]!.id}`;
+  let buffer = lo.tables.get(key);
+  if (!buffer || !lo.em.buffers.includes(buffer)) {
+    buffer = lo.em.newBuffer(
+      op.results[0]!.name ?? 'table',
+      tableType(op.attrs),
+      'const',
+      product(op.attrs.shape),
+      op.attrs.data,
+    );
+    lo.tables.set(key, buffer);
+  }
+  return buffer;
+}
+
 const never = (name: string) => (): never => {
   throw new Error(`${name} is lowered as a statement`);
 };
@@ -370,18 +387,7 @@ const never = (name: string) => (): never => {
 export const elements: { readonly [K in OpName]: ElementRule<K> } = {
   const: (_, op) => L.constant(op.attrs.value, scalarOf(op.attrs.dtype)),
   table: (lo, op, index, lanes) => {
-    const key = `table ${op.results[0]!.id}`;
-    let buffer = lo.tables.get(key);
-    if (!buffer || !lo.em.buffers.includes(buffer)) {
-      buffer = lo.em.newBuffer(
-        op.results[0]!.name ?? 'table',
-        tableType(op.attrs),
-        'const',
-        product(op.attrs.shape),
-        op.attrs.data,
-      );
-      lo.tables.set(key, buffer);
-    }
+    const buffer = tableBuffer(lo, op);
     const e = lo.load(buffer, op.attrs.shape, index, lanes);
     const scalar = scalarOf(op.attrs.dtype);
     return e.type.scalar === scalar ? e : L.convert(e, scalar);

@@ -2,10 +2,11 @@
 // once, a scalar, becomes one lane of a vector: four reductions are transposed together, and one division and one
 // rounding to f16 serve four blocks. What an iteration has as vectors stays apart, one copy an iteration; vectors
 // that are merely loaded are read again where they are used instead of being kept in registers.
+
+import { dtypes } from '../ir/dtype.ts';
 import type { Buffer, Expr, Stmt, Var } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
 import { type Effects, effectsOf, type ForLoop } from '../loops/parallel.ts';
-import { dtypes } from '../ir/dtype.ts';
 
 /** Iterations that run together: the 32-bit lanes of a vector register. */
 export const jamWidth = 4;
@@ -388,6 +389,8 @@ class Jam {
         return L.encodeBits(e.dtype, x(e.a));
       case 'decode':
         return L.decodeBits(e.dtype, x(e.a));
+      case 'rank':
+        return L.rank(e.buffer, x(e.a), e.strict);
       case 'reduce':
         return L.build(copies.map((j) => L.reduce(e.op, this.#many(e.a, j))));
       case 'extract':
@@ -455,6 +458,7 @@ class Jam {
       case 'encode':
       case 'decode':
       case 'fold':
+      case 'rank':
         return { ...e, a: x(e.a) };
       case 'muladd':
         return L.mulAdd(x(e.a), x(e.b), x(e.c));

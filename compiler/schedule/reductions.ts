@@ -7,7 +7,8 @@ import { promote, type Scalar, scalarOf } from '../ir/dtype.ts';
 import type { Op, Value } from '../ir/ir.ts';
 import type { Expr, ReduceOp, Spread, Stmt } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
-import { broadcastIndex } from './elements.ts';
+import { type Rank, rankOf } from '../passes/rank.ts';
+import { broadcastIndex, tableBuffer } from './elements.ts';
 import { addSum, explainSum, factoredSum } from './factor.ts';
 import { together } from './gpu/team.ts';
 import { sharedVectors } from './gpu/vectors.ts';
@@ -30,11 +31,15 @@ function identity(op: ReduceOp, scalar: Scalar): number {
 
 export const combine = (op: ReduceOp, a: Expr, b: Expr): Expr => L.binary(op, a, b);
 
+/** Sixteen codes find their entries in a small table at once. */
+const isLookup = (e: L.ExprOf<'gather'>): boolean =>
+  e.buffer.role === 'const' && (e.buffer.data?.length ?? 17) <= 16 && e.type.lanes >= 16;
+
 /** How much of the code goes element by element: what a schedule wants to keep low. */
 export function slowness(stmts: readonly Stmt[], extra: readonly Expr[] = []): number {
   let n = 0;
   const expr = (e: Expr): void => {
-    if (e.kind === 'gather' || e.kind === 'build') n += e.type.lanes;
+    if (e.kind === 'build' || (e.kind === 'gather' && !isLookup(e))) n += e.type.lanes;
     for (const o of L.operands(e)) expr(o);
   };
   const visit = (s: Stmt): void => {
@@ -402,6 +407,8 @@ export function reduceElement(
 ): Expr {
   const r = op as Op<'sum'>;
   const x = r.operands[0]!;
+  const counted = lo.limits.gpu ? undefined : rankOf(op);
+  if (counted) return rankElement(lo, r, counted, index, lanes);
   const scalar = scalarOf(r.results[0]!.type.dtype);
   const extents = r.attrs.axes.map((a) => x.type.shape[a]!);
   const element = (ids: readonly Poly[], width: number): Expr => {
@@ -413,6 +420,20 @@ export function reduceElement(
   if (how !== 'max' || scalar !== 'f32' || !isMagnitude(x) || lo.limits.gpu)
     return reduceLoop(lo, how, scalar, extents, lanes, element, depth, name);
   return maxMagnitude(lo, extents, lanes, element, depth, name);
+}
+
+/** A sum that counts the entries of a table which a value has reached. */
+function rankElement(
+  lo: Lowering,
+  op: Op<'sum'>,
+  { x, table, strict }: Rank,
+  index: readonly Poly[],
+  lanes: number,
+): Expr {
+  const at = operandIndex(op, index, [Poly.of(0)]);
+  const e = lo.emit(x, broadcastIndex(x.type.shape, at), lanes);
+  const value = e.type.scalar === 'f32' ? e : L.convert(e, 'f32');
+  return L.rank(tableBuffer(lo, table), value, strict);
 }
 
 /** Whether the sign bits of a value are clear for certain, also those of its NaNs. */

@@ -135,7 +135,7 @@ export function lowerRegion(
   kind: RegionKind = 'again',
   end?: () => void,
 ): void {
-  const { stored: plan } = planRegion(region, true);
+  const { stored: plan } = planRegion(region, true, !lo.limits.gpu);
   const yielded = new Set(region.yields);
   // Lowered before, perhaps: what it stored then is gone.
   for (const op of region.ops) for (const v of op.results) lo.storage.delete(v);

@@ -94,6 +94,33 @@ test('searches keep one candidate a block in each lane', async () => {
   assert.match(text, /four blocks at a time/);
 });
 
+test('the nearest entry of a codebook is counted and looked up without a loop', async () => {
+  const text = await schedule(
+    32,
+    `{ block: 32, encode(x: Tensor<f32, [32]>) {
+      const top = amax(abs(x));
+      const code = sum(reshape(x / top, [32, 1]) > tensor([-0.9, -0.31, -0.02, 0.05, 0.4, 0.77]), 1);
+      const level = gather(tensor([-100, -60, -3, 0, 7, 50, 90], i8), code);
+      return { top, q: u4(code), scale: amax(abs(level * x)), level: i8(level) };
+    }, decode: ({ top, q, scale, level }) => q * top + scale * level }`,
+  );
+  assert.match(text, /rank_gt\(/);
+  assert.not.match(text, /for i_\d+ in 0\.\.6/);
+});
+
+test('tables out of order, comparisons from below and integers are summed as they are', async () => {
+  const text = await schedule(
+    8,
+    `{ block: 8, encode(x: Tensor<f32, [8]>) {
+      const v = reshape(x, [8, 1]);
+      const whole = reshape(i8(clamp(round(x), -9, 9)), [8, 1]);
+      return { a: u4(sum(v > tensor([1, -2, 3]), 1)), b: u4(sum(v < tensor([-2, 0, 3]), 1)),
+        c: u4(sum(whole >= tensor([-4, 0, 2], i8), 1)) };
+    }, decode: ({ a, b, c }) => a + b * c }`,
+  );
+  assert.not.match(text, /rank_/);
+});
+
 test('codes of one bit, rows of odd length and scratch of an iteration stay apart', async () => {
   await schedule(
     8,
