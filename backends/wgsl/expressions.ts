@@ -236,6 +236,7 @@ function compute(w: Writer, e: Expr, summed: boolean): readonly Text[] {
     // Made by schedules of other targets only.
     case 'dot4':
     case 'muladd':
+    case 'rank':
     case 'repeat':
     case 'tile':
       throw fault(`${e.kind} reached the WGSL backend`);
