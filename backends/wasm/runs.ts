@@ -78,7 +78,11 @@ const samePlace = (
 ): boolean =>
   r.place !== undefined && r.place === indexText(s.index) && r.lanes === s.value.type.lanes;
 
-const hasRank = (e: Expr): boolean => e.kind === 'rank' || operands(e).some(hasRank);
+function hasRank(e: Expr, seen = new Set<Expr>()): boolean {
+  if (seen.has(e)) return false;
+  seen.add(e);
+  return e.kind === 'rank' || operands(e).some((x) => hasRank(x, seen));
+}
 
 export interface Run {
   readonly list: readonly Simple[];

@@ -103,9 +103,11 @@ export function findOnline(root: Value): Online | undefined {
 /** Contractions that z is an elementwise function of, point by point; undefined when there is one further in. */
 function contractionsOf(z: Value): Op<'matmul'>[] | undefined {
   const found = new Set<Op<'matmul'>>();
+  const seen = new Set<Value>();
   const visit = (v: Value): boolean => {
     const op = v.def?.op;
-    if (!op) return true;
+    if (!op || seen.has(v)) return true;
+    seen.add(v);
     if (op.name === 'matmul') {
       found.add(op as Op<'matmul'>);
       const { shape } = v.type;
@@ -117,9 +119,11 @@ function contractionsOf(z: Value): Op<'matmul'>[] | undefined {
   };
   return visit(z) ? [...found] : undefined;
 }
-function reaches(v: Value): boolean {
+function reaches(v: Value, seen = new Set<Value>()): boolean {
   const op = v.def?.op;
-  return op !== undefined && (op.name === 'matmul' || op.operands.some(reaches));
+  if (!op || seen.has(v)) return false;
+  seen.add(v);
+  return op.name === 'matmul' || op.operands.some((o) => reaches(o, seen));
 }
 
 function dependsOn(v: Value, on: Value, seen = new Set<Value>()): boolean {
@@ -130,12 +134,16 @@ function dependsOn(v: Value, on: Value, seen = new Set<Value>()): boolean {
 }
 
 /** Adds every value on a way from `to` up to `v`. */
-function between(v: Value, to: Value, out: Set<Value>): boolean {
+function between(v: Value, to: Value, out: Set<Value>, known = new Map<Value, boolean>()): boolean {
   if (v === to) return true;
   const op = v.def?.op;
   if (!op || !isElementwise(op)) return false;
-  const on = op.operands.map((o) => between(o, to, out)).includes(true);
-  if (on) out.add(v);
+  let on = known.get(v);
+  if (on === undefined) {
+    on = op.operands.map((o) => between(o, to, out, known)).includes(true);
+    known.set(v, on);
+    if (on) out.add(v);
+  }
   return on;
 }
 

@@ -481,7 +481,11 @@ interface Touched {
 
 function touchedBy(s: Stmt): Touched {
   const uses = new Set<number>();
+  // Expressions share parts, so each is looked at once.
+  const seen = new Set<Expr>();
   const expr = (e: Expr): void => {
+    if (seen.has(e)) return;
+    seen.add(e);
     if (e.kind === 'var') uses.add(e.var.id);
     L.operands(e).forEach(expr);
   };
