@@ -122,11 +122,6 @@ export const runtimeCodes = {
     found: `${f.needed} bytes asked for, ${f.used} of ${f.limit} in use`,
     hint: 'Dispose tensors, use scope(), or process the tensor a slab of rows at a time.',
   }),
-  Q5103: (f: { kind: string; known: string }): Explanation => ({
-    message: `The device ${f.kind} is not built yet`,
-    expected: f.known,
-    hint: "Use device('wasm').",
-  }),
   Q5104: (f: Place & { found: string; expected: string }): Explanation => ({
     message: `${at(f)} lives on another device`,
     found: f.found,

@@ -4,6 +4,7 @@ import { cudaGoldens } from '../test/cuda/golden.ts';
 import { names, rendered, snapshotPath } from '../test/diagnostics/cases.ts';
 import { actual, cases, marker } from '../test/passes/cases.ts';
 import { goldens } from '../test/schedule/golden.ts';
+import { wgslGoldens } from '../test/wgsl/golden.ts';
 
 let changed = 0;
 function update(name: string, path: string, text: string): void {
@@ -14,6 +15,6 @@ function update(name: string, path: string, text: string): void {
 }
 
 for (const c of cases()) update(c.name, c.path, `${c.input}${marker}${actual(c)}`);
-for (const g of [...goldens, ...cudaGoldens]) update(g.name, g.path, await g.text());
+for (const g of [...goldens, ...cudaGoldens, ...wgslGoldens]) update(g.name, g.path, await g.text());
 for (const name of names()) update(name, snapshotPath(name), `${rendered(name)}\n`);
 console.log(`${changed} cases changed`);

@@ -20,7 +20,7 @@ const base: Limits = {
   vectorRegisters: 32,
   scratchBytes: 16 * 1024 - combining,
   maxBuffers: 8,
-  gpu: { warp: 32, threads: 256 },
+  gpu: { warp: 32, threads: 256, tileBytes: 16 * 1024 },
   features: ['packed'],
 };
 

@@ -211,5 +211,7 @@ function mergesOf(
     };
     if (!take(read, groups[0]) && !take(wrote, groups[1])) break;
   }
-  return { groups: groups.filter((g) => g.length > 0), merged };
+  // A lone buffer is as well off in a binding of its own.
+  for (const g of groups) if (g.length === 1) merged.delete(g[0]!.id);
+  return { groups: groups.filter((g) => g.length > 1), merged };
 }

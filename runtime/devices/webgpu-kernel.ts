@@ -6,7 +6,9 @@ import { type PolyFunction, compilePoly } from '../poly.ts';
 
 export interface GpuLaunch {
   readonly info: LaunchInfo;
-  readonly pipeline: GPUComputePipeline;
+  /** Compiled when the launch is first wanted: which those are depends on the sizes of a call. */
+  pipeline: GPUComputePipeline | undefined;
+  readonly compile: () => Promise<void>;
   readonly layout: GPUBindGroupLayout;
   readonly bindings: readonly BindingInfo[];
   readonly groups: PolyFunction;
@@ -17,8 +19,8 @@ export interface GpuLaunch {
 
 const COMPUTE = 4;
 
-/** Compiles every launch of an artifact. Raises Q5121 where the text is refused. */
-export async function pipelinesOf(device: GPUDevice, artifact: Artifact): Promise<GpuLaunch[]> {
+/** The launches of an artifact. Raises Q5121 where the text is refused. */
+export async function launchesOf(device: GPUDevice, artifact: Artifact): Promise<GpuLaunch[]> {
   const { manifest } = artifact;
   const code = new TextDecoder().decode(artifact.code);
   // What is wrong with the text is asked for below; it is no uncaptured error.
@@ -26,38 +28,42 @@ export async function pipelinesOf(device: GPUDevice, artifact: Artifact): Promis
   const module = device.createShaderModule({ code, label: manifest.name });
   void device.popErrorScope();
   await refuse(module, manifest.name, code);
-  const launches = manifest.launches ?? [];
-  return Promise.all(
-    launches.map(async (info): Promise<GpuLaunch> => {
-      const bindings = info.bindings ?? [];
-      const layout = device.createBindGroupLayout({
-        entries: [
-          { binding: 0, visibility: COMPUTE, buffer: { type: 'uniform' } },
-          ...bindings.map((b) => ({
-            binding: b.number,
-            visibility: COMPUTE,
-            buffer: { type: b.written ? ('storage' as const) : ('read-only-storage' as const) },
-          })),
-        ],
-      });
-      const descriptor: GPUComputePipelineDescriptor = {
-        label: info.name,
-        layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }),
-        compute: { module, entryPoint: info.name },
-      };
-      const pipeline = await pipelineOf(device, descriptor, manifest.name);
-      const size = (p: Parameters<typeof compilePoly>[0]) => compilePoly(p, manifest.dims);
-      return {
-        info,
-        pipeline,
-        layout,
-        bindings,
-        groups: size(info.grid[0]),
-        when: info.when.map(size),
-        bound: new Map(),
-      };
-    }),
-  );
+  return (manifest.launches ?? []).map((info): GpuLaunch => {
+    const bindings = info.bindings ?? [];
+    const layout = device.createBindGroupLayout({
+      entries: [
+        { binding: 0, visibility: COMPUTE, buffer: { type: 'uniform' } },
+        ...bindings.map((b) => ({
+          binding: b.number,
+          visibility: COMPUTE,
+          buffer: { type: b.written ? ('storage' as const) : ('read-only-storage' as const) },
+        })),
+      ],
+    });
+    const descriptor: GPUComputePipelineDescriptor = {
+      label: info.name,
+      layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }),
+      compute: { module, entryPoint: info.name },
+    };
+    const size = (p: Parameters<typeof compilePoly>[0]) => compilePoly(p, manifest.dims);
+    let making: Promise<void> | undefined;
+    const made: GpuLaunch = {
+      info,
+      pipeline: undefined,
+      compile: () => {
+        making ??= pipelineOf(device, descriptor, manifest.name).then((pipeline) => {
+          made.pipeline = pipeline;
+        });
+        return making;
+      },
+      layout,
+      bindings,
+      groups: size(info.grid[0]),
+      when: info.when.map(size),
+      bound: new Map(),
+    };
+    return made;
+  });
 }
 
 async function pipelineOf(

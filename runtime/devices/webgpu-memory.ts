@@ -17,6 +17,8 @@ export interface GpuBuffer extends DeviceBuffer {
   readonly block: Block;
   readonly id: number;
   live: boolean;
+  /** Calls that wait for their pipelines: it is freed after them. */
+  pins: number;
   /** Merged copies that were made of it: see webgpu.ts. */
   copies: Set<string> | undefined;
 }
@@ -59,7 +61,7 @@ export class GpuMemory {
       });
     const block = this.#take(size) ?? this.#make(size);
     this.used += bytes;
-    return { bytes, block, id: this.#nextId++, live: true, copies: undefined };
+    return { bytes, block, id: this.#nextId++, live: true, pins: 0, copies: undefined };
   }
 
   #take(size: number): Block | undefined {
@@ -75,7 +77,6 @@ export class GpuMemory {
   }
 
   free(b: GpuBuffer): void {
-    b.live = false;
     this.used -= b.bytes;
     const { block } = b;
     if (this.#kept + block.size > KEEP) {

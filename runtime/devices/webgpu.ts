@@ -7,7 +7,7 @@ import type { CompileTarget, Declined, Device, DeviceBuffer, Executable } from '
 import { adapterName, hostGpu, isSoftware } from './webgpu-adapter.ts';
 import { byteCopy, groupsFor } from './webgpu-bytes.ts';
 import { GpuChain, type Timing } from './webgpu-chain.ts';
-import { type GpuLaunch, pipelinesOf } from './webgpu-kernel.ts';
+import { type GpuLaunch, launchesOf } from './webgpu-kernel.ts';
 import { type GpuBuffer, GpuMemory, usage } from './webgpu-memory.ts';
 
 export interface WebGpuOptions {
@@ -156,6 +156,11 @@ export class WebGpuDevice implements Device {
   free(buffer: DeviceBuffer): void {
     const b = buffer as GpuBuffer;
     if (!b.live) return;
+    b.live = false;
+    if (b.pins === 0) this.#release(b);
+  }
+
+  #release(b: GpuBuffer): void {
     this.#forget(b);
     this.#memory.free(b);
   }
@@ -165,7 +170,7 @@ export class WebGpuDevice implements Device {
     for (const key of b.copies ?? []) {
       const copy = this.#merged.get(key);
       this.#merged.delete(key);
-      if (copy?.live) this.#memory.free(copy);
+      if (copy) this.free(copy);
     }
     b.copies = undefined;
   }
@@ -188,7 +193,7 @@ export class WebGpuDevice implements Device {
     const staging = this.#memory.allocate(padded.length);
     this.#chain.write(staging, 0, padded);
     this.#copyBytes(staging, 0, b, offset, bytes.length);
-    this.#memory.free(staging);
+    this.free(staging);
   }
 
   async read(buffer: DeviceBuffer, offset: number, bytes: number): Promise<Uint8Array> {
@@ -224,7 +229,7 @@ export class WebGpuDevice implements Device {
       const between = this.#memory.allocate(bytes);
       this.copy(a, fromOffset, between, 0, bytes);
       this.copy(between, 0, b, toOffset, bytes);
-      this.#memory.free(between);
+      this.free(between);
       return;
     }
     const ends = toOffset + bytes === b.bytes;
@@ -298,7 +303,7 @@ export class WebGpuDevice implements Device {
   async #prepare(artifact: Artifact): Promise<Executable> {
     this.#alive();
     const { manifest } = artifact;
-    const launches = await pipelinesOf(this.#device, artifact);
+    const launches = await launchesOf(this.#device, artifact);
     this.#alive();
     const fixed = new Map<number, GpuBuffer>();
     manifest.buffers.forEach((b, i) => {
@@ -316,17 +321,47 @@ export class WebGpuDevice implements Device {
       .sort((a, b) => a.number - b.number);
     const sizes = manifest.buffers.map((b) => compilePoly(b.bytes, manifest.dims));
     const ready: Ready = { manifest, launches, sizes, fixed, merged };
-    return { run: (params, dims) => this.#run(ready, params as readonly GpuBuffer[], dims) };
+    return {
+      run: (given, dims) => {
+        this.#alive();
+        const params = given as readonly GpuBuffer[];
+        const wanted = launches.filter(
+          (l) => l.when.every((c) => c(dims) > 0) && l.groups(dims) > 0,
+        );
+        const missing = wanted.filter((l) => !l.pipeline);
+        if (missing.length === 0) return this.#run(ready, wanted, params, dims);
+        return this.#later(missing, params, () => this.#run(ready, wanted, params, dims));
+      },
+    };
+  }
+
+  /** Runs a call once its launches are compiled; its buffers stay until then. */
+  async #later<T>(
+    missing: readonly GpuLaunch[],
+    params: readonly GpuBuffer[],
+    run: () => T,
+  ): Promise<T> {
+    for (const b of params) b.pins += 1;
+    try {
+      await Promise.all(missing.map((l) => l.compile()));
+      return run();
+    } finally {
+      for (const b of params) {
+        b.pins -= 1;
+        if (b.pins === 0 && !b.live) this.#release(b);
+      }
+    }
   }
 
   /** Records the launches of a call. */
   #run(
     ready: Ready,
+    launches: readonly GpuLaunch[],
     params: readonly GpuBuffer[],
     dims: readonly number[],
   ): readonly DeviceBuffer[] {
     this.#alive();
-    const { manifest, launches, sizes, fixed } = ready;
+    const { manifest, sizes, fixed } = ready;
     const results: GpuBuffer[] = [];
     const temps: GpuBuffer[] = [];
     try {
@@ -347,16 +382,11 @@ export class WebGpuDevice implements Device {
         }
       }
       const uniform = this.#uniform([0, ...dims, ...starts]);
-      for (const l of launches) {
-        if (l.when.some((c) => c(dims) <= 0)) continue;
-        const count = l.groups(dims);
-        if (count <= 0) continue;
-        this.#launch(ready, l, buffers, uniform, count);
-      }
-      for (const t of temps) this.#memory.free(t);
+      for (const l of launches) this.#launch(ready, l, buffers, uniform, l.groups(dims));
+      for (const t of temps) this.free(t);
       return results;
     } catch (e) {
-      for (const b of [...results, ...temps]) if (b.live) this.#memory.free(b);
+      for (const b of [...results, ...temps]) this.free(b);
       throw e;
     }
   }
@@ -395,7 +425,7 @@ export class WebGpuDevice implements Device {
     this.#touch(...bound);
     this.#chain.dispatch({
       kernel: l.info.name,
-      pipeline: l.pipeline,
+      pipeline: l.pipeline!,
       group,
       x,
       y: Math.ceil(count / x),
@@ -431,7 +461,7 @@ export class WebGpuDevice implements Device {
         this.#chain.copy(made, at, b, 0, Math.ceil(b.bytes / 4) * 4);
         at += spaceOf(b);
       }
-      this.#memory.free(made);
+      this.free(made);
     });
     return made;
   }
@@ -448,7 +478,7 @@ export class WebGpuDevice implements Device {
     );
     if (!lasting) {
       const made = this.#joined(list);
-      after.push(() => this.#memory.free(made));
+      after.push(() => this.free(made));
       return made;
     }
     const key = list.map((b) => b.id).join(' ');

@@ -52,8 +52,8 @@ export interface Browser {
   close(): Promise<void>;
 }
 
-/** The browser, or why there is none. */
-export async function openBrowser(): Promise<Browser | string> {
+/** The browser, or why there is none. `flags` go with those that it starts with. */
+export async function openBrowser(flags: readonly string[] = []): Promise<Browser | string> {
   try {
     const { default: chromium } = await import('@sparticuz/chromium');
     const { default: puppeteer } = await import('puppeteer-core');
@@ -66,6 +66,7 @@ export async function openBrowser(): Promise<Browser | string> {
         '--no-sandbox',
         '--no-first-run',
         '--disable-background-networking',
+        ...flags,
       ],
     });
     return {

@@ -1,0 +1,4 @@
+// A sixth of the conformance of WGSL.
+import { wgslPart } from './wgsl.ts';
+
+await wgslPart(2, 6);

@@ -1,0 +1,27 @@
+// WGSL against the interpreter, on a software adapter. It is slow, so by default the cases of some dtypes are left out, by
+// name, there are few random programs, and several files share the cases: QUERN_WGSL=all runs everything.
+import type { DType } from '../../compiler/ir/dtype.ts';
+import { skip } from '../support/skip.ts';
+import { gpuMissing, withVulkan } from '../support/vulkan.ts';
+
+/** One of each kind of storage. */
+const few: readonly DType[] = ['f32', 'f16', 'u4', 'i3', 'bool'];
+
+export async function wgslPart(part: number, parts: number): Promise<void> {
+  withVulkan();
+  if (gpuMissing) return skip(`conformance of wgsl, ${part + 1} of ${parts}`, gpuMissing);
+  const { WebGpuDevice } = await import('../../runtime/devices/webgpu.ts');
+  const { conformance } = await import('./suite.ts');
+  const { wgslRunner } = await import('./wgsl-runner.ts');
+  const device = await WebGpuDevice.open({ defaults: true });
+  const all = process.env.QUERN_WGSL === 'all';
+  conformance(wgslRunner(device), {
+    chains: all ? 60 : 6,
+    bodies: all ? 40 : 5,
+    contractions: all ? 40 : 5,
+    programs: all ? 100 : 12,
+    ...(all ? {} : { dtypes: new Set(few) }),
+    part: [part, parts],
+    hint: 'QUERN_WGSL=all runs it',
+  });
+}

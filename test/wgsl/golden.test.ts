@@ -1,0 +1,24 @@
+// The WGSL of a few kernels is what their files say.
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { keptWgsl, wgslGoldens } from './golden.ts';
+
+const test = suite('WGSL text');
+
+for (const g of wgslGoldens)
+  test(`${g.name} becomes what its file says`, async () => {
+    const expected = keptWgsl(g);
+    assert.ok(expected !== undefined, 'there is no such file: run npm run update-checks');
+    assert.snapshot(await g.text(), expected!);
+    assert.ok(expected!.split('\n').length <= 160, 'more than 160 lines are not read');
+  });
+
+test('a launch stands under the line of its author', () => {
+  const text = keptWgsl(wgslGoldens.find((g) => g.name === 'linear-row-q4_0')!)!;
+  assert.match(
+    text,
+    /\n\/\/ kernel\.ts:3: return matmul\(x, transpose\(decode\(w\)\)\);\n\/\/ gemv/,
+  );
+});
+
+test.run();
