@@ -15,6 +15,7 @@ function update(name: string, path: string, text: string): void {
 }
 
 for (const c of cases()) update(c.name, c.path, `${c.input}${marker}${actual(c)}`);
-for (const g of [...goldens, ...cudaGoldens, ...wgslGoldens]) update(g.name, g.path, await g.text());
+for (const g of [...goldens, ...cudaGoldens, ...wgslGoldens])
+  update(g.name, g.path, await g.text());
 for (const name of names()) update(name, snapshotPath(name), `${rendered(name)}\n`);
 console.log(`${changed} cases changed`);

@@ -20,13 +20,13 @@ interface Example {
 type Nested = number | readonly Nested[];
 
 /** The value of a literal on the page; the page is part of this repository. */
-const valueOf = (text: string): unknown => new Function(`return (${text});`)();
+const literal = (text: string): unknown => new Function(`return (${text});`)();
 
 const examples = [...page.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, text]): Example => {
   const lines = text!.split('\n');
   const calls = lines.flatMap((l) => {
     const m = /^\/\/ (\w+)\((.*)\) = (.*)$/.exec(l);
-    return m ? [{ name: m[1]!, args: valueOf(`[${m[2]}]`) as Nested[], want: valueOf(m[3]!) }] : [];
+    return m ? [{ name: m[1]!, args: literal(`[${m[2]}]`) as Nested[], want: literal(m[3]!) }] : [];
   });
   return { code: lines.filter((l) => !l.startsWith('// ')).join('\n'), calls };
 });

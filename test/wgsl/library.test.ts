@@ -29,7 +29,8 @@ else {
         w.data.forEach((x, j) => {
           const y = got[r]!.data[j]!;
           // A scale that is a mean is rounded by the order of its sum; codes are exact.
-          if (c.name.endsWith('.encode') && w.dtype === 'f32' && Math.abs(x - y) <= 2e-7 * x) return;
+          if (c.name.endsWith('.encode') && w.dtype === 'f32' && Math.abs(x - y) <= 2e-7 * x)
+            return;
           if (Object.is(x, y) || Math.abs(x - y) <= c.tolerance * Math.max(1, Math.abs(x))) return;
           assert.unreachable(`${c.name}: result ${r}[${j}] is ${y}, the interpreter has ${x}`);
         });
