@@ -406,7 +406,7 @@ function accumulate(
         em.push({
           kind: 'set',
           var: acc,
-          value: L.binary('add', L.variable(acc), L.binary('mul', x, w[j]!)),
+          value: L.mulAdd(x, w[j]!, L.variable(acc)),
         });
       }
     }

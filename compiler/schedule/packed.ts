@@ -10,7 +10,7 @@
 //   takes a kernel with the wide layout where not, which holds them as f32.
 import type { Dim } from '../ir/algebra.ts';
 import { floorDiv, modulo, Poly, product } from '../ir/algebra.ts';
-import { type DType, dtypes } from '../ir/dtype.ts';
+import { type DType, dtypes, floatOfBits } from '../ir/dtype.ts';
 import type { Buffer, Expr } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
 import { storedSize } from './emitter.ts';
@@ -79,7 +79,7 @@ export function packedArray(
     return dtype && { dtype, size: groups.mul(depthOf(shape)).mul(tileSide) };
   }
   const { bits, kind } = dtypes[d];
-  if (bits > 8 || kind === 'float') return undefined;
+  if (bits > 8 || (kind === 'float' && bits > 4)) return undefined;
   const vectors = planesOf(d).reduce((n, p) => n.add(vectorsOf(shape, p)), Poly.of(0));
   return { dtype: d === 'i8' ? 'i8' : 'u8', size: groups.mul(vectors).mul(tileLanes) };
 }
@@ -191,7 +191,23 @@ function loadTile(lo: Lowering, f: PackedField, n: Poly, depth: Poly): Expr {
     const down = shift ? L.binary('shr', word, i32s(shift)) : word;
     return shift + p.bits === 8 ? down : L.binary('and', down, i32s(2 ** p.bits - 1));
   });
-  return unbiased(f.dtype, joined(f.dtype, parts));
+  const codes = joined(f.dtype, parts);
+  return dtypes[f.dtype].kind === 'float'
+    ? L.gather(valuesOf(lo, f.dtype), codes)
+    : unbiased(f.dtype, codes);
+}
+
+/** The numbers that the codes of a small float stand for, as a table. */
+function valuesOf(lo: Lowering, d: DType): Buffer {
+  const key = `values of ${d}`;
+  let buffer = lo.tables.get(key);
+  if (!buffer || !lo.em.buffers.includes(buffer)) {
+    const count = 2 ** dtypes[d].bits;
+    const data = Array.from({ length: count }, (_, code) => floatOfBits(d, code));
+    buffer = lo.em.newBuffer(`${d}s`, 'f32', 'const', Poly.of(count), data);
+    lo.tables.set(key, buffer);
+  }
+  return buffer;
 }
 
 const i32s = (x: number, lanes = tileLanes): Expr => L.constant(x, 'i32', lanes);
@@ -223,5 +239,6 @@ function loadElement(lo: Lowering, f: PackedField, n: Poly, depth: Poly): Expr {
     const shift = em.index(modulo(step, p.count).mul(p.bits));
     return L.binary('and', L.binary('shr', byte, shift), i32s(2 ** p.bits - 1, 1));
   });
-  return unbiased(f.dtype, joined(f.dtype, parts));
+  const code = joined(f.dtype, parts);
+  return dtypes[f.dtype].kind === 'float' ? L.decodeBits(f.dtype, code) : unbiased(f.dtype, code);
 }

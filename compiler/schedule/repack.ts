@@ -31,8 +31,9 @@ export function repackProgram(
   // A row without padding is a run of words: most formats. Their fields move a word at a time.
   const words = layout === 'tile' && isWords(dtype, shape);
   const array = packedArray(dtype, shape, layout)!;
-  // Half floats that stay so move as they are.
-  const stored = dtype === 'f16' && array.dtype === 'i16' ? 'i16' : dtype;
+  // Half floats that stay so and codes of small floats move as they are.
+  const half = dtype === 'f16' && array.dtype === 'i16';
+  const stored = half ? 'i16' : dtype === 'f4e2m1' ? 'u4' : dtype;
   const source = words
     ? em.newBuffer(
         'field',

@@ -143,7 +143,7 @@ const digit = 128;
 const middle = (digit * digit) / 2;
 
 /**
- * A table of any numbers as two digits of 7 bits: entries become multiples of 1 / 8191 of the largest magnitude, so
+ * A table of whole numbers up to a power of two is one of integers. A table of any others is two digits of 7 bits: entries become multiples of 1 / 8191 of the largest magnitude, so
  * that each is off by at most 6.2e-5 of that. Other terms stay as they are.
  */
 function digitsOf(lo: Lowering, t: Term): readonly Term[] {
@@ -152,6 +152,14 @@ function digitsOf(lo: Lowering, t: Term): readonly Term[] {
   const { data, role } = look.buffer;
   if (role !== 'const' || !data || data.length > shuffled || !data.every(Number.isFinite))
     return [t];
+  const whole = [1, 2, 4, 8, 16].find((n) =>
+    data.every((x) => Number.isInteger(x * n) && Math.abs(x * n) < digit),
+  );
+  if (whole !== undefined) {
+    const ints = table(lo, look.buffer, `times ${whole}`, (x) => x * whole + 0);
+    const scale = whole === 1 ? t.scale : times(t.scale, L.constant(1 / whole, 'f32'));
+    return [{ scale, ints: [L.gather(ints, look.index)], floats: [] }];
+  }
   const unit = Math.max(...data.map(Math.abs)) / (middle - 1) || 1;
   const index = lo.em.bind(look.index, 'codes');
   const part = (place: string, of: (n: number) => number): Expr => {

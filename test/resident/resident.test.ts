@@ -25,7 +25,8 @@ const shipped = (name: string, ...args: Json[]): FormatRef => ({
 /** Formats, the multiple of depth that each asks for, and the error of its tables, relative to the largest entry. */
 const formats: readonly { ref: FormatRef; block: number; table?: number }[] = [
   ...['q4_0', 'q4_1', 'q8_0', 'iq4_nl', 'mxfp4'].map((n) => ({ ref: shipped(n), block: 32 })),
-  ...['q4_K', 'q6_K', 'tq2_0'].map((n) => ({ ref: shipped(n), block: 256 })),
+  ...['q5_0', 'nvfp4_modelopt'].map((n) => ({ ref: shipped(n), block: 32 })),
+  ...['q3_K', 'q4_K', 'q6_K', 'tq2_0'].map((n) => ({ ref: shipped(n), block: 256 })),
   { ref: shipped('nf4'), block: 64, table: 6.2e-5 },
   ...[1, 2, 3, 4, 6, 7, 8].map((bits) => ({ ref: own('grid', { bits, block: 32 }), block: 32 })),
   { ref: own('signed5'), block: 64 },
