@@ -85,13 +85,22 @@ async function isFused(c: Compiled, what: string): Promise<void> {
   }
 }
 
-async function encoded(format: FormatRef, n: number, k: number): Promise<readonly HostArray[]> {
-  const request = {
-    file: format.file,
-    name: `${format.name}.encode`,
-    ...(format.args ? { formatArgs: format.args } : {}),
-  };
-  return (await interpret(request, [unit([n, k], 5)])).results;
+const made = new Map<string, Promise<readonly HostArray[]>>();
+
+/** Weights in a format, by its compiled encoder: searches take the interpreter seconds. */
+function encoded(format: FormatRef, n: number, k: number): Promise<readonly HostArray[]> {
+  const key = JSON.stringify([format, n, k]);
+  let fields = made.get(key);
+  if (!fields) {
+    const request = {
+      file: format.file,
+      name: `${format.name}.encode`,
+      ...(format.args ? { formatArgs: format.args } : {}),
+    };
+    fields = compiled(request).then((c) => wasmRunner.run(c.artifact, [unit([n, k], 5)]));
+    made.set(key, fields);
+  }
+  return fields;
 }
 
 /** Runs a kernel of the files above against the interpreter, within the roundings of K terms. */

@@ -182,7 +182,12 @@ export class Tile {
       const [r, p] = c.panelIsA ? [fast, slow] : [slow, fast];
       const [m, n] = [em.index(this.s0.add(from).add(r)), em.index(this.p0.add(p))];
       const body = em.scope(() => {
-        const where = this.place(em.asIndex(m, c.streamed), em.asIndex(n, c.panelled));
+        // What the rest of the root reads leaves the branch: it is read where there is something.
+        const inside = (e: Expr, size: Dim): Poly => {
+          const last = L.binary('sub', em.index(size), L.i32(1));
+          return em.asIndex(em.bind(L.binary('min', e, last), 'inside'), size);
+        };
+        const where = this.place(inside(m, c.streamed), inside(n, c.panelled));
         const sum = em.bind(this.at(r.mul(s.cols).add(p), 1), 'sum');
         lo.pin(c.op.results[0]!, where, sum);
         storeAt(lo, c.buffer, c.root.type.shape, where, lo.emit(c.root, where, 1), 1);
