@@ -81,23 +81,16 @@ export interface Layers extends Pick<Exports, Same> {
   linearAdd(x: DeviceTensor, w: Weight, r: DeviceTensor): Result;
   swiglu(x: DeviceTensor, gate: Weight, up: Weight): Result;
   embed(table: Weight, ids: Ids): Result;
-  /** As the exports, for weights of any kind: those that are not encoded count as a format of f32. */
-  layerIn(...args: WithWeights<Parameters<Exports['layerIn']>>): ReturnType<Exports['layerIn']>;
-  layerOut(...args: WithWeights<Parameters<Exports['layerOut']>>): Result;
+  /** A layer whose weights are all encoded, in two calls; absent where that is slower. */
+  readonly whole: WholeLayer | undefined;
 }
 
-/** Arguments without the last one, which is the model's choice, and any weight for an encoded one. */
-type WithWeights<A extends readonly unknown[]> = A extends [...infer Rest, Activations]
-  ? { [I in keyof Rest]: Rest[I] extends EncodedTensor ? Weight : Rest[I] }
-  : never;
-
-const plainFormat = { file: 'quern/formats', name: 'dense_f32' } as const;
-/** A view that lives as long as the scope that it is made in. */
-const asEncoded = (w: Weight): EncodedTensor =>
-  w instanceof EncodedTensor
-    ? w
-    : // A block of this format is one element.
-      new EncodedTensor(plainFormat, w.shape, { w: w.reshape([...w.shape, 1]) });
+/** As the exports, but for the last argument, which is the model's choice. */
+interface WholeLayer {
+  layerIn(...args: Leading<Parameters<Exports['layerIn']>>): ReturnType<Exports['layerIn']>;
+  layerOut(...args: Leading<Parameters<Exports['layerOut']>>): Result;
+}
+type Leading<A extends readonly unknown[]> = A extends [...infer Rest, Activations] ? Rest : never;
 
 const encoded = (w: Weight): w is EncodedTensor => w instanceof EncodedTensor;
 
@@ -109,12 +102,14 @@ export async function loadLayers(
   const linear = (x: DeviceTensor, w: Weight) =>
     encoded(w) ? k.linear(x, w, activations) : k.linearPlain(x, w);
   return {
-    layerIn: (x, norm, wq, wk, wv, ...rest) =>
-      k.layerIn(x, norm, asEncoded(wq), asEncoded(wk), asEncoded(wv), ...rest, activations),
-    layerOut: (mixed, x, wo, norm, gate, up, down, eps) => {
-      const [a, b, c, d] = [wo, gate, up, down].map(asEncoded);
-      return k.layerOut(mixed, x, a!, norm, b!, c!, d!, eps, activations);
-    },
+    // Activations in f32 would be normalised again by every projection that reads them.
+    whole:
+      activations === 'q8'
+        ? {
+            layerIn: (...args) => k.layerIn(...args, activations),
+            layerOut: (...args) => k.layerOut(...args, activations),
+          }
+        : undefined,
     rmsnorm: k.rmsnorm,
     ropeKeys: k.ropeKeys,
     ropeQueries: k.ropeQueries,

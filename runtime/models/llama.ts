@@ -3,7 +3,7 @@
 import type { Device } from '../devices/device.ts';
 import { type DeviceName, device as openDevice } from '../devices/index.ts';
 import { scope } from '../scope.ts';
-import { DeviceTensor } from '../tensor.ts';
+import { DeviceTensor, EncodedTensor } from '../tensor.ts';
 import { type LlamaConfig, readConfig } from './config.ts';
 import { ModelError } from './errors.ts';
 import { configOfGguf, tokenizerOfGguf } from './gguf-model.ts';
@@ -27,6 +27,16 @@ interface Layer {
   readonly w1: Weight;
   readonly w2: Weight;
   readonly w3: Weight;
+}
+
+type EncodedLayer = {
+  readonly [K in keyof Layer]: Layer[K] extends DeviceTensor ? DeviceTensor : EncodedTensor;
+};
+/** The layer, if all its matrices are encoded. */
+function encodedLayer(layer: Layer): EncodedLayer | undefined {
+  const { wq, wk, wv, wo, w1, w2, w3 } = layer;
+  const isEncoded = [wq, wk, wv, wo, w1, w2, w3].every((w) => w instanceof EncodedTensor);
+  return isEncoded ? (layer as EncodedLayer) : undefined;
 }
 
 /** Keys and values of the positions seen so far: [context, width] tensors, filled from the front. */
@@ -174,13 +184,14 @@ export class Llama {
     const rows = { data: Int32Array.from(ids), shape: [ids.length] };
     let x = await ops.embed(this.#embedding, rows);
     for (const [i, layer] of this.#layers.entries()) {
-      if (!observe) {
-        x = await scope(() => this.#layer(x, layer, i, start, cache));
+      const encoded = encodedLayer(layer);
+      if (!observe && encoded && ops.whole) {
+        x = await scope(() => this.#layer(x, encoded, i, start, cache));
         continue;
       }
       x = await scope(async () => {
         const see = async (parts: readonly string[], input: DeviceTensor) =>
-          observe(
+          observe?.(
             parts.map((p) => `layers.${i}.${p}.weight`),
             input,
           );
@@ -199,10 +210,10 @@ export class Llama {
     return ops.rmsnorm(x, this.#norm, normEps);
   }
 
-  /** A layer in three calls, with the cache between them. */
+  /** A layer in three calls, with the cache between the first two. */
   async #layer(
     x: DeviceTensor,
-    layer: Layer,
+    layer: EncodedLayer,
     index: number,
     start: number,
     cache?: Cache,
@@ -210,7 +221,7 @@ export class Llama {
     const { headDim, heads, keyValueHeads, ropeTheta, normEps } = this.config;
     const { attentionNorm, wq, wk, wv, wo, ffnNorm, w1, w2, w3 } = layer;
     const groups = heads / keyValueHeads;
-    const { layerIn, layerOut } = this.#ops;
+    const { layerIn, layerOut } = this.#ops.whole!;
     const made = await layerIn(
       x,
       attentionNorm,

@@ -1,8 +1,10 @@
 // The sample model on compiled kernels against what its authors recorded in F32 with NumPy.
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { compressModel } from '../../runtime/models/compress.ts';
 import { evaluateText } from '../../runtime/models/evaluate.ts';
 import { type Llama, loadLlama } from '../../runtime/models/llama.ts';
 import { skip } from '../support/skip.ts';
@@ -58,6 +60,33 @@ test('a stopped generation frees its cache', async () => {
   const before = model.device.used;
   for await (const id of model.generate('And', { count: 20 })) if (id >= 0) break;
   assert.is(model.device.used, before);
+});
+
+test('activations of 8 bits change the loss of compressed weights little, and layers run whole', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'quern-llama-'));
+  try {
+    await compressModel({
+      model: sampleModel,
+      output: folder,
+      format: { file: 'quern/formats', name: 'q4_0' },
+      version: '0',
+      selects: () => true,
+    });
+    const losses: number[] = [];
+    for (const activations of ['f32', 'q8'] as const) {
+      const compressed = await loadLlama(folder, { activations });
+      losses.push((await evaluateText(compressed, text, { limit: 3 })).loss);
+      const ids: number[] = [];
+      for await (const id of compressed.generate('And God said', { count: 5 })) ids.push(id);
+      assert.is(ids.length, 5);
+      compressed.dispose();
+    }
+    const [exact, rounded] = losses as [number, number];
+    assert.ok(Math.abs(exact - rounded) < 0.01, `${exact} and ${rounded}`);
+    assert.is.not(exact, rounded);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test.run();
