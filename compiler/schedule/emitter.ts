@@ -27,9 +27,9 @@ export class Emitter {
   /** Scope in which a variable (or the contents of a buffer) is last set: its users cannot be hoisted above. */
   readonly varDepth = new Map<number, number>();
   readonly bufferDepth = new Map<number, number>();
-  /** Told of each temp that is made, while a kernel for a GPU is: its threads share it or not. */
   /** Extents of the loops whose iterations are divided among threads, by variable. */
   readonly extents = new Map<number, Dim>();
+  /** Told of each temp that is made, while a kernel for a GPU is: its threads share it or not. */
   onTemp: ((b: Buffer) => void) | undefined = undefined;
   readonly #atoms = new Map<string, Var>();
   readonly #exprs = new Map<string, Expr>();

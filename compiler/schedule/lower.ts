@@ -17,7 +17,8 @@ import { Lowering, nameOf } from './lowering.ts';
 import { lowerOnline } from './online.ts';
 import { forgetLayout, type PackedField } from './packed.ts';
 import { lowerInto, mapInto, storeTensor } from './regions.ts';
-import { emitResident, planResident } from './resident.ts';
+import { emitResident } from './resident.ts';
+import { planResident } from './resident-plan.ts';
 import { isControl, soleMap, soleOp } from './rules.ts';
 import { sortInto } from './sorting.ts';
 

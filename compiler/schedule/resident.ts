@@ -4,56 +4,28 @@
 // factor.ts says, zero points included: what they add is known once the activations are, and starts the sums.
 import type { Dim } from '../ir/algebra.ts';
 import { floorDiv, Poly } from '../ir/algebra.ts';
-import type { Op, Value } from '../ir/ir.ts';
+import type { Value } from '../ir/ir.ts';
 import type { Buffer, Expr, Var } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
-import { intRange, type Range } from '../loops/ranges.ts';
+import type { Range } from '../loops/ranges.ts';
 import { strides } from './emitter.ts';
-import { sameExpr, type Term, terms, times } from './factor.ts';
+import { type Term, times } from './factor.ts';
 import type { Lowering } from './lowering.ts';
-import { contractionIndex, loop, vectorLoop } from './reductions.ts';
-import { depthLane, NoTile, rowLane, tileLanes, tileSide } from './spans.ts';
+import { loop, vectorLoop } from './reductions.ts';
+import { rowLane, tileLanes, tileSide } from './spans.ts';
+import {
+  type TermPlan,
+  type Run,
+  type Plan,
+  activations,
+  weights,
+  withoutConstant,
+  table,
+  shuffled,
+} from './resident-plan.ts';
 
 /** Groups of four rows that a vector walks at once where activations have few rows: streams far apart in memory. */
 const streams = 4;
-
-/** One contraction of the root, its weights on the right. */
-export interface ResidentPart {
-  readonly op: Op<'matmul'>;
-  readonly depth: Dim;
-}
-
-/** How one term of the weights meets the activations within a run of steps. */
-interface TermPlan {
-  /** Weights are integers here; otherwise only the sum of the activations counts. */
-  readonly isDot: boolean;
-  /** What is added to the integers of the weights, so that they are not negative or small. */
-  readonly shift: number;
-  /** Bounds of the integers, shifted so. */
-  readonly range: Range;
-  /** The activations come as magnitudes, the weights with the bits of negative ones flipped. */
-  readonly flips: boolean;
-  /** Place among the starts of a block, where it needs one. */
-  readonly start: number | undefined;
-}
-
-/** Steps of four elements in a row with the same block constants. */
-interface Run {
-  readonly from: number;
-  readonly to: number;
-  readonly terms: readonly TermPlan[];
-}
-
-interface Plan {
-  readonly part: ResidentPart;
-  /** Elements of depth that one pass of the inner loop takes. */
-  readonly block: number;
-  readonly runs: readonly Run[];
-  readonly starts: number;
-  readonly flips: boolean;
-  /** Whether the activations have a scale. */
-  readonly scaled: boolean;
-}
 
 /** What the activations are prepared into before the loops: see {@link prepare}. */
 interface Prepared {
@@ -72,192 +44,6 @@ interface Job {
   readonly plans: readonly Plan[];
   readonly prepared: readonly Prepared[];
 }
-
-/** Whether the contractions can take the road; the reason where they cannot. Decides layouts of packed fields. */
-export function planResident(
-  lo: Lowering,
-  root: Value,
-  parts: readonly ResidentPart[],
-): { readonly plans: readonly Plan[] } | { readonly reason: string } {
-  const { shape } = root.type;
-  if (shape.length !== 2) return { reason: 'the result is no matrix' };
-  try {
-    return { plans: parts.map((part) => planPart(lo, part, shape)) };
-  } catch (e) {
-    if (e instanceof NoTile) return { reason: e.message };
-    throw e;
-  }
-}
-
-const anyIndex = (lo: Lowering, d: Dim): Poly =>
-  Poly.atom(lo.em.atom(lo.em.newVar('i', L.vtype('i32')), d));
-
-function planPart(lo: Lowering, part: ResidentPart, shape: readonly Dim[]): Plan {
-  let first: NoTile | undefined;
-  for (const block of [32, 16, 8]) {
-    if (part.depth.multiple() % block !== 0 || part.depth.constant === 0) continue;
-    try {
-      return lo.em.trial(() => {
-        let plan: Plan | undefined;
-        lo.em.scope(() => {
-          const rows = anyIndex(lo, floorDiv(shape[1]!, tileSide)).mul(tileSide);
-          const k = anyIndex(lo, part.depth.over(block)!).mul(block);
-          plan = planBlock(lo, part, block, anyIndex(lo, shape[0]!), rows, k);
-        });
-        return plan!;
-      });
-    } catch (e) {
-      if (!(e instanceof NoTile)) throw e;
-      first ??= e;
-    }
-  }
-  throw first ?? new NoTile('the depth is no multiple of 8');
-}
-
-/** The integers and the scale of activations s at k .. k + 3: four lanes. */
-function activations(lo: Lowering, { op }: ResidentPart, s: Poly, k: Poly): Term {
-  const at = contractionIndex(op, [s, Poly.of(0)], k.add(Poly.atom(depthLane))).a;
-  const e = lo.emit(op.operands[0]!, at, tileSide);
-  const list = terms(asFloat(L.splat(e, tileSide)), lo.em.definition);
-  const [t] = list ?? [];
-  if (!t || list!.length !== 1 || t.floats.length || t.ints.length !== 1)
-    throw new NoTile('the activations are not encoded as integers');
-  return t;
-}
-
-/** The terms of the weights of rows n .. n + 3 at k .. k + 3. */
-function weights(lo: Lowering, { op }: ResidentPart, n: Poly, k: Poly): readonly Term[] {
-  const where = [Poly.of(0), n.add(Poly.atom(rowLane))];
-  const at = contractionIndex(op, where, k.add(Poly.atom(depthLane))).b;
-  const e = asFloat(L.splat(lo.emit(op.operands[1]!, at, tileLanes), tileLanes));
-  const list = terms(e, lo.em.definition)?.flatMap((t) => digitsOf(lo, t));
-  if (!list || list.some((t) => t.floats.length || t.ints.length > 1))
-    throw new NoTile('the weights are no integers times block constants');
-  return list;
-}
-
-/** Numbers of a table that a byte shuffle looks up. */
-const shuffled = 16;
-/** Values of a digit of 7 bits, and of the two digits of an entry. */
-const digit = 128;
-const middle = (digit * digit) / 2;
-
-/**
- * A table of whole numbers up to a power of two is one of integers. A table of any others is two digits of 7 bits: entries become multiples of 1 / 8191 of the largest magnitude, so
- * that each is off by at most 6.2e-5 of that. Other terms stay as they are.
- */
-function digitsOf(lo: Lowering, t: Term): readonly Term[] {
-  const [look] = t.floats;
-  if (t.floats.length !== 1 || t.ints.length || look?.kind !== 'gather') return [t];
-  const { data, role } = look.buffer;
-  if (role !== 'const' || !data || data.length > shuffled || !data.every(Number.isFinite))
-    return [t];
-  const whole = [1, 2, 4, 8, 16].find((n) =>
-    data.every((x) => Number.isInteger(x * n) && Math.abs(x * n) < digit),
-  );
-  if (whole !== undefined) {
-    const ints = table(lo, look.buffer, `times ${whole}`, (x) => x * whole + 0);
-    const scale = whole === 1 ? t.scale : times(t.scale, L.constant(1 / whole, 'f32'));
-    return [{ scale, ints: [L.gather(ints, look.index)], floats: [] }];
-  }
-  const unit = Math.max(...data.map(Math.abs)) / (middle - 1) || 1;
-  const index = lo.em.bind(look.index, 'codes');
-  const part = (place: string, of: (n: number) => number): Expr => {
-    const digits = (x: number): number => of(Math.round(x / unit) + middle);
-    return L.gather(table(lo, look.buffer, `${place} digits`, digits), index);
-  };
-  const high = part('high', (n) => Math.floor(n / digit));
-  const scale = (x: number): Expr => times(t.scale, L.constant(x, 'f32'))!;
-  const centred = L.binary('sub', high, L.constant(middle / digit, 'i32', tileLanes));
-  return [
-    { scale: scale(unit * digit), ints: [centred], floats: [] },
-    { scale: scale(unit), ints: [part('low', (n) => n % digit)], floats: [] },
-  ];
-}
-
-const asFloat = (e: Expr): Expr => (e.type.scalar === 'f32' ? e : L.convert(e, 'f32'));
-
-/** Takes constants off an integer expression: e = rest + shift. */
-function withoutConstant(e: Expr): { readonly rest: Expr; readonly shift: number } {
-  if (e.kind === 'binary' && (e.op === 'add' || e.op === 'sub') && e.b.kind === 'const') {
-    const inner = withoutConstant(e.a);
-    return { rest: inner.rest, shift: inner.shift + (e.op === 'add' ? e.b.value : -e.b.value) };
-  }
-  return { rest: e, shift: 0 };
-}
-
-const holds = (r: Range, min: number, max: number): boolean => r[0] >= min && r[1] <= max;
-
-function planBlock(
-  lo: Lowering,
-  part: ResidentPart,
-  block: number,
-  s: Poly,
-  n: Poly,
-  k: Poly,
-): Plan {
-  const steps = block / tileSide;
-  const all = Array.from({ length: steps }, (_, v) => ({
-    x: activations(lo, part, s, k.add(tileSide * v)),
-    w: weights(lo, part, n, k.add(tileSide * v)),
-  }));
-  const runs: Run[] = [];
-  let starts = 0;
-  let anyFlips = false;
-  for (let from = 0; from < steps; ) {
-    const first = all[from]!;
-    let to = from + 1;
-    while (to < steps && sameConstants(first, all[to]!)) to += 1;
-    const xRange = intRange(first.x.ints[0]!, lo.em.definition);
-    const plans = first.w.map((t): TermPlan => {
-      const [int] = t.ints;
-      if (!int) return { isDot: false, shift: 0, range: [0, 0], flips: false, start: starts++ };
-      const { rest, shift } = withoutConstant(int);
-      const range = intRange(rest, lo.em.definition);
-      if (!(holds(range, -128, 127) || holds(range, 0, 255)) || !holds(xRange, -128, 127))
-        throw new NoTile('weights or activations of more than 8 bits');
-      // A 7-bit operand makes the dot product of most engines one instruction.
-      const lift = holds(range, 0, 127) || range[1] - range[0] > 127 ? 0 : -range[0];
-      const flips =
-        lo.limits.relaxed === true &&
-        lift === 0 &&
-        !holds(range, 0, 127) &&
-        holds(range, -128, 127) &&
-        holds(xRange, -127, 127);
-      anyFlips ||= flips;
-      const needs = shift - lift !== 0 || flips;
-      const start = needs ? starts++ : undefined;
-      const bounds: Range = [range[0] + lift, range[1] + lift];
-      return { isDot: true, shift: shift - lift, range: bounds, flips, start };
-    });
-    const dots = plans.filter((t) => t.isDot).map((t) => t.range);
-    if (dots.some(([lo]) => lo < 0) && dots.some(([, hi]) => hi > 127))
-      throw new NoTile('signed and unsigned bytes in one panel');
-    runs.push({ from, to, terms: plans });
-    from = to;
-  }
-  return { part, block, runs, starts, flips: anyFlips, scaled: all[0]!.x.scale !== undefined };
-}
-
-interface Step {
-  readonly x: Term;
-  readonly w: readonly Term[];
-}
-const sameScale = (a: Expr | undefined, b: Expr | undefined): boolean =>
-  a === b || (a !== undefined && b !== undefined && sameExpr(a, b));
-function sameConstants(a: Step, b: Step): boolean {
-  const shiftOf = (t: Term): number | undefined => t.ints[0] && withoutConstant(t.ints[0]).shift;
-  return (
-    sameScale(a.x.scale, b.x.scale) &&
-    a.w.length === b.w.length &&
-    a.w.every((t, i) => {
-      const u = b.w[i]!;
-      return sameScale(t.scale, u.scale) && shiftOf(t) === shiftOf(u);
-    })
-  );
-}
-
-// ---- code ----
 
 /** Emits the kernel: once for few rows of activations, once for many. */
 export function emitResident(
@@ -677,18 +463,6 @@ function integers(lo: Lowering, t: Term, plan: TermPlan): Expr {
   // Numbers from a table are lifted there.
   const lifted = table(lo, rest.buffer, `lifted by ${lift}`, (x) => x + lift);
   return L.gather(lifted, rest.index);
-}
-
-/** A table of bytes made from another one, once a kernel. */
-function table(lo: Lowering, from: Buffer, what: string, of: (x: number) => number): Buffer {
-  const key = `${from.id} ${what}`;
-  let buffer = lo.tables.get(key);
-  if (!buffer || !lo.em.buffers.includes(buffer)) {
-    const data = from.data!.map(of);
-    buffer = lo.em.newBuffer(from.name, 'i8', 'const', Poly.of(data.length), data);
-    lo.tables.set(key, buffer);
-  }
-  return buffer;
 }
 
 /** Four activations, the same for each of four rows. */
