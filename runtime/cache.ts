@@ -7,6 +7,12 @@ import type { Json } from '../compiler/artifact.ts';
 const MAGIC = 'QUERNC1\n';
 const DIGEST = 32;
 const PREFIX = MAGIC.length + DIGEST + 4;
+/** Most bytes of a cache unless told. */
+const LIMIT = 512 * 2 ** 20;
+/** Keys begin with two hexadecimal digits, and each pair has a folder. */
+const FOLDERS = 256;
+/** An entry that is read counts as new again, but its file is not touched more often than this. */
+const TOUCH_MS = 24 * 3600 * 1000;
 
 /** What an entry holds: JSON, and named bytes. */
 export interface Entry {
@@ -63,12 +69,18 @@ export function decodeEntry(bytes: Uint8Array): Entry | undefined {
   return { header, blobs: out };
 }
 
-/** Entries by key (a hexadecimal digest) in a folder. */
+/**
+ * Entries by key (a hexadecimal digest) in a folder. Digests are spread evenly, so each of the folders within may
+ * take its part of the limit, and whoever writes an entry looks at one of them only: those that were not used for
+ * longest go.
+ */
 export class DiskCache {
   readonly dir: string;
+  readonly #share: number;
 
-  constructor(dir: string) {
+  constructor(dir: string, limit = LIMIT) {
     this.dir = dir;
+    this.#share = limit / FOLDERS;
   }
 
   #file(key: string): string {
@@ -77,11 +89,19 @@ export class DiskCache {
 
   /** An intact entry, or undefined. */
   get(key: string): Entry | undefined {
+    const fs = nodeModule('node:fs')!;
+    const file = this.#file(key);
     let bytes: Uint8Array;
     try {
-      bytes = nodeModule('node:fs')!.readFileSync(this.#file(key));
+      bytes = fs.readFileSync(file);
     } catch {
       return undefined;
+    }
+    try {
+      const now = Date.now();
+      if (now - fs.statSync(file).mtimeMs > TOUCH_MS) fs.utimesSync(file, now / 1000, now / 1000);
+    } catch {
+      // Not ours to touch, or gone meanwhile: it only ages sooner.
     }
     return decodeEntry(bytes);
   }
@@ -97,7 +117,6 @@ export class DiskCache {
       fs.mkdirSync(path.dirname(file), { recursive: true });
       fs.writeFileSync(beside, encodeEntry(entry));
       fs.renameSync(beside, file);
-      return true;
     } catch {
       try {
         fs.rmSync(beside, { force: true });
@@ -105,6 +124,32 @@ export class DiskCache {
         // The folder itself is not one; there is nothing to remove.
       }
       return false;
+    }
+    this.#trim(file);
+    return true;
+  }
+
+  /** Removes the entries of a file's folder that were not used for longest, until it keeps to its share. */
+  #trim(kept: string): void {
+    const fs = nodeModule('node:fs')!;
+    const path = nodeModule('node:path')!;
+    try {
+      const folder = path.dirname(kept);
+      const files = fs.readdirSync(folder).map((name) => {
+        const file = path.join(folder, name);
+        const { size, mtimeMs } = fs.statSync(file);
+        return { file, size, mtimeMs };
+      });
+      let bytes = files.reduce((sum, f) => sum + f.size, 0);
+      files.sort((a, b) => a.mtimeMs - b.mtimeMs);
+      for (const { file, size } of files) {
+        if (bytes <= this.#share) return;
+        if (file === kept) continue;
+        fs.rmSync(file, { force: true });
+        bytes -= size;
+      }
+    } catch {
+      // Another process trims the same folder: it is under the limit when either is done.
     }
   }
 }

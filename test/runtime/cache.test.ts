@@ -1,6 +1,14 @@
 // The caches of compiled kernels: what hits, what does not, and what damage does.
 import { fork } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as fc from 'fast-check';
@@ -199,6 +207,33 @@ test('writers at the same time leave one intact entry and no temporary files', a
   assert.equal(codes, [0, 0]);
   assert.is(entries(cache).length, 1);
   assert.ok(new DiskCache(cache).get('aabbcc'));
+});
+
+test('beyond its limit a cache drops what was not used for longest, never what it just wrote', () => {
+  const { cache } = fresh();
+  const day = 24 * 3600;
+  const put = (disk: DiskCache, key: string) =>
+    disk.put(key, { header: null, blobs: { code: new Uint8Array(10000) } });
+  const age = (days: number, ...keys: string[]) => {
+    const then = Date.now() / 1000 - days * day;
+    for (const k of keys) utimesSync(join(cache, 'aa', `${k.slice(2)}.quern`), then, then);
+  };
+  // Room for two entries of about 10 kB in each of 256 folders.
+  const disk = new DiskCache(cache, 256 * 25_000);
+  for (const key of ['aa01', 'aa02']) assert.ok(put(disk, key));
+  age(9, 'aa01');
+  age(5, 'aa02');
+  assert.ok(disk.get('aa01'), 'reading makes it new');
+  assert.ok(put(disk, 'bb01'));
+  assert.ok(put(disk, 'aa03'));
+  assert.equal(
+    ['aa01', 'aa02', 'aa03', 'bb01'].map((key) => disk.get(key) !== undefined),
+    [true, false, true, true],
+  );
+  const tiny = new DiskCache(cache, 256);
+  assert.ok(put(tiny, 'aa04'));
+  assert.equal(readdirSync(join(cache, 'aa')), ['04.quern']);
+  assert.ok(tiny.get('bb01'), 'a folder is looked at when it is written to');
 });
 
 test('the folder comes from QUERN_CACHE, XDG_CACHE_HOME or the home folder', () => {
