@@ -369,6 +369,8 @@ export interface ParamInfo {
   readonly optional: boolean;
   /** Index of the type parameter that gives the format. */
   readonly formatParam?: number;
+  /** The type leaves the dtype or the dims to the caller: only other kernels can call the function. */
+  readonly open?: true;
 }
 export type ExportInfo =
   | {
@@ -434,12 +436,15 @@ function describeUnguarded(file: string, host: SourceHost): ModuleInfo {
       const a = readAnnotation(p.type);
       const takesFormat = a.kind === 'format' || (a.kind === 'encoded' && !a.constant);
       const i = takesFormat ? formats.indexOf(a.format ?? '') : -1;
+      const isOpen =
+        (a.kind === 'tensor' && !(a.dtype && a.shape)) || (a.kind === 'encoded' && !a.shape);
       return {
         name: p.name.getText(),
         kind: a.kind,
         text: p.type?.getText() ?? 'unknown',
         optional: p.initializer !== undefined || p.questionToken !== undefined,
         ...(i >= 0 ? { formatParam: i } : {}),
+        ...(isOpen ? { open: true } : {}),
       };
     });
     return params.some((p) => p.kind === 'tensor' || p.kind === 'encoded')

@@ -29,6 +29,12 @@ test('check passes a file without faults and says what it could not compile', as
   assert.match(out, /no default: rmsnorm/);
 });
 
+test('check leaves functions that are open in dtypes or dims to the kernels that call them', async () => {
+  const { code, out } = await quern(['check', 'ops/linalg/svd.ts']);
+  assert.is(code, 0);
+  assert.match(out, /^not compiled, .*: svd\n$/);
+});
+
 test('check shows the faults of all kernels at their lines and ends with 1', async () => {
   const file = join(folder, 'faults.ts');
   writeFileSync(

@@ -104,6 +104,7 @@ const arrows: readonly Arrow[] = [
   },
   { from: 'ops/', to: [], packages: ['quern'] },
   { from: 'cli/', to: ['runtime/', 'compiler/', 'aot/', 'ops/', 'index.ts', 'package.json'] },
+  { from: 'editor/', to: ['compiler/'], packages: ['typescript'] },
   { from: 'index.ts', to: ['compiler/language/', 'runtime/'], packages: [] },
 ];
 

@@ -32,7 +32,7 @@ export const readRepo = (path: string): string => readFileSync(join(repo, path),
 
 /** The product: everything but tests, scripts and benchmarks. */
 export function productFiles(): string[] {
-  const folders = ['compiler', 'backends', 'runtime', 'aot', 'ops', 'cli'];
+  const folders = ['compiler', 'backends', 'runtime', 'aot', 'ops', 'cli', 'editor'];
   const files = folders.flatMap((f) => filesIn(f, (p) => p.endsWith('.ts') || p.endsWith('.js')));
   return existsSync(join(repo, 'index.ts')) ? ['index.ts', ...files] : files;
 }

@@ -29,7 +29,7 @@ export interface Packed {
 /** Packs a copy, so that no dist/ appears in the checkout while other tests read it. */
 export function packed(): { tarball: string; info: Packed } {
   const copy = temporary();
-  const sources = ['compiler', 'backends', 'runtime', 'aot', 'ops', 'cli', 'scripts'];
+  const sources = ['compiler', 'backends', 'runtime', 'aot', 'ops', 'cli', 'editor', 'scripts'];
   const single = [
     'index.ts',
     'package.json',

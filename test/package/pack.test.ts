@@ -6,6 +6,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { temporary } from '../aot/package.ts';
 import { quern } from '../cli/run.ts';
+import { Server } from '../editor/tsserver.ts';
 import { install, modules, type Packed, packed, sh } from './installed.ts';
 
 const test = suite('published package');
@@ -33,11 +34,13 @@ test('the tarball holds what runs, and nothing else', () => {
     'dist/backends',
     'dist/cli',
     'dist/compiler',
+    'dist/editor',
     'dist/index.js',
     'dist/ops',
     'dist/package.json',
     'dist/runtime',
     'dist/types',
+    'editor',
     'package.json',
   ]);
   // Sources only where the compiler reads them: the library's kernels.
@@ -112,6 +115,29 @@ q4_0.kind satisfies 'format';
 `,
   );
   sh(project, process.execPath, join(modules, 'typescript/lib/tsc.js'), '-p', '.');
+});
+
+test('the editor plugin of the package reports problems of what is typed', async () => {
+  const tsconfig = { compilerOptions: { plugins: [{ name: 'quern/editor' }] }, include: ['*.ts'] };
+  const folder = join(project, 'edited');
+  mkdirSync(folder);
+  writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify(tsconfig));
+  const server = new Server(folder, project);
+  try {
+    const file = join(folder, 'mine.ts');
+    writeFileSync(file, '');
+    server.tell('open', {
+      file,
+      fileContent: mine.replace('transpose(decode', 'transposed(decode'),
+    });
+    const found = await server.problemsOnceChecked(file);
+    assert.equal(
+      found.map((d) => d.text.split('\n')[0]),
+      ['Unknown name `transposed`'],
+    );
+  } finally {
+    server.end();
+  }
 });
 
 test('quern check, build and the JIT work from there', () => {
