@@ -1,13 +1,20 @@
 // What a second thread is worth: the same kernels on a device of one thread and on one of two. The results must be equal to the bit.
-import { type Context, contest, copiesFor, type Entrant } from '../contest.ts';
+import { type Context, contest, copiesFor, type Entrant, type Mode } from '../contest.ts';
 import { Product } from '../product.ts';
+import { readLimitOfTwo } from '../subjects/limits.ts';
 import { encodedCopies, productCandidate, Quern } from '../subjects/quern.ts';
 
-const rows = [1, 128];
+/** One row is bound by memory, or by the caches where they hold the weights; many rows by operations. */
+const rows: readonly { readonly m: number; readonly modes: readonly (Mode | '')[] }[] = [
+  { m: 1, modes: ['cold', 'hot'] },
+  { m: 128, modes: [''] },
+];
 
 export async function threadCases(context: Context, n: number, k: number): Promise<void> {
   const name = (m: number): string => `threads q4_0 M=${m} ${n}x${k}`;
-  const wanted = rows.filter((m) => context.wants(name(m)));
+  const wanted = rows.filter(({ m, modes }) =>
+    modes.some((mode) => context.wants(mode ? `${name(m)} ${mode}` : name(m))),
+  );
   if (wanted.length === 0) return;
   const product = new Product(n, k);
   const devices = await Promise.all([Quern.open(1), Quern.open(2)]);
@@ -22,7 +29,7 @@ export async function threadCases(context: Context, n: number, k: number): Promi
       return { copies: await encodedCopies(w, copiesFor(context, w.bytes)), meant };
     }),
   );
-  for (const m of wanted) {
+  for (const { m, modes } of wanted) {
     const expected = product.expected(m, weights[0]!.meant);
     let one: ArrayLike<number> = [];
     const made = (index: 0 | 1) =>
@@ -46,7 +53,9 @@ export async function threadCases(context: Context, n: number, k: number): Promi
     };
     // Processor time would count both threads.
     const elapsed: Context = { ...context, pace: { ...context.pace, clock: 'elapsed' } };
-    await contest(elapsed, name(m), [single, both]);
+    const limit: readonly Entrant[] =
+      m === 1 ? [{ ...readLimitOfTwo(context.coldBytes), modes: ['cold'] }] : [];
+    await contest(elapsed, name(m), [single, both, ...limit], modes);
   }
   for (const d of devices) d.close();
 }

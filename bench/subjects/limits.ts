@@ -1,7 +1,8 @@
 // What the engine can do at most on this machine: read memory, multiply and add. Measured by loops that do nothing else, in turn
 // with the kernels that are held against them.
 import type { Entrant } from '../contest.ts';
-import { Arena, assemble } from './wat.ts';
+import { Worker } from 'node:worker_threads';
+import { Arena, assemble, instantiate, moduleFrom } from './wat.ts';
 
 const seq = <T>(n: number, make: (i: number) => T): T[] =>
   Array.from({ length: n }, (_, i) => make(i));
@@ -61,6 +62,64 @@ export const readLimit = (coldBytes: number, bytes = 16 * 2 ** 20): Entrant => (
       bytes,
       run: (copy) => void read!(places[copy]!, bytes / 4),
       dispose: () => {},
+    };
+  },
+});
+
+/** A worker that reads its half when told to. It looks for a while between calls, and sleeps when others have the turn. */
+const helperText = `
+const { workerData: { made, memory, flags } } = require('node:worker_threads');
+const { read } = new WebAssembly.Instance(made, { env: { memory } }).exports;
+Atomics.store(flags, 1, -1);
+for (let seen = 0, idle = 0; ; ) {
+  const call = Atomics.load(flags, 0);
+  if (call === seen) {
+    if (++idle > 10000) Atomics.wait(flags, 0, seen);
+    continue;
+  }
+  idle = 0;
+  if (call < 0) break;
+  read(flags[2], flags[3]);
+  Atomics.store(flags, 1, (seen = call));
+}`;
+
+/** The same by two threads, half of the memory each. */
+export const readLimitOfTwo = (coldBytes: number, bytes = 16 * 2 ** 20): Entrant => ({
+  column: 'read',
+  make: async () => {
+    const copies = Math.max(1, Math.ceil(coldBytes / bytes));
+    const arena = new Arena(copies * (bytes + 4096), true);
+    const shared = moduleOf(readText()).replace('(memory 1 65536)', '(memory 1 65536 shared)');
+    const made = await moduleFrom(shared);
+    const { read } = instantiate(made, arena);
+    const places = seq(copies, () => {
+      const at = arena.allocate(bytes);
+      arena.f32(at, bytes / 4).fill(1e-9);
+      return at;
+    });
+    const flags = new Int32Array(new SharedArrayBuffer(16));
+    const { memory } = arena;
+    const worker = new Worker(helperText, { eval: true, workerData: { made, memory, flags } });
+    while (Atomics.load(flags, 1) === 0) await new Promise((done) => setTimeout(done, 1));
+    let call = 0;
+    const half = bytes / 2;
+    return {
+      what: 'two threads',
+      copies,
+      bytes,
+      run: (copy) => {
+        flags[2] = places[copy]! + half;
+        flags[3] = half / 4;
+        Atomics.store(flags, 0, ++call);
+        Atomics.notify(flags, 0);
+        read!(places[copy]!, half / 4);
+        while (Atomics.load(flags, 1) !== call);
+      },
+      dispose: () => {
+        Atomics.store(flags, 0, -1);
+        Atomics.notify(flags, 0);
+        void worker.terminate();
+      },
     };
   },
 });

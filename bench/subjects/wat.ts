@@ -4,7 +4,7 @@ import { Missing } from '../contest.ts';
 
 /** What of the JavaScript API is used here; the ES library has no types for it. */
 interface Api {
-  readonly Memory: new (size: { initial: number; maximum: number }) => WasmMemory;
+  readonly Memory: new (size: { initial: number; maximum: number; shared: boolean }) => WasmMemory;
   readonly Module: new (bytes: Uint8Array) => WasmModule;
   readonly Instance: new (
     module: WasmModule,
@@ -24,9 +24,9 @@ export class Arena {
   readonly memory: WasmMemory;
   #top = ALIGN;
 
-  constructor(bytes: number) {
+  constructor(bytes: number, shared = false) {
     const pages = Math.ceil((bytes + ALIGN) / PAGE) + 1;
-    this.memory = new api.Memory({ initial: pages, maximum: PAGE });
+    this.memory = new api.Memory({ initial: pages, maximum: PAGE, shared });
   }
 
   /** An address with so much room behind it. */
@@ -54,19 +54,32 @@ export class Arena {
   }
 }
 
-/** The functions that a module exports. It imports its memory under the names given. */
-export async function assemble(
-  text: string,
-  arena: Arena,
-  [module, name] = ['env', 'memory'],
-): Promise<{ readonly [name: string]: WasmFunction }> {
+/** The module that a text says. */
+export async function moduleFrom(text: string): Promise<WasmModule> {
   const { default: binaryen } = await import('binaryen');
   const parsed = binaryen.parseText(text);
   parsed.setFeatures(binaryen.Features.All);
   const bytes = parsed.emitBinary();
   parsed.dispose();
   if (!api.validate(bytes)) throw new Missing('this engine has no relaxed SIMD');
-  const instance = new api.Instance(new api.Module(bytes), {
+  return new api.Module(bytes);
+}
+
+/** The functions that a module exports. It imports its memory under the names given. */
+export async function assemble(
+  text: string,
+  arena: Arena,
+  names: readonly [module: string, name: string] = ['env', 'memory'],
+): Promise<{ readonly [name: string]: WasmFunction }> {
+  return instantiate(await moduleFrom(text), arena, names);
+}
+
+export function instantiate(
+  made: WasmModule,
+  arena: Arena,
+  [module, name]: readonly [module: string, name: string] = ['env', 'memory'],
+): { readonly [name: string]: WasmFunction } {
+  const instance = new api.Instance(made, {
     [module!]: { [name!]: arena.memory },
   });
   return instance.exports as { readonly [name: string]: WasmFunction };
