@@ -21,8 +21,13 @@ const lead = ['worker', 'workers', 'sync'] as const;
  */
 const layout = { arrived: 0, round: 64, failed: 68, counters: 128, stride: 64 } as const;
 
-/** Chunks for each worker: more cost more atomic additions, fewer leave workers idle at the end. */
-const chunksPerWorker = 16;
+/**
+ * A worker takes the first of `guided` parts of its share of what is left, so that chunks shrink towards the end and no
+ * worker waits long for the others; but never less than a `finest` part of its share of all, as each chunk begins new
+ * streams of memory. Two threads read weights of 9 MB 10 % faster than with sixteen equal chunks each.
+ */
+const guided = 2;
+const finest = 16;
 /** Looks at the barrier before a worker goes to sleep: a few microseconds. */
 const spins = 4000;
 
@@ -104,12 +109,9 @@ function segment(f: Frame, b: Binaryen, s: Segment): Ref {
 /** Takes chunks of whole steps until none is left, and runs each as an ordinary loop. */
 function splitLoop(f: Frame, s: ForLoop, counter: number, before: readonly Ref[]): Ref {
   const { m, types } = f;
-  const [start, steps, chunk, at] = [0, 1, 2, 3].map(() => f.local(types.i32)) as [
-    number,
-    number,
-    number,
-    number,
-  ];
+  const [start, steps, least, at, left, taken] = Array.from({ length: 6 }, () =>
+    f.local(types.i32),
+  ) as [number, number, number, number, number, number];
   const get = (x: number): Ref => m.local.get(x, types.i32);
   const c = (x: number): Ref => m.i32.const(x);
   const step = s.step;
@@ -120,35 +122,40 @@ function splitLoop(f: Frame, s: ForLoop, counter: number, before: readonly Ref[]
     const span = m.i32.sub(scalar(f, s.end), get(start));
     return [first, m.local.set(steps, m.i32.div_s(span, c(step)))];
   });
+  const share = (all: Ref, parts: number): Ref =>
+    m.i32.add(m.i32.div_u(all, m.i32.mul(f.param('workers'), c(parts))), c(1));
   // One worker takes everything at once.
-  const share = m.i32.div_u(get(steps), m.i32.mul(f.param('workers'), c(chunksPerWorker)));
   const alone = m.i32.eq(f.param('workers'), c(1));
-  const size = m.local.set(chunk, m.select(alone, get(steps), m.i32.add(share, c(1))));
+  const smallest = m.local.set(least, m.select(alone, get(steps), share(get(steps), finest)));
 
   const [out, again] = [f.label(), f.label()];
   const address = layout.counters + counter * layout.stride;
-  const take = m.local.set(at, m.i32.atomic.rmw.add(address, f.param('sync'), get(chunk)));
-  const left = m.i32.sub(get(steps), get(at));
+  const counted = (): Ref => m.i32.atomic.load(address, f.param('sync'));
+  const look = [
+    m.local.set(at, counted()),
+    m.local.set(left, m.i32.sub(get(steps), get(at))),
+    m.br_if(out, m.i32.le_s(get(left), c(0))),
+    m.local.set(taken, share(get(left), guided)),
+    m.if(m.i32.lt_s(get(taken), get(least)), m.local.set(taken, get(least))),
+    m.if(m.i32.gt_s(get(taken), get(left)), m.local.set(taken, get(left))),
+  ];
+  const after = m.i32.add(get(at), get(taken));
+  const swapped = m.i32.atomic.rmw.cmpxchg(address, f.param('sync'), get(at), after);
+  const lost = m.br_if(again, m.i32.ne(swapped, get(at)));
   const from = fresh('from');
   const to = fresh('to');
   const toElement = (n: Ref): Ref => m.i32.add(get(start), m.i32.mul(n, c(step)));
-  const smaller = m.select(
-    m.i32.lt_s(left, get(chunk)),
-    m.i32.sub(get(steps), get(at)),
-    get(chunk),
-  );
   const bounds = [
     f.setVar(from, 0, toElement(get(at))),
-    f.setVar(to, 0, toElement(m.i32.add(get(at), smaller))),
+    f.setVar(to, 0, toElement(m.i32.add(get(at), get(taken)))),
   ];
   if (isNonNegative(f, s.start)) f.markNonNegative(from);
   const { body: run } = f.inLoop(
     () => body(f, [{ ...s, start: variable(from), end: variable(to), parallel: false }]),
     false,
   );
-  const done = m.br_if(out, m.i32.ge_s(get(at), get(steps)));
-  const loop = m.loop(again, m.block(null, [take, done, ...bounds, run, m.br(again)]));
-  const shared = m.if(m.i32.gt_s(get(steps), c(0)), m.block(out, [...before, size, loop]));
+  const loop = m.loop(again, m.block(null, [...look, lost, ...bounds, run, m.br(again)]));
+  const shared = m.if(m.i32.gt_s(get(steps), c(0)), m.block(out, [...before, smallest, loop]));
   return m.block(null, [...setup, shared]);
 }
 
