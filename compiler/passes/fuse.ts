@@ -6,7 +6,7 @@ import type { Func, Op, Region, Value } from '../ir/ir.ts';
 import { walk } from '../ir/ir.ts';
 import { ops } from '../ir/ops.ts';
 import type { Pass, PassContext } from './engine.ts';
-import { planRegion } from './materialize.ts';
+import { foldStored, planRegion } from './materialize.ts';
 import { Rewriter } from './rewriter.ts';
 
 export const fuse: Pass = {
@@ -46,14 +46,16 @@ function separateResults(func: Func): Func {
 }
 
 function group(func: Func, ctx: PassContext): Func {
-  const { stored: planned, reasons } = planRegion(
+  const { stored: planned, reasons: planReasons } = planRegion(
     func.body,
     false,
     !ctx.limits?.gpu,
     ctx.limits?.gpu?.single,
   );
   const stored = new Set(planned);
-  const aliases = findAliases(func.body, stored);
+  const reasons = new Map(planReasons);
+  const aliases = findAliases(func.body, stored, reasons);
+  foldStored(func.body, stored, ctx.limits?.gpu?.single);
   const to = new Rewriter({ op: () => undefined });
   const params = func.body.params.map((p) => to.param(p));
   const inside = new Set(func.body.params);
@@ -129,9 +131,9 @@ function captures(op: Op): Value[] {
 
 /**
  * Reshapes that only rename the axes of a buffer. Their operand is stored instead (added to `stored`), unless
- * it is a parameter or a result of its own, or its rows are padded.
+ * it is a parameter or a result of its own, or its rows are padded. It takes over the reason.
  */
-function findAliases(body: Region, stored: Set<Value>): Set<Op> {
+function findAliases(body: Region, stored: Set<Value>, reasons: Map<Value, string>): Set<Op> {
   const out = new Set<Op>();
   for (const op of [...body.ops].reverse()) {
     const v = op.results[0];
@@ -148,6 +150,7 @@ function findAliases(body: Region, stored: Set<Value>): Set<Op> {
     );
     if (others.length > 0) continue;
     stored.add(from);
+    if (!reasons.has(from)) reasons.set(from, reasons.get(v) ?? 'a result');
     out.add(op);
   }
   return out;

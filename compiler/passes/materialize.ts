@@ -6,10 +6,15 @@ import type { Op, Region, Value } from '../ir/ir.ts';
 import { startOf, walk } from '../ir/ir.ts';
 import { ops } from '../ir/ops.ts';
 import { findOnline, type Online } from './online.ts';
+import { expands, reachesReduction } from './operands.ts';
 import { rankOf } from './rank.ts';
 
 /** Inline cost above which an operand that is read again and again is stored instead. */
 const reuseLimit = 4;
+/** What storing a value and loading it costs, beside computing it once. */
+const storeCost = 2;
+/** Rows of the other operand that use an element of a contraction's operand before it is read again. */
+const readRows = 64;
 /** Inline cost above which a value with several readers is stored instead. */
 const shareLimit = 40;
 /** The same inside a block, where scratch memory is in the nearest cache. */
@@ -89,6 +94,18 @@ export function planRegion(region: Region, inner: boolean, cpu = false, single =
     return op.operands.reduce((sum, v) => sum + (v.type.shape.length ? costOf(v) : 0), price);
   };
 
+  /** Whether a contraction decodes this operand tile by tile, and reads the other one once a tile. */
+  const decodes = (op: Op, operand: number): boolean => {
+    const is = (f: (v: Value, stored: ReadonlySet<Value>) => boolean): readonly boolean[] =>
+      op.operands.map((v) => f(v, stored));
+    // What takes more memory than it is made from is not written out for good; what was computed just now may be.
+    const [larger, made] = [is(expands), is(reachesReduction)];
+    if (larger[0] !== larger[1]) return larger[operand]!;
+    if (made[0] !== made[1]) return !made[operand]!;
+    const [own, other] = [costOf(op.operands[operand]!), costOf(op.operands[1 - operand]!)];
+    return own > other || (own === other && operand === 1);
+  };
+
   for (const v of region.yields) if (v.def && region.ops.includes(v.def.op)) store(v, 'a result');
   for (const op of region.ops)
     if (!isInlineable(op) && (inner || !continues(op, uses, region)))
@@ -106,7 +123,7 @@ export function planRegion(region: Region, inner: boolean, cpu = false, single =
       const why =
         isReduction(op) && !isCount(op)
           ? reductionReason(v, region, uses, stored, single)
-          : sharedReason(v, costOf(v), uses, costOf, inner, once, inner && cpu);
+          : sharedReason(v, costOf(v), uses, decodes, inner, once, inner && cpu);
       if (why) store(v, why);
     }
   }
@@ -155,7 +172,7 @@ function sharedReason(
   v: Value,
   cost: number,
   uses: Map<Value, Use[]>,
-  costOf: (v: Value) => number,
+  decodes: (op: Op, operand: number) => boolean,
   inner: boolean,
   once: ReadonlyMap<Op, readonly number[]>,
   vectors: boolean,
@@ -165,17 +182,22 @@ function sharedReason(
     if (u.captured && cost > reuseLimit && !isInjectiveMap(u.op))
       return `read again and again inside a ${u.op.name}`;
     if (u.op.name !== 'matmul' || once.get(u.op)?.includes(u.operand)) continue;
-    // A contraction decodes one operand tile by tile, the dearer one; it reads the other once a tile.
-    const other = costOf(u.op.operands[1 - u.operand]!);
-    const decoded = cost > other || (cost === other && u.operand === 1);
-    if (!decoded && cost > reuseLimit)
-      return 'an operand that each tile of a contraction reads again';
+    if (cost <= reuseLimit || decodes(u.op, u.operand)) continue;
+    const times = readings(u.op, u.operand);
+    if ((cost - 1) * times > cost + storeCost)
+      return `an operand that each tile of a contraction reads again: ${cost} a reading, where a load is 1`;
   }
   if (vectors && isVector(v.type.shape) && list.every((u) => !u.captured)) return undefined;
   if (inner && list.length > 1 && movesLastAxis(v)) return 'read several times across its rows';
   if (list.length > 1 && cost > (inner ? shareLimitInside : shareLimit))
     return `${list.length} consumers, and dear to recompute`;
   return undefined;
+}
+
+/** How often a contraction reads an element of its operand that is not decoded tile by tile. */
+function readings(op: Op, operand: number): number {
+  const rows = op.results[0]!.type.shape.at(operand === 0 ? -1 : -2)?.constant;
+  return rows === undefined ? readRows : Math.ceil(rows / readRows);
 }
 
 /** What can be done in one pass: nothing inside of it is wanted anywhere else. */
@@ -271,6 +293,22 @@ function reductionReason(
   if (roots.size > 1) return 'more than one consumer';
   if (v.type.shape.length === 0) return 'a single value for the whole tensor';
   return undefined;
+}
+
+/**
+ * Takes back the storage of reductions whose only consumer came to be stored later on, behind what would have
+ * recomputed them. Contractions keep theirs: two of them in one kernel were found no faster, and slower with resident
+ * weights and one row.
+ */
+export function foldStored(region: Region, stored: Set<Value>, single = false): void {
+  const uses = collectUses(region);
+  for (const op of region.ops) {
+    const v = op.results[0];
+    if (!v || !stored.has(v) || ops[op.name].kind !== 'reduce' || region.yields.includes(v))
+      continue;
+    stored.delete(v);
+    if (reductionReason(v, region, uses, stored, single)) stored.add(v);
+  }
 }
 
 /** Which axes of an op's result a value with these axes varies along; undefined when it cannot be followed. */

@@ -5,6 +5,7 @@
 import { floorDiv, Poly } from '../ir/algebra.ts';
 import type { Op, Value } from '../ir/ir.ts';
 import { ops } from '../ir/ops.ts';
+import { expands } from '../passes/operands.ts';
 import type { Buffer, Expr } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
 import { addSum, explainSum, factoredSum } from './factor.ts';
@@ -67,7 +68,7 @@ export function lowerGemm(lo: Lowering, root: Value, buffer: Buffer): boolean {
     return false;
   const [rows, cols] = [shape.at(-2)!, shape.at(-1)!];
   const parts = found.map((op): Part => ({ op, k: op.operands[0]!.type.shape.at(-1)! }));
-  const heavier = found.map((op) => weight(lo, op.operands[0]!) > weight(lo, op.operands[1]!));
+  const heavier = found.map((op) => isHeavier(lo, op.operands[0]!, op.operands[1]!));
   const panelIsA = heavier[0]!;
   if (heavier.some((h) => h !== panelIsA)) return false;
   const [streamed, panelled] = panelIsA ? [cols, rows] : [rows, cols];
@@ -102,8 +103,19 @@ export function lowerGemm(lo: Lowering, root: Value, buffer: Buffer): boolean {
   return true;
 }
 
+/** Work to read an element that is no more than a load or two, however often it is done. */
+const light = 4;
+
+/** Whether `a` rather than `b` is decoded once a panel: what is larger than its sources, or else takes more work. */
+export function isHeavier(lo: Lowering, a: Value, b: Value): boolean {
+  const larger = [expands(a, lo.storage), expands(b, lo.storage)];
+  if (larger[0] !== larger[1]) return larger[0]!;
+  const work = weight(lo, a);
+  return work > light && work > weight(lo, b);
+}
+
 /** Work to produce one element without storage: who is heavier is decoded once a panel. */
-export function weight(lo: Lowering, v: Value, seen = new Set<Value>()): number {
+function weight(lo: Lowering, v: Value, seen = new Set<Value>()): number {
   if (lo.storage.has(v) || !v.def || seen.has(v)) return 0;
   seen.add(v);
   const { op } = v.def;

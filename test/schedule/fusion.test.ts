@@ -267,4 +267,61 @@ export function both<F extends Format, M extends Dim, N extends Dim, K extends D
   assert.ok(largestBuffer(c, size) < 4 * size.N * size.K);
 });
 
+const normalised = (first: string, more: string, weights: string) => `
+import { decode, encode, matmul, mean, sqrt, transpose } from 'quern';
+import { q8_0 } from 'quern/formats';
+import type { Dim, Encoded, Format, Tensor, f32 } from 'quern';
+export function kernel<F extends Format, M extends Dim, N extends Dim, K extends Dim>(
+  x: Tensor<f32, [M, K]>, g: Tensor<f32, [K]>, a: ${weights}, b: ${weights}) {
+  const h = (x / sqrt(mean(x * x, 1, { keepdims: true }) + 1e-5)) * g;
+  return { a: matmul(${first}), b: matmul(${more}) };
+}`;
+
+test('a normalised input is computed once for all contractions, the weights where they are read', async () => {
+  const text = normalised(
+    'h, transpose(decode(a))',
+    'h, transpose(decode(b))',
+    'Encoded<F, [N, K]>',
+  );
+  const file = write('normalised.ts', text);
+  const c = await compiled({ file, name: 'kernel', formats: [q4] });
+  assert.is(c.manifest.kernels.length, 3, 'the norm, and two products');
+  assert.ok(largestBuffer(c, size) < 4 * size.N * size.K);
+  assert.match(c.stage('fuse'), /each tile of a contraction reads again: \d+ a reading/);
+  const weights = await encoded(q4, 18, 96);
+  for (const rows of [1, 2, 5]) {
+    const inputs = [unit([rows, 96], rows), unit([96], 7), ...weights, ...weights];
+    const got = await wasmRunner.run(c.artifact, inputs);
+    const want = await interpret({ file, name: 'kernel', formats: [q4] }, inputs);
+    // Roundings of each sum are held against a bound on its terms: |h| is below 2, |w| at most 1.
+    for (const [i, y] of got.entries()) {
+      const scale = { ...y, data: new Float32Array(y.data.length).fill(2 * 96) };
+      agree(`product ${i} of ${rows} rows`, y, want.results[i]!, { scale: '', terms: 120 }, scale);
+    }
+  }
+});
+
+test('a normalised input is computed once before plain weights too', async () => {
+  const text = normalised('h, transpose(a)', 'h, transpose(b)', 'Tensor<f32, [N, K]>');
+  const file = write('normalised-plain.ts', text.replace('F extends Format, ', ''));
+  const c = await compiled({ file, name: 'kernel' });
+  assert.is(c.manifest.kernels.length, 3);
+});
+
+test('encodings of one input that are written twice are one', async () => {
+  const x8 = 'decode(encode(q8_0, h))';
+  const text = normalised(
+    `${x8}, transpose(decode(a))`,
+    `${x8}, transpose(decode(b))`,
+    'Encoded<F, [N, K]>',
+  );
+  const file = write('encoded-twice.ts', text);
+  const c = await compiled({ file, name: 'kernel', formats: [q4] });
+  assert.equal(
+    c.manifest.kernels.map((k) => k.schedule),
+    ['rows', 'map', 'gemm', 'gemm'],
+    'the norm in one kernel, its encoding, and two products',
+  );
+});
+
 test.run();

@@ -8,7 +8,7 @@ import type { Value } from '../../ir/ir.ts';
 import type { Buffer, Expr, Var } from '../../loops/loops.ts';
 import * as L from '../../loops/loops.ts';
 import { addSum, factoredSum } from '../factor.ts';
-import { contractionsOf, weight } from '../gemm.ts';
+import { contractionsOf, isHeavier } from '../gemm.ts';
 import type { Lowering } from '../lowering.ts';
 import { chooseLanes, contractionIndex, loop } from '../reductions.ts';
 import { storeAt } from '../regions.ts';
@@ -42,7 +42,7 @@ export function lowerGemv(lo: Lowering, root: Value, buffer: Buffer): boolean {
   const parts = found.map((op): Part => ({ op, k: op.operands[0]!.type.shape.at(-1)! }));
   if (parts.some(({ k }) => (k.constant ?? 64) < 64)) return false;
   const [rows, cols] = [shape.at(-2)!, shape.at(-1)!];
-  const heavier = found.map((op) => weight(lo, op.operands[0]!) > weight(lo, op.operands[1]!));
+  const heavier = found.map((op) => isHeavier(lo, op.operands[0]!, op.operands[1]!));
   const panelIsA = heavier[0]!;
   if (heavier.some((h) => h !== panelIsA)) return false;
   const [streamed, panelled] = panelIsA ? [cols, rows] : [rows, cols];
