@@ -81,8 +81,8 @@ export interface Layers extends Pick<Exports, Same> {
   linearAdd(x: DeviceTensor, w: Weight, r: DeviceTensor): Result;
   swiglu(x: DeviceTensor, gate: Weight, up: Weight): Result;
   embed(table: Weight, ids: Ids): Result;
-  /** A layer whose weights are all encoded, in two calls; absent where that is slower. */
-  readonly whole: WholeLayer | undefined;
+  /** A layer whose weights are all encoded, in two calls. */
+  readonly whole: WholeLayer;
 }
 
 /** As the exports, but for the last argument, which is the model's choice. */
@@ -102,14 +102,10 @@ export async function loadLayers(
   const linear = (x: DeviceTensor, w: Weight) =>
     encoded(w) ? k.linear(x, w, activations) : k.linearPlain(x, w);
   return {
-    // Activations in f32 would be normalised again by every projection that reads them.
-    whole:
-      activations === 'q8'
-        ? {
-            layerIn: (...args) => k.layerIn(...args, activations),
-            layerOut: (...args) => k.layerOut(...args, activations),
-          }
-        : undefined,
+    whole: {
+      layerIn: (...args) => k.layerIn(...args, activations),
+      layerOut: (...args) => k.layerOut(...args, activations),
+    },
     rmsnorm: k.rmsnorm,
     ropeKeys: k.ropeKeys,
     ropeQueries: k.ropeQueries,

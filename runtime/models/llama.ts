@@ -185,7 +185,7 @@ export class Llama {
     let x = await ops.embed(this.#embedding, rows);
     for (const [i, layer] of this.#layers.entries()) {
       const encoded = encodedLayer(layer);
-      if (!observe && encoded && ops.whole) {
+      if (!observe && encoded) {
         x = await scope(() => this.#layer(x, encoded, i, start, cache));
         continue;
       }
@@ -221,7 +221,7 @@ export class Llama {
     const { headDim, heads, keyValueHeads, ropeTheta, normEps } = this.config;
     const { attentionNorm, wq, wk, wv, wo, ffnNorm, w1, w2, w3 } = layer;
     const groups = heads / keyValueHeads;
-    const { layerIn, layerOut } = this.#ops.whole!;
+    const { layerIn, layerOut } = this.#ops.whole;
     const made = await layerIn(
       x,
       attentionNorm,
