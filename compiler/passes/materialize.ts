@@ -122,7 +122,7 @@ export function planRegion(region: Region, inner: boolean, cpu = false, single =
       if (stored.has(v) || inside.has(v) || ops[op.name].kind === 'leaf') continue;
       const why =
         isReduction(op) && !isCount(op)
-          ? reductionReason(v, region, uses, stored, single)
+          ? foldingOf(v, region, uses, stored, single).reason
           : sharedReason(v, costOf(v), uses, decodes, inner, once, inner && cpu);
       if (why) store(v, why);
     }
@@ -250,14 +250,20 @@ function movesLastAxis(v: Value): boolean {
   return perm.at(-1) !== perm.length - 1;
 }
 
+/** Why a reduction is stored, or else the stored value that it is a part of. */
+interface Folding {
+  readonly reason?: string;
+  readonly root?: Value;
+}
+
 /** A reduction folds into its only consumer when that runs over the reduction's axes outermost. */
-function reductionReason(
+function foldingOf(
   v: Value,
   region: Region,
   uses: Map<Value, Use[]>,
   stored: ReadonlySet<Value>,
   single: boolean,
-): string | undefined {
+): Folding {
   const roots = new Set<Value>();
   let bad: string | undefined;
   const visit = (value: Value, axes: readonly boolean[]): void => {
@@ -289,25 +295,33 @@ function reductionReason(
     v,
     v.type.shape.map((d) => d.constant !== 1),
   );
-  if (bad) return bad;
-  if (roots.size > 1) return 'more than one consumer';
-  if (v.type.shape.length === 0) return 'a single value for the whole tensor';
-  return undefined;
+  if (bad) return { reason: bad };
+  if (roots.size > 1) return { reason: 'more than one consumer' };
+  if (v.type.shape.length === 0) return { reason: 'a single value for the whole tensor' };
+  const [root] = roots;
+  return root ? { root } : {};
 }
 
 /**
  * Takes back the storage of reductions whose only consumer came to be stored later on, behind what would have
- * recomputed them. Contractions keep theirs: two of them in one kernel were found no faster, and slower with resident
- * weights and one row.
+ * recomputed them. A contraction joins a consumer that has none yet: two of them in one kernel were found no faster,
+ * and slower with resident weights and one row.
  */
 export function foldStored(region: Region, stored: Set<Value>, single = false): void {
   const uses = collectUses(region);
+  const folding = (v: Value): Folding => foldingOf(v, region, uses, stored, single);
+  const contractions = region.ops.filter((op) => ops[op.name].kind === 'contract');
+  const taken = new Set<Value>();
+  for (const [v] of contractions.map((op) => op.results))
+    if (v && !stored.has(v)) taken.add(folding(v).root ?? v);
   for (const op of region.ops) {
     const v = op.results[0];
-    if (!v || !stored.has(v) || ops[op.name].kind !== 'reduce' || region.yields.includes(v))
-      continue;
+    if (!v || !stored.has(v) || !isReduction(op) || region.yields.includes(v)) continue;
     stored.delete(v);
-    if (reductionReason(v, region, uses, stored, single)) stored.add(v);
+    const { reason, root } = folding(v);
+    const joins = root !== undefined && contractions.includes(op);
+    if (reason !== undefined || (joins && taken.has(root))) stored.add(v);
+    else if (joins) taken.add(root);
   }
 }
 

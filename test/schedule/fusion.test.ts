@@ -324,4 +324,37 @@ test('encodings of one input that are written twice are one', async () => {
   );
 });
 
+test('from the encoding of the input to that of the output there are three kernels', async () => {
+  const file = write(
+    'chain.ts',
+    `import { decode, encode, exp, matmul, transpose } from 'quern';
+import type { Dim, Encoded, Format, Tensor, f32 } from 'quern';
+import { q8_0 } from 'quern/formats';
+export function kernel<F extends Format, M extends Dim, N extends Dim, K extends Dim>(
+  x: Tensor<f32, [M, K]>, w: Encoded<F, [N, K]>, b: Tensor<f32, [N]>) {
+  const y = matmul(decode(encode(q8_0, x)), transpose(decode(w))) + b;
+  return encode(q8_0, y / (1 + exp(-y)));
+}
+`,
+  );
+  const c = await compiled({ file, name: 'kernel', formats: [q4] });
+  assert.equal(
+    c.manifest.kernels.map((k) => k.schedule),
+    ['map', 'gemm', 'map'],
+    'bias and activation belong to the product, whatever its result is encoded by',
+  );
+  assert.ok(largestBuffer(c, size) < 4 * size.N * size.K);
+  const weights = await encoded(q4, 32, 96);
+  for (const rows of [1, 5]) {
+    const inputs = [unit([rows, 96], rows), ...weights, unit([32], 3)];
+    const [d, q] = await wasmRunner.run(c.artifact, inputs);
+    const want = await interpret({ file, name: 'kernel', formats: [q4] }, inputs);
+    const scale = want.results[0]!;
+    agree(`scales of ${rows} rows`, d!, scale, { scale: '', terms: 120 }, scale);
+    // A sum that is rounded otherwise may move a code by one.
+    for (const [i, code] of [...q!.data].entries())
+      assert.ok(Math.abs(code - want.results[1]!.data[i]!) <= 1, `code ${i}`);
+  }
+});
+
 test.run();
