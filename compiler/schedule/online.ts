@@ -8,7 +8,8 @@ import type { Buffer, Expr } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
 import { findOnline, type Online, sharedAxes } from '../passes/online.ts';
 import { addSum, explainSum, factoredSum } from './factor.ts';
-import type { Lowering, Storage } from './lowering.ts';
+import type { Lowering } from './lowering.ts';
+import { asFloat, indexOfRow, Running, type Strip } from './online-state.ts';
 import {
   chooseLanes,
   contractionIndex,
@@ -62,14 +63,9 @@ class OnePass {
   readonly #decoded: boolean;
   readonly #keys: Dim;
   readonly #width: Dim;
-  /** Of each row: the largest score so far, the sum of the weights, the weighted sums. */
-  readonly #tops: Buffer;
-  readonly #sums: Buffer;
-  readonly #totals: Buffer;
+  readonly #state: Running;
   /** Of the block at hand: the contraction's scores, z, the weights. */
-  readonly #scores: Buffer;
-  readonly #z: Buffer;
-  readonly #weights: Buffer;
+  readonly #strips: { readonly scores: Strip; readonly z: Strip; readonly weights: Strip };
 
   constructor(
     lo: Lowering,
@@ -89,27 +85,21 @@ class OnePass {
     this.#decoded = decoded;
     this.#keys = o.z.type.shape.at(-1)!;
     this.#width = o.root.type.shape.at(-1)!;
-    const count = rows.reduce((p, d) => p.mul(d), Poly.of(1));
-    const temp = (name: string, size: Dim): Buffer => lo.em.newBuffer(name, 'f32', 'temp', size);
-    this.#tops = temp('tops', count);
-    this.#sums = temp('sums', count);
-    this.#totals = temp('totals', count.mul(this.#width));
-    this.#scores = temp('scores', Poly.of(blockKeys));
-    this.#z = temp('z', Poly.of(blockKeys));
-    this.#weights = temp('weights', Poly.of(blockKeys));
+    this.#state = new Running(
+      lo,
+      o,
+      rows.reduce((p, d) => p.mul(d), Poly.of(1)),
+    );
+    const strip = (name: string): Strip => ({
+      buffer: lo.em.newBuffer(name, 'f32', 'temp', Poly.of(blockKeys)),
+      at: (j) => j,
+    });
+    this.#strips = { scores: strip('scores'), z: strip('z'), weights: strip('weights') };
   }
 
   run(): void {
     const lo = this.#lo;
-    nest(lo, this.#rows, (ids) => {
-      const r = this.#row(ids);
-      this.#put(this.#tops, r, L.constant(-Infinity, 'f32'));
-      this.#put(this.#sums, r, L.constant(0, 'f32'));
-      const lanes = this.#lanesFor(this.#width);
-      vectorLoop(lo, this.#width, lanes, (d, n) =>
-        this.#put(this.#totals, r.mul(this.#width).add(d), L.constant(0, 'f32', n)),
-      );
-    });
+    nest(lo, this.#rows, (ids) => this.#state.start(this.#row(ids)));
     const { em } = lo;
     const block = Poly.of(blockKeys);
     loop(lo, this.#keys, blockKeys, false, (j0) => this.#block(j0, block), undefined, 'j');
@@ -128,7 +118,7 @@ class OnePass {
         else: [],
       });
     }
-    this.#finish();
+    nest(lo, this.#rows, (ids) => this.#state.finish(this.#out, this.#at(ids), this.#row(ids)));
   }
 
   // ---- places ----
@@ -139,24 +129,10 @@ class OnePass {
   }
   /** An index of the result, its last one left out. */
   #at(ids: readonly Poly[]): Poly[] {
-    const [rows, outer] = [[...ids], [...this.#outer]];
-    return this.#shared.map((s) => (s ? rows.shift()! : outer.shift()!));
+    return indexOfRow(this.#shared, ids, this.#outer);
   }
   #anyRow(): Poly[] {
     return this.#rows.map(() => Poly.of(0));
-  }
-  #put(b: Buffer, at: Poly, value: Expr): void {
-    storeAt(this.#lo, b, [b.size], [at], value, value.type.lanes);
-  }
-  #get(b: Buffer, at: Poly, lanes: number): Expr {
-    return this.#lo.load(b, [b.size], [at], lanes);
-  }
-  /** Memory that changes from here on: nothing read from it may be read further out. */
-  #touch(...list: readonly Buffer[]): void {
-    for (const b of list) this.#lo.em.bufferDepth.set(b.id, this.#lo.em.depth);
-  }
-  #lanesFor(extent: Dim): number {
-    return extent.multiple() % 4 === 0 || (extent.constant ?? 4) >= 4 ? 4 : 1;
   }
 
   // ---- a block of keys ----
@@ -211,76 +187,19 @@ class OnePass {
         storeAt(lo, panel, shape, [j, k], read(j0.add(j), k, w), w),
       );
     });
-    this.#touch(panel);
+    this.#state.touch(panel);
     return (j, k, w) => lo.load(panel, shape, [j, k], w);
   }
 
   #rowOfBlock(ids: readonly Poly[], j0: Poly, n: Dim, keys: Read | undefined, values: Read): void {
-    const lo = this.#lo;
-    const { em } = lo;
-    const { scores, z } = this.#o;
     const at = this.#at(ids);
     const r = this.#row(ids);
-    this.#touch(this.#tops, this.#sums, this.#totals, this.#scores, this.#z, this.#weights);
-    if (scores && keys) {
-      this.#score(at, n, keys);
-      lo.storage.set(scores.results[0]!, {
-        kind: 'place',
-        buffer: this.#scores,
-        at: (index) => index.at(-1)!.sub(j0),
-      });
-    }
-    // Scores become z; the maximum grows.
-    const before = em.bind(this.#get(this.#tops, r, 1), 'before');
-    const top = this.#over(n, 'max', before, 'top', (j, w) => {
-      const e = em.bind(asFloat(lo.emit(z, [...at, j0.add(j)], w), w), 'z');
-      this.#put(this.#z, j, e);
-      return e;
-    });
-    // Where every score so far is -Inf the weights are 0 whatever they are measured by.
-    const none = L.compare('eq', top, L.constant(-Infinity, 'f32'));
-    const by = em.bind(L.select(none, L.constant(0, 'f32'), top), 'by');
-    const fade = em.bind(L.unary('exp', L.binary('sub', before, by)), 'fade');
-    this.#put(this.#tops, r, top);
-    this.#touch(this.#z);
-    const sum = this.#over(n, 'add', L.constant(0, 'f32'), 'sum', (j, w) => {
-      const x = L.binary('sub', this.#get(this.#z, j, w), L.splat(by, w));
-      const e = em.bind(L.unary('exp', x), 'weight');
-      this.#put(this.#weights, j, e);
-      return e;
-    });
-    const faded = L.binary('mul', this.#get(this.#sums, r, 1), fade);
-    this.#put(this.#sums, r, L.binary('add', faded, sum));
-    this.#touch(this.#weights);
+    const { scores, z, weights } = this.#strips;
+    this.#state.touch(scores.buffer);
+    if (keys) this.#score(at, n, keys);
+    const strips = { scores: keys && scores, z, weights };
+    const fade = this.#state.weigh(at, r, { from: j0, n }, strips);
     this.#addValues(r, n, fade, values);
-  }
-
-  /** Vectors of a reduction over the keys of the block, then its tail. */
-  #over(
-    n: Dim,
-    op: 'max' | 'add',
-    from: Expr,
-    name: string,
-    element: (j: Poly, lanes: number) => Expr,
-  ): Expr {
-    const lo = this.#lo;
-    const { em } = lo;
-    const local = (lanes: number, value: Expr): L.Var => {
-      const v = em.newVar(name, L.vtype('f32', lanes));
-      em.push({ kind: 'local', var: v, value: L.splat(value, lanes) });
-      return v;
-    };
-    const wide = local(4, op === 'max' ? from : L.constant(0, 'f32'));
-    const rest = n.constant === undefined ? local(1, from) : undefined;
-    const to = (v: L.Var) => (j: Poly, lanes: number) => {
-      const value = L.binary(op, L.variable(v), element(j, lanes));
-      em.push({ kind: 'set', var: v, value });
-    };
-    const vectors = rest ? em.asIndex(L.binary('and', em.index(n), L.i32(-4))) : n;
-    vectorLoop(lo, rest ? multipleOfFour(lo, vectors) : n, 4, to(wide));
-    if (rest) loop(lo, n, 1, false, (j) => to(rest)(j, 1), vectors);
-    const whole = L.reduce(op, L.variable(wide));
-    return em.bind(rest ? L.binary(op, whole, L.variable(rest)) : whole, name);
   }
 
   /** The contraction's scores of the block, four keys at a time. */
@@ -329,14 +248,17 @@ class OnePass {
       );
       return accs.map((v) => L.reduce('add', L.variable(v)));
     };
-    const single = (j: Poly): void => this.#put(this.#scores, j, dots(j, 1)[0]!);
+    const scores = this.#strips.scores.buffer;
+    const put = (j: Poly, e: Expr): void =>
+      storeAt(lo, scores, [scores.size], [j], e, e.type.lanes);
+    const single = (j: Poly): void => put(j, dots(j, 1)[0]!);
     const lane = Poly.atom(lo.lane(together));
     if (n.constant !== undefined)
       loop(lo, n, together, false, (j) => {
-        this.#put(this.#scores, j.add(lane), L.build(dots(j, together)));
+        put(j.add(lane), L.build(dots(j, together)));
       });
     else loop(lo, n, 1, false, single);
-    this.#touch(this.#scores);
+    this.#state.touch(scores);
   }
 
   /** Fades what was summed and adds the values of the block by their weights. */
@@ -344,57 +266,23 @@ class OnePass {
     const lo = this.#lo;
     const { em } = lo;
     const extent = this.#width;
+    const { totals } = this.#state;
+    const weights = this.#strips.weights.buffer;
+    const get = (b: Buffer, at: Poly, w: number): Expr => lo.load(b, [b.size], [at], w);
     const lanes = chooseLanes(lo, laneCandidates(extent, 32), (w) =>
       values(Poly.of(0), probeIndex(lo, extent, w), w),
     );
     vectorLoop(lo, extent, lanes, (d, w) => {
-      const place = r.mul(extent).add(d);
+      const place = this.#state.total(r, d);
       const acc = em.newVar('total', L.vtype('f32', w));
-      const old = this.#get(this.#totals, place, w);
+      const old = get(totals, place, w);
       em.push({ kind: 'local', var: acc, value: L.binary('mul', old, L.splat(fade, w)) });
       loop(lo, n, 1, false, (j) => {
-        const weight = em.bind(this.#get(this.#weights, j, 1), 'w');
+        const weight = em.bind(get(weights, j, 1), 'w');
         const part = L.binary('mul', values(j, d, w), L.splat(weight, w));
         em.push({ kind: 'set', var: acc, value: L.binary('add', L.variable(acc), part) });
       });
-      this.#put(this.#totals, place, L.variable(acc));
-    });
-  }
-
-  /** What the root makes of the sums. */
-  #finish(): void {
-    const lo = this.#lo;
-    const { root, contraction, sums, divided } = this.#o;
-    const { em } = lo;
-    nest(lo, this.#rows, (ids) => {
-      const at = this.#at(ids);
-      const r = this.#row(ids);
-      this.#touch(this.#sums, this.#totals);
-      const own = em.bind(this.#get(this.#sums, r, 1), 'sum');
-      const total: Buffer = this.#totals;
-      const place = (index: readonly Poly[]): Poly => r.mul(this.#width).add(index.at(-1)!);
-      const finished: Storage = { kind: 'place', buffer: total, at: place };
-      for (const s of sums) lo.storage.set(s, { kind: 'place', buffer: this.#sums, at: () => r });
-      lo.storage.set(contraction.results[0]!, finished);
-      if (divided)
-        vectorLoop(lo, this.#width, this.#lanesFor(this.#width), (d, w) => {
-          const e = L.binary('div', this.#get(total, place([d]), w), L.splat(own, w));
-          this.#put(total, place([d]), e);
-        });
-      this.#touch(this.#totals);
-      vectorLoop(lo, this.#width, this.#lanesFor(this.#width), (d, w) => {
-        const where = [...at, d];
-        storeAt(lo, this.#out, root.type.shape, where, lo.emit(root, where, w), w);
-      });
+      storeAt(lo, totals, [totals.size], [place], L.variable(acc), w);
     });
   }
 }
-
-/** The same number, known to be whole vectors. */
-function multipleOfFour(lo: Lowering, p: Poly): Poly {
-  const { em } = lo;
-  return em.asIndex(em.bind(L.binary('shr', em.index(p), L.i32(2)), 'fours')).mul(4);
-}
-
-const asFloat = (e: Expr, lanes: number): Expr =>
-  L.splat(e.type.scalar === 'f32' ? e : L.convert(e, 'f32'), lanes);
