@@ -4,19 +4,19 @@
 // of each other and every load is one pointer with an offset. A tile's sums are kept in registers for a chunk.
 
 import type { Dim } from '../ir/algebra.ts';
-import { floorDiv, gcd, Poly } from '../ir/algebra.ts';
+import { Poly } from '../ir/algebra.ts';
 import { dtypes } from '../ir/dtype.ts';
 import type { Op, Value } from '../ir/ir.ts';
 import type { Buffer, Expr, Var } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
 import type { Lowering } from './lowering.ts';
+import { type Piece, pieces, restOf } from './pieces.ts';
 import {
   chooseLanes,
   contractionIndex,
   laneCandidates,
   loop,
   probeIndex,
-  type Range,
   vectorLoop,
 } from './reductions.ts';
 import { storeAt } from './regions.ts';
@@ -93,45 +93,6 @@ const roundUp = (n: number, step: number): number => Math.ceil(n / step) * step;
 
 /** At most `most` rows (or elements) at a time. */
 const atMost = (d: Dim, most: number): number => Math.min(d.constant ?? most, most);
-
-/** One piece of an extent: at most `size` from `from` on; `length` of them, which the extent's whole multiples divide. */
-interface Piece extends Range {
-  readonly length: Poly;
-}
-
-/** Goes over an extent piece by piece. */
-function pieces(
-  lo: Lowering,
-  extent: Dim,
-  size: number,
-  parallel: boolean,
-  name: string,
-  body: (p: Piece) => void,
-): void {
-  const { em } = lo;
-  const c = extent.constant;
-  if (c !== undefined && c <= size) return body({ from: Poly.of(0), to: extent, length: extent });
-  const count = floorDiv(extent.add(size - 1), size);
-  loop(
-    lo,
-    count,
-    1,
-    parallel,
-    (i) => {
-      const from = i.mul(size);
-      if (extent.multiple() % size === 0)
-        return body({ from, to: from.add(size), length: Poly.of(size) });
-      // What divides both divides the last piece too, and vectors need to know.
-      const unit = gcd(extent.multiple(), size);
-      const left = extent.sub(from).over(unit) ?? extent.sub(from);
-      const units = L.binary('min', em.index(left), L.i32(size / unit));
-      const length = em.asIndex(em.bind(units, 'length'), Poly.of(size / unit + 1)).mul(unit);
-      body({ from, to: em.asIndex(em.index(from.add(length))), length });
-    },
-    Poly.of(0),
-    name,
-  );
-}
 
 /** The scratch of one contraction: rows of a group, rows of a tile, and sums of a block of the result. */
 interface Scratch {
@@ -274,15 +235,6 @@ function contract(
       if (which === 0) from = restOf(lo, beyond, from, height);
     });
   });
-}
-
-/** The first of the rows from `from` to `to` that whole steps leave. */
-function restOf(lo: Lowering, to: Poly, from: Poly, step: number): Poly {
-  const { em } = lo;
-  const length = to.sub(from);
-  if (length.constant !== undefined) return from.add(length.constant - (length.constant % step));
-  const whole = L.binary('mul', em.quotient(em.index(length), L.i32(step)), L.i32(step));
-  return em.asIndex(L.binary('add', em.index(from), whole));
 }
 
 /** No particular row: the first one may be of a kind of its own. */

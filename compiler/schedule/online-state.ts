@@ -105,6 +105,15 @@ export class Running {
     return fade;
   }
 
+  /** Fades what was summed of the values of a row. */
+  fade(r: Poly, by: Expr): void {
+    vectorLoop(this.#lo, this.width, lanesFor(this.width), (d, n) => {
+      const place = this.total(r, d);
+      const old = this.#get(this.totals, place, n);
+      this.#put(this.totals, place, L.binary('mul', old, L.splat(by, n)));
+    });
+  }
+
   /** Vectors of a reduction over the keys of the block, then its tail. */
   #over(
     n: Dim,

@@ -1,7 +1,8 @@
 // A contraction weighted by exp(z - max z) in one pass over its axis (see passes/online.ts), a block of keys at a
 // time: the scores of the block, their maximum, the weights, and the sums, which are rescaled when the maximum grows.
 // No row of scores is ever stored, and each exponential is taken once. One row of queries decodes keys and values in
-// registers; where several rows read the same keys, a block of them is decoded into scratch first.
+// registers; where several rows read the same keys, a block of them is decoded into scratch first. Keys that lie channel
+// by channel go another way: see online-columns.ts.
 import { type Dim, Poly } from '../ir/algebra.ts';
 import type { Value } from '../ir/ir.ts';
 import type { Buffer, Expr } from '../loops/loops.ts';
@@ -9,6 +10,7 @@ import * as L from '../loops/loops.ts';
 import { findOnline, type Online, sharedAxes } from '../passes/online.ts';
 import { addSum, explainSum, factoredSum } from './factor.ts';
 import type { Lowering } from './lowering.ts';
+import { passByColumns, wayOfScores } from './online-columns.ts';
 import { asFloat, indexOfRow, Running, type Strip } from './online-state.ts';
 import {
   chooseLanes,
@@ -33,6 +35,13 @@ export function lowerOnline(lo: Lowering, root: Value, buffer: Buffer): boolean 
   const shape = root.type.shape.slice(0, -1);
   const rows = shape.filter((_, i) => shared[i]);
   const count = rows.reduce((p, d) => p.mul(d), Poly.of(1));
+  const way = wayOfScores(lo, o);
+  lo.note(way.reason);
+  if (way.byKeys) {
+    const outer = shape.filter((_, i) => !shared[i]);
+    nest(lo, outer, (ids) => passByColumns(lo, o, buffer, shared, ids, rows), true);
+    return true;
+  }
   const pass = (decoded: boolean) => (): void =>
     nest(
       lo,

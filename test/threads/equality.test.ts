@@ -54,6 +54,10 @@ test('attention over heads', () =>
   same(devices, (k) =>
     k.attention!(noise([3, 5, 16]), noise([3, 21, 16], 2), noise([3, 21, 16], 3)),
   ));
+test('attention over keys that lie channel by channel', () =>
+  same(devices, (k) =>
+    k.attentionByChannel!(noise([3, 5, 16]), noise([3, 16, 21], 2), noise([3, 21, 16], 3)),
+  ));
 test('rows with scratch of their own keep apart', () =>
   same(devices, (k) => k.relax!(noise([37, 24]))));
 

@@ -54,6 +54,17 @@ export function attention<H extends Dim, M extends Dim, N extends Dim, D extends
   return matmul(e / sum(e, 2, { keepdims: true }), v);
 }
 
+/** The same over keys that lie channel by channel. */
+export function attentionByChannel<H extends Dim, M extends Dim, N extends Dim, D extends Dim>(
+  q: Tensor<f32, [H, M, D]>,
+  k: Tensor<f32, [H, D, N]>,
+  v: Tensor<f32, [H, N, D]>,
+): Tensor<f32, [H, M, D]> {
+  const s = matmul(q, k) * 0.125;
+  const e = exp(s - amax(s, 2, { keepdims: true }));
+  return matmul(e / sum(e, 2, { keepdims: true }), v);
+}
+
 /** Results of fewer than eight bits, scalars and rows. */
 export function narrow<M extends Dim, N extends Dim>(x: Tensor<f32, [M, N]>) {
   return { codes: u3(x * 3 + 3), sums: u4(sum(x, 1) + 8), flags: x > 0 };
