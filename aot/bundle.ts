@@ -1,18 +1,13 @@
 // Joins the modules of module/ and what they import into the runtime.js of a package, without comments and without what
 // nothing reaches, and into threads.js what only threads need. They are the very files that Quern itself runs, so their
 // top-level names must not collide; this is checked here, as is every form of import that the joining could not follow.
+// Runs in a checkout and when Quern is built: the published package has the texts (carried.ts).
 import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import { minify_sync } from 'terser';
 import type TS from 'typescript';
-import { minify } from './minify.ts';
-
-let api: typeof TS | undefined;
-/** `require` is much quicker than `import` for this package. */
-export function typescript(): typeof TS {
-  api ??= createRequire(import.meta.url)('typescript') as typeof TS;
-  return api;
-}
+import { type CarriedName, runtimeId } from './carried.ts';
+import { typescript } from './typescript.ts';
 
 interface Declared {
   readonly names: readonly string[];
@@ -175,7 +170,9 @@ function pair(first: string, second: string, instead?: ReadonlyMap<string, strin
   return { base, more: join(second, { ...(instead ? { instead } : {}), beside: base.kept }) };
 }
 
-const texted = new Map<string, string>();
+/** Names that people see when they print a value stay. */
+const shown = ['Tensor', 'Encoded', 'QuernError'];
+
 function textOf(
   role: string,
   { kept, exported, taken }: Joined,
@@ -184,19 +181,17 @@ function textOf(
 ) {
   const names = [...new Set([...exported, ...more])].sort();
   const lines = [
-    `// Part of a package made by quern build: ${role}.`,
     ...(taken.length ? [`import { ${taken.join(', ')} } from '${from}';`] : []),
     ...kept.map((d) => d.text),
     `export { ${names.join(', ')} };`,
   ];
-  const [comment, ...code] = lines;
-  const whole = code.join('\n');
-  let small = texted.get(whole);
-  if (small === undefined) {
-    small = minify(typescript(), whole);
-    texted.set(whole, small);
-  }
-  return `${comment}\n${small}`;
+  const { code } = minify_sync(lines.join('\n'), {
+    module: true,
+    ecma: 2020,
+    compress: { passes: 3, unsafe_arrows: true },
+    mangle: { reserved: shown },
+  });
+  return `// Part of a package made by quern build: ${role}.\n${code}\n`;
 }
 
 interface Texts {
@@ -220,34 +215,12 @@ function texts(): Texts {
   return made;
 }
 
-/** The text of runtime.js. */
-export function runtimeSource(): string {
-  const { runtime, threads } = texts();
-  return textOf('memory, tensors, calls and loading', runtime, threads.taken);
-}
-
-/** The text of webgpu/runtime.js. */
-export const gpuRuntimeSource = (): string =>
-  textOf('memory, tensors, calls and loading on a GPU', texts().gpu, []);
-
-/** The text of threads.js; `from` is where it finds runtime.js. `inline`: without a file for workers. */
-export function threadsSource(from: string, inline = false): string {
-  const { threads, inlineThreads } = texts();
-  return textOf('workers', inline ? inlineThreads : threads, [], from);
-}
-
-/** The text of worker.js. */
-export const workerSource = `// Part of a package made by quern build: what a worker of a page runs.
-import { workerMain } from './threads.js';
-
-workerMain();
-`;
-
-/** Names that no package has and no bundler takes for a URL: webpack refuses `virtual:`. */
-export const runtimeId = '~quern/runtime';
-export const threadsId = '~quern/threads';
-/** What compiled kernel files import, by the names that plugins and loaders resolve. */
-export const sharedModules: { readonly [id: string]: (() => string) | undefined } = {
-  [runtimeId]: runtimeSource,
-  [threadsId]: () => threadsSource(runtimeId, true),
+const makers: { readonly [N in CarriedName]: () => string } = {
+  runtime: () =>
+    textOf('memory, tensors, calls and loading', texts().runtime, texts().threads.taken),
+  threads: () => textOf('workers', texts().threads, [], './runtime.js'),
+  'inline-threads': () => textOf('workers', texts().inlineThreads, [], runtimeId),
+  webgpu: () => textOf('memory, tensors, calls and loading on a GPU', texts().gpu, []),
 };
+
+export const makeText = (name: CarriedName): string => makers[name]();

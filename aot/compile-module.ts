@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import type { Json } from '../compiler/artifact.ts';
 import { CompileError } from '../compiler/diagnostics/diagnostic.ts';
 import { renderDiagnostics } from '../compiler/diagnostics/render.ts';
-import { runtimeId, threadsId } from './bundle.ts';
+import { runtimeId, threadsId } from './carried.ts';
 import { singleModule } from './javascript.ts';
 import { type ExportRequest, plan } from './plan.ts';
 import type { ExtraVariant } from './targets.ts';

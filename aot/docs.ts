@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import type TS from 'typescript';
 import { resolveEntry } from '../compiler/frontend/modules.ts';
-import { typescript } from './bundle.ts';
+import { typescript } from './typescript.ts';
 
 export type ReadText = (path: string) => string;
 export const readText: ReadText = (path) => readFileSync(path, 'utf8');

@@ -7,6 +7,7 @@ import {
   inline,
   list,
   quoted,
+  record,
   specOf,
   tensorSpec,
   wasmFlavor,
@@ -32,15 +33,13 @@ const kernelModule = (
   k: BuiltKernel,
   plan: PackagePlan,
   flavor: Flavor,
-): string => `${comment(k.doc)}\
-import { kernel${flavor.sync ? ', syncOf' : ''} } from '../runtime.js';
-
+): string => `import{kernel${flavor.sync ? ',syncOf' : ''}}from'../runtime.js';
 ${kernelText(k, plan, beside, flavor)}`;
 
 function kernelText(k: BuiltKernel, plan: PackagePlan, url: CodeUrl, flavor: Flavor): string {
   const lines = [
-    `export const ${k.name} = /* @__PURE__ */ kernel(${specOf(k, plan, '', url, flavor)});`,
-    ...(flavor.sync ? [`export const ${k.name}Sync = /* @__PURE__ */ syncOf(${k.name});`] : []),
+    `export const ${k.name}=/*@__PURE__*/kernel(${specOf(k, plan, url, flavor)});`,
+    ...(flavor.sync ? [`export const ${k.name}Sync=/*@__PURE__*/syncOf(${k.name});`] : []),
   ];
   return `${lines.join('\n')}\n`;
 }
@@ -49,38 +48,35 @@ const formatModule = (
   f: BuiltFormat,
   plan: PackagePlan,
   flavor: Flavor,
-): string => `${comment(f.doc)}\
-import { format } from '../runtime.js';
-
+): string => `import{format}from'../runtime.js';
 ${formatText(f, plan, beside, flavor)}`;
 
 function formatText(f: BuiltFormat, plan: PackagePlan, url: CodeUrl, flavor: Flavor): string {
   const { manifest } = f.parts.encode!;
   const stored = manifest.results[0]!;
   const fields = stored.kind === 'encoded' ? stored.fields : [];
-  const parts = Object.entries(f.parts).map(
-    ([p, k]) => `    ${p}: ${specOf(k, plan, '    ', url, flavor)},\n`,
-  );
-  return `export const ${f.name} = /* @__PURE__ */ format({
-  name: ${quoted(f.name)},
-  dims: ${list(manifest.dims.map(quoted))},
-  fields: [
-${fields.map((x) => `    ${tensorSpec(x, manifest.dims)},\n`).join('')}  ],
-  kernels: {
-${parts.join('')}  },
-});
-`;
+  const parts = Object.entries(f.parts).map(([p, k]) => `${p}:${specOf(k, plan, url, flavor)}`);
+  const spec = record([
+    `name:${quoted(f.name)}`,
+    `dims:${list(manifest.dims.map(quoted))}`,
+    `fields:${list(fields.map((x) => tensorSpec(x, manifest.dims)))}`,
+    `kernels:${record(parts)}`,
+  ]);
+  return `export const ${f.name}=/*@__PURE__*/format(${spec});\n`;
 }
 
 /** All of a plan as one module with the code inside, for bundlers and loaders; `runtime` is where it imports from. */
 export const singleModule = (plan: PackagePlan, runtime: string, threads: string): string =>
   [
-    `import { empty, format, kernel, syncOf, tensor } from '${runtime}';`,
-    `export { Encoded, QuernError, Tensor, empty, memoryUsed, tensor } from '${runtime}';`,
+    `import{empty,format,kernel,syncOf,tensor}from'${runtime}';`,
+    `export{${general}}from'${runtime}';`,
     ...plan.kernels.map((k) => kernelText(k, plan, inline, wasmFlavor)),
     ...plan.formats.map((f) => formatText(f, plan, inline, wasmFlavor)),
     initFunction(plan, wasmFlavor, threads),
   ].join('\n');
+
+/** What every package exports besides kernels and formats. */
+const general = ['Encoded', 'QuernError', 'Tensor', 'empty', 'memoryUsed', 'tensor'];
 
 /** The exports of a kernel. */
 const namesOf = (k: BuiltKernel, { sync }: Flavor): string[] =>
@@ -88,25 +84,21 @@ const namesOf = (k: BuiltKernel, { sync }: Flavor): string[] =>
 
 function indexModule(plan: PackagePlan, flavor: Flavor): string {
   const lines = [
-    "export { init } from './init.js';",
-    "export { Encoded, QuernError, Tensor, empty, memoryUsed, tensor } from './runtime.js';",
-    ...plan.kernels.map(
-      (k) => `export { ${namesOf(k, flavor).join(', ')} } from './ops/${k.name}.js';`,
-    ),
-    ...plan.formats.map((f) => `export { ${f.name} } from './ops/${f.name}.js';`),
+    "export{init}from'./init.js';",
+    `export{${general.join(',')}}from'./runtime.js';`,
+    ...plan.kernels.map((k) => `export{${namesOf(k, flavor)}}from'./ops/${k.name}.js';`),
+    ...plan.formats.map((f) => `export{${f.name}}from'./ops/${f.name}.js';`),
   ];
   return `${lines.join('\n')}\n`;
 }
 
 function initModule(plan: PackagePlan, flavor: Flavor): string {
   const imports = [
-    ...plan.kernels.map(
-      (k) => `import { ${namesOf(k, flavor).join(', ')} } from './ops/${k.name}.js';`,
-    ),
-    ...plan.formats.map(({ name }) => `import { ${name} } from './ops/${name}.js';`),
-    `import { ${['empty', ...flavor.imports, 'tensor'].join(', ')} } from './runtime.js';`,
+    ...plan.kernels.map((k) => `import{${namesOf(k, flavor)}}from'./ops/${k.name}.js';`),
+    ...plan.formats.map(({ name }) => `import{${name}}from'./ops/${name}.js';`),
+    `import{${['empty', ...flavor.imports, 'tensor']}}from'./runtime.js';`,
   ];
-  return `${imports.join('\n')}\n\n${initFunction(plan, flavor, './threads.js')}`;
+  return `${imports.join('\n')}\n${initFunction(plan, flavor, './threads.js')}`;
 }
 
 function initFunction(plan: PackagePlan, flavor: Flavor, from: string): string {
@@ -118,21 +110,10 @@ function initFunction(plan: PackagePlan, flavor: Flavor, from: string): string {
     ...formats,
     ...['empty', 'tensor', ...gives],
   ];
-  const what = flavor.sync ? 'so that the synchronous forms may be called' : 'on the GPU';
-  return `/** Loads every kernel, ${what}. */
-export async function init(options) {
-  ${code}
-  await Promise.all([${[...kernels, ...formats].join(', ')}].map((op) => op.ready(options)));
-  return Object.freeze({ ${members.join(', ')} });
+  return `export async function init(options){
+${code}
+await Promise.all([${[...kernels, ...formats]}].map(op=>op.ready(options)));
+return Object.freeze({${members}});
 }
 `;
 }
-
-const comment = (doc: string | undefined): string =>
-  doc === undefined
-    ? ''
-    : `/**\n${doc
-        .replace(/\*\//g, '* /')
-        .split('\n')
-        .map((l) => ` * ${l}`.trimEnd())
-        .join('\n')}\n */\n`;

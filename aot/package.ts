@@ -14,7 +14,7 @@ import { dirname, join, resolve } from 'node:path';
 import type { ArgInfo, Manifest } from '../compiler/artifact.ts';
 import { compilerVersion } from '../compiler/index.ts';
 import { type BuiltCode, filesOf } from './built.ts';
-import { gpuRuntimeSource, runtimeSource, threadsSource, workerSource } from './bundle.ts';
+import { carried, workerSource } from './carried.ts';
 import { cudaFile, cudaLaunches, cudaSources } from './cuda.ts';
 import { declarations } from './declarations.ts';
 import { refuse } from './errors.ts';
@@ -44,9 +44,9 @@ export async function buildPackage(request: BuildRequest): Promise<BuiltPackage>
     for (const [path, content] of scripts(made, wasmFlavor)) text(path, content);
     for (const k of kernelsOf(made))
       for (const f of k.variants.flatMap(filesOf)) files.set(`ops/${f.file}`, f.code);
-    text('runtime.js', runtimeSource());
+    text('runtime.js', await carried('runtime'));
     if (made.threads) {
-      text('threads.js', threadsSource('./runtime.js'));
+      text('threads.js', await carried('threads'));
       text('worker.js', workerSource);
     }
     text('index.d.ts', declarations(made, wasmFlavor));
@@ -56,7 +56,7 @@ export async function buildPackage(request: BuildRequest): Promise<BuiltPackage>
     for (const [path, content] of scripts(made, gpuFlavor)) text(path, content);
     for (const k of kernelsOf(made))
       for (const f of k.shaders.flatMap(filesOf)) files.set(`webgpu/ops/${f.file}`, f.code);
-    text('webgpu/runtime.js', gpuRuntimeSource());
+    text('webgpu/runtime.js', await carried('webgpu'));
     text('webgpu/index.d.ts', declarations(made, gpuFlavor));
   }
   if (loadable(made)) text('package.json', json(packageJson(made)));

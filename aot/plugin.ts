@@ -2,7 +2,7 @@
 // code inside of the module, so that no bundler needs to know of .wasm. `quern.vite()`, `.rollup()`, `.rolldown()`,
 // `.webpack()`, `.rspack()`, `.esbuild()`.
 import { createUnplugin, type UnpluginInstance } from 'unplugin';
-import { sharedModules } from './bundle.ts';
+import { carried, sharedModules } from './carried.ts';
 import { compileModule, kernelFile, type ModuleOptions, problemOf } from './compile-module.ts';
 
 export type { ExportOption, ModuleOptions } from './compile-module.ts';
@@ -21,7 +21,7 @@ const quern: UnpluginInstance<ModuleOptions | undefined, false> = createUnplugin
     loadInclude: (id: string) => Object.hasOwn(sharedModules, id) || kernelFile.test(pathOf(id)),
     async load(id: string) {
       const shared = sharedModules[id];
-      if (shared) return { code: shared(), map: null };
+      if (shared) return { code: await carried(shared), map: null };
       const file = pathOf(id);
       try {
         const { code, files } = await compileModule(file, options);

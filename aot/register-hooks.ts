@@ -1,6 +1,6 @@
 // The loader hooks behind register.ts.
 import { fileURLToPath } from 'node:url';
-import { sharedModules } from './bundle.ts';
+import { carried, sharedModules } from './carried.ts';
 import { compileModule, kernelFile, problemOf } from './compile-module.ts';
 import { extraVariants } from './targets.ts';
 
@@ -34,7 +34,7 @@ export async function load<C>(
   next: (url: string, context: C) => Promise<LoadedSource>,
 ): Promise<LoadedSource> {
   const shared = url.startsWith(scheme) && sharedModules[url.slice(scheme.length)];
-  if (shared) return { format: 'module', source: shared(), shortCircuit: true };
+  if (shared) return { format: 'module', source: await carried(shared), shortCircuit: true };
   if (!url.startsWith('file:') || !kernelFile.test(url.replace(/[?#].*$/, '')))
     return next(url, context);
   try {

@@ -69,15 +69,22 @@ function overlay<T>(bytes: Uint8Array, type: ArrayMaker<T>, length: number): T |
   return new type(bytes.buffer, bytes.byteOffset, length);
 }
 
-/** Values of `data` as the dtype's logical array: floats truncate and saturate, integers wrap. */
-function toLogical(dtype: DType, data: NumberArray): LogicalArray {
+/** Values of `data`, all of which the dtype holds or rounds, as its logical array. */
+export function fitting(dtype: DType, data: NumberArray): LogicalArray {
   const type = logicalArrayType(dtype);
   if (data instanceof (type as unknown as new () => LogicalArray) && dtype !== 'bool') return data;
   const out = new type(data.length);
-  const floating = isFloat(naturalDType(data));
   if (dtype === 'bool') for (let i = 0; i < out.length; i++) out[i] = data[i] !== 0 ? 1 : 0;
-  else if (isFloat(dtype) || !floating) out.set(data as ArrayLike<number>);
-  else for (let i = 0; i < out.length; i++) out[i] = castValue('f32', dtype, data[i]!);
+  else out.set(data as ArrayLike<number>);
+  return out;
+}
+
+/** Values of `data` as the dtype's logical array: floats truncate and saturate, integers wrap. */
+function toLogical(dtype: DType, data: NumberArray): LogicalArray {
+  if (dtype === 'bool' || isFloat(dtype) || !isFloat(naturalDType(data)))
+    return fitting(dtype, data);
+  const out = new (logicalArrayType(dtype))(data.length);
+  for (let i = 0; i < out.length; i++) out[i] = castValue('f32', dtype, data[i]!);
   return out;
 }
 
@@ -209,9 +216,18 @@ export function packInto(
   data: NumberArray,
   out: Uint8Array,
 ): void {
+  packLogical(dtype, shape, toLogical(dtype, data), out);
+}
+
+/** The same of a logical array. */
+export function packLogical(
+  dtype: DType,
+  shape: readonly number[],
+  logical: LogicalArray,
+  out: Uint8Array,
+): void {
   const { bits } = dtypes[dtype];
   const n = count(shape);
-  const logical = toLogical(dtype, data);
   if (isPlain(dtype)) {
     out.set(new Uint8Array(logical.buffer, logical.byteOffset, logical.byteLength));
     return;

@@ -1,10 +1,20 @@
 // npm run build: the sources to JavaScript and declarations in dist/, which is all that is published besides
 // the launcher. The library's kernels go along as sources too, since the compiler reads them, not their output.
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, cpSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { makeText } from '../aot/bundle.ts';
+import { carriedNames } from '../aot/carried.ts';
 
 const repo = fileURLToPath(new URL('..', import.meta.url));
 const dist = join(repo, 'dist');
@@ -36,6 +46,12 @@ for (const name of ['uPlot.iife.min.js', 'uPlot.min.css'])
   copyFileSync(join(charts, name), join(dist, 'cli', 'report', name));
 copyFileSync(join(charts, '..', 'LICENSE'), join(dist, 'cli', 'report', 'uPlot.LICENSE'));
 copyFileSync(join(repo, 'LICENSE'), join(dist, 'LICENSE'));
+// What packages of `quern build` carry is made here, so that whoever installs Quern needs no minifier.
+mkdirSync(join(dist, 'aot/carried'));
+for (const name of carriedNames)
+  writeFileSync(join(dist, 'aot/carried', `${name}.js`), makeText(name));
+for (const source of ['bundle.js', 'module'])
+  rmSync(join(dist, 'aot', source), { recursive: true });
 
 // dist/ is a package scope of its own, so `quern` inside of it must lead to itself.
 const { name, version, description, license, type, engines } = JSON.parse(

@@ -3,12 +3,13 @@
 import { type DType, dtypes } from '../../compiler/ir/dtype.ts';
 import {
   firstMisfit,
+  fitting,
   isPlain,
   type LogicalArray,
   logicalArrayType,
   type NumberArray,
   naturalDType,
-  packInto,
+  packLogical,
   storageBytes,
   unpack,
 } from '../../runtime/pack.ts';
@@ -179,7 +180,9 @@ export function fill(t: Tensor, data: NumberArray, where: string): void {
     raise('Q5014', `${where}: the value ${misfit} does not fit ${t.dtype}, which holds ${range}`);
   }
   checkHost(data, t.shape, where);
-  writeAt(t.target(where), t.bytes, (out) => packInto(t.dtype, t.shape, data, out));
+  writeAt(t.target(where), t.bytes, (out) =>
+    packLogical(t.dtype, t.shape, fitting(t.dtype, data), out),
+  );
 }
 
 /** A tensor in the memory of the package; its dtype is that of the array unless it is given. */

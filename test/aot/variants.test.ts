@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { DeviceTensor } from '../../index.ts';
@@ -271,6 +272,15 @@ test('programs that repack are named by what they are, and the manifest says wha
     assert.match(file, /repack-[0-9a-f]{10}\.wasm$/);
     assert.ok(manifest.files[file].bytes > 100, file);
   }
+});
+
+test('kernels with weights in layouts of their own, in all variants, stay below 12 KB of JavaScript', () => {
+  const files = (readdirSync(made, { recursive: true }) as string[]).filter((f) =>
+    /^(?!threads|worker).*\.js$/.test(f),
+  );
+  const text = Buffer.concat(files.map((f) => readFileSync(join(made, f))));
+  const { length } = gzipSync(text, { level: 9 });
+  assert.ok(length < 11_300, `${length} bytes gzip`);
 });
 interface Shown {
   readonly variant: string;

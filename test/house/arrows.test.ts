@@ -95,6 +95,8 @@ const arrows: readonly Arrow[] = [
     ],
     packages: [],
   },
+  // Not in the published package, which has what this makes.
+  { from: 'aot/bundle.ts', to: ['aot/'], packages: ['terser', 'typescript', 'node:'] },
   { from: 'aot/plugin.ts', to: ['aot/'], packages: ['unplugin'] },
   {
     from: 'aot/',
