@@ -101,6 +101,20 @@ export const encode =
     return finish(f, x, finite);
   };
 
+/**
+ * Code of |x| rounded onto the grid; NaN gives some code. Adding 2^23 quanta of the result's binade, as `magnitude` does,
+ * leaves the number of quanta in the low bits of the sum. In front of it belongs the number of binades, and a subnormal, in
+ * the lowest binade, has none.
+ */
+function roundedCode(s: Scope, f: Minifloat, m: Expr): Expr {
+  const limit = f.special === 'ieee' ? 2 ** (2 ** f.e - 1 - f.bias) : f.max;
+  const c = s.bind(min(m, limit));
+  const exponent = s.bind(max(and(asInt(c), 0x7f800000), (128 - f.bias) << 23));
+  const quanta = s.bind(add(exponent, (23 - f.m) << 23));
+  const count = sub(asInt(add(c, asFloat(quanta))), quanta);
+  return sub(add(count, shr(exponent, 23 - f.m)), (128 - f.bias) << f.m);
+}
+
 /** Stored bits of any value: rounding and encoding share their parts. */
 export const store =
   (d: DType) =>
@@ -112,7 +126,7 @@ export const store =
       const u = s.bind(asInt(x));
       return pick(ne(x, x), 0x7fc0, logical(roundUpper(u), 16), 'i32');
     }
-    return finish(f, x, magnitudeCode(s, f, magnitude(s, f, abs(x))));
+    return finish(f, x, roundedCode(s, f, abs(x)));
   };
 
 /** 2^-127 is the one f32 subnormal among the powers: its exponent field is 0, as its code. */
