@@ -249,6 +249,8 @@ function lane(w: Writer, e: Expr, l: string, summed: boolean): Text {
     // Made by schedules of other targets only.
     case 'dot4':
     case 'muladd':
+    case 'peak':
+    case 'within':
     case 'repeat':
     case 'tile':
       throw fault(`${e.kind} reached the CUDA backend`);

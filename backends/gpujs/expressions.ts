@@ -75,6 +75,8 @@ export function textOf(w: Writer, e: Expr): string {
     case 'dot':
     case 'dot4':
     case 'muladd':
+    case 'peak':
+    case 'within':
     case 'rank':
       throw fault(`${e.kind} reached gpujs`);
   }

@@ -4,11 +4,12 @@ import { CompileError, diagnostic, noSpan } from '../../compiler/diagnostics/dia
 import type { Scalar } from '../../compiler/ir/dtype.ts';
 import type { Expr, ExprOf } from '../../compiler/loops/loops.ts';
 import { place } from './addresses.ts';
-import { isWordOp } from './narrow.ts';
+import { isWordOp, isWordTest } from './narrow.ts';
 import type { Ref } from './binaryen.ts';
 import { bytes, dot4Chunk, isBytes } from './bytes.ts';
 import { chunksOf, type Frame } from './frame.ts';
 import { binaryRows, compareRef, knownDivisor, unaryRows, uniformShifts } from './instructions.ts';
+import { peakOf, peaksOf } from './peak.ts';
 import {
   gatherLanes,
   isNibbleLookup,
@@ -78,6 +79,10 @@ export function scalar(f: Frame, e: Expr): Ref {
     }
     case 'load':
       return loadScalar(f, sub, e);
+    case 'peak':
+      return peakOf(f, e);
+    case 'within':
+      return sub(e.a);
     case 'gather':
     case 'rank':
     case 'build':
@@ -137,6 +142,7 @@ export function chunk(f: Frame, e: Expr, c: number): Ref {
     case 'select':
       return selectChunk(f, e, c);
     case 'convert':
+      if (f.relaxed && isWhole(e)) return f.relaxedTrunc(sub(cutBy(e)));
       return convertChunk(f, sub(cutBy(e)), e.a.type.scalar, e.type.scalar);
     case 'bits':
       return sub(e.a);
@@ -157,6 +163,8 @@ export function chunk(f: Frame, e: Expr, c: number): Ref {
     }
     case 'rank':
       return widenChunk(f, e, c, false, () => bytes(f, e, c >> 2));
+    case 'within':
+      return sub(e.a);
     case 'fold':
       return f.kept(e, 0, f.types.v128) ?? foldVector(f, e);
     case 'dot':
@@ -174,6 +182,7 @@ export function chunk(f: Frame, e: Expr, c: number): Ref {
     case 'dim':
     case 'extract':
     case 'reduce':
+    case 'peak':
     case 'round':
     case 'encode':
     case 'decode':
@@ -278,6 +287,10 @@ function selectChunk(f: Frame, e: ExprOf<'select'>, c: number): Ref {
   return v128.bitselect(a, b, chunk(f, e.c, c));
 }
 
+/** Whether a float is known to become an i32 that holds it. */
+export const isWhole = (e: ExprOf<'convert'>): boolean =>
+  e.type.scalar === 'i32' && e.a.kind === 'within' && e.a.lo > -(2 ** 31) && e.a.hi < 2 ** 31;
+
 /** What a conversion is made from: a float need not be cut before it becomes an integer. */
 export const cutBy = ({ a, type }: ExprOf<'convert'>): Expr =>
   a.kind === 'unary' && a.op === 'trunc' && type.scalar !== 'bool' ? a.a : a;
@@ -303,6 +316,8 @@ function buildChunk(f: Frame, e: ExprOf<'build'>, c: number): Ref {
   const parts = e.parts.slice(4 * c, 4 * c + 4);
   const sums = parts.filter(isShortReduction);
   if (sums.length === 4 && sums.every((p) => p.op === sums[0]!.op)) return reduceFour(f, sums);
+  const peaks = parts.filter((p) => p.kind === 'peak');
+  if (peaks.length === 4) return peaksOf(f, peaks);
   const values = parts.map((p) => (p.kind === 'const' ? p.value : undefined));
   if (values.every((v) => v !== undefined)) {
     const lanes = [0, 1, 2, 3].map((i) => values[i] ?? 0);
@@ -351,20 +366,32 @@ const isShortReduction = (e: Expr): e is ExprOf<'reduce'> =>
 
 /** Four reductions of four lanes each, by a transposition: lane i is parts[i], combined in halves as alone. */
 function reduceFour(f: Frame, parts: readonly ExprOf<'reduce'>[]): Ref {
-  const { m, types } = f;
   const combine = row(binaryRows, `${parts[0]!.op}.${parts[0]!.type.scalar}`);
+  return transposed(
+    f,
+    (i) => chunk(f, parts[i]!.a, 0),
+    (a, b) => combine.vector(f, a, b),
+  );
+}
+
+/** Four vectors, each combined to one lane of the result; they are made in order. */
+export function transposed(
+  f: Frame,
+  four: (i: number) => Ref,
+  combine: (a: Ref, b: Ref) => Ref,
+): Ref {
+  const { m, types } = f;
   const dwords = (...at: number[]): number[] =>
     at.flatMap((i) => [0, 1, 2, 3].map((b) => 4 * i + b));
   const both = (x: Ref, y: Ref, low: number[], high: number[]): Ref => {
     const [a, aAgain] = f.twice(x, types.v128);
     const [b, bAgain] = f.twice(y, types.v128);
     const first = m.i8x16.shuffle(a, b, low);
-    return combine.vector(f, first, m.i8x16.shuffle(aAgain(), bAgain(), high));
+    return combine(first, m.i8x16.shuffle(aAgain(), bAgain(), high));
   };
   const pair = (i: number): Ref => {
-    const a = chunk(f, parts[i]!.a, 0);
-    const b = chunk(f, parts[i + 1]!.a, 0);
-    return both(a, b, dwords(0, 1, 4, 5), dwords(2, 3, 6, 7));
+    const a = four(i);
+    return both(a, four(i + 1), dwords(0, 1, 4, 5), dwords(2, 3, 6, 7));
   };
   const first = pair(0);
   return both(first, pair(2), dwords(0, 2, 4, 6), dwords(1, 3, 5, 7));
@@ -428,12 +455,28 @@ export function words(f: Frame, e: Expr, g: number): Ref {
     return lookupEight(f, (x) => scalar(f, x), e, g);
   if (e.kind === 'binary' && e.op === 'shr' && isWordOp(e, f.definition))
     return m.i16x8.shr_s(words(f, e.a, g), m.i32.const((e.b as ExprOf<'const'>).value));
+  if (e.kind === 'binary' && e.op === 'add' && isWordTest(e.b, f.definition)) {
+    const sum = words(f, e.a, g);
+    return m.i16x8.sub(sum, wordTest(f, e.b.a, g));
+  }
   if (e.kind === 'binary' && e.op in narrowBinary) {
     const a = words(f, e.a, g);
     return narrowBinary[e.op]!(m, a, words(f, e.b, g));
   }
-  const low = chunk(f, e, 2 * g);
-  return m.i16x8.narrow_i32x4_s(low, chunk(f, e, 2 * g + 1));
+  const both = (): Ref => {
+    const low = chunk(f, e, 2 * g);
+    return m.i16x8.narrow_i32x4_s(low, chunk(f, e, 2 * g + 1));
+  };
+  // A value that is looked at twice, as the sign of a number and the number, is narrowed once.
+  return isCut(e) ? f.once(e, 300 + g, f.types.v128, both) : both();
+}
+
+const isCut = (e: Expr): boolean => e.kind === 'convert' && e.a.kind === 'within';
+
+/** All ones where a word is greater than another. */
+function wordTest(f: Frame, e: ExprOf<'compare'>, g: number): Ref {
+  const a = words(f, e.a, g);
+  return f.m.i16x8.gt_s(a, words(f, e.b, g));
 }
 
 const isPairOfWords = (e: Expr): e is ExprOf<'load'> =>

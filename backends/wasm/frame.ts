@@ -50,6 +50,7 @@ export class Frame {
   #shared = new Map<Expr, Map<number, number>>();
   #regions: Region[] = [];
   #labels = 0;
+  #seldom = 0;
 
   /** Whether relaxed SIMD may be used. */
   readonly relaxed: boolean;
@@ -220,6 +221,16 @@ export class Frame {
     const at = this.#shared.get(e)?.get(part);
     return at === undefined ? undefined : this.m.local.get(at, type);
   }
+  /** Code that seldom runs: what is kept there is not to be had after it, and its constants take no registers. */
+  seldom<T>(emit: () => T): T {
+    const before = this.#shared;
+    this.#shared = new Map([...before].map(([e, parts]) => [e, new Map(parts)]));
+    this.#seldom += 1;
+    const out = this.inRegion(emit);
+    this.#seldom -= 1;
+    this.#shared = before;
+    return out;
+  }
   startStatement(): void {
     this.#shared = new Map();
   }
@@ -291,7 +302,7 @@ export class Frame {
    */
   vector(bytes: readonly number[]): Ref {
     const trivial = bytes.every((x) => x === 0) || bytes.every((x) => x === 255);
-    if (trivial || this.loopDepth === 0) return this.m.v128.const(bytes);
+    if (trivial || this.loopDepth === 0 || this.#seldom > 0) return this.m.v128.const(bytes);
     const key = bytes.join();
     let known = this.#constants.get(key);
     if (!known) {

@@ -3,6 +3,7 @@
 import {
   type Buffer,
   type Expr,
+  type ExprOf,
   operands,
   type Program,
   type Stmt,
@@ -160,8 +161,27 @@ function isWord(e: Expr, definition: Definition): boolean {
 
 /** Operations on words that give the low word of what they give on wider integers; all lanes fit words. */
 export function isWordOp(e: Expr, definition: Definition): boolean {
+  if (e.kind === 'binary' && e.op === 'add' && isWordTest(e.b, definition))
+    return isWord(e, definition) && isWord(e.a, definition);
   if (e.kind !== 'binary' || !isWord(e, definition)) return false;
   if (e.op === 'shr') return e.b.kind === 'const' && e.b.value < 16 && isWord(e.a, definition);
   return wordOps.has(e.op);
+}
+/** Whether an operation and those that it is made of can be done on words, as every value on the way fits them. */
+export function isWordTree(e: Expr, definition: Definition): boolean {
+  if (e.kind !== 'binary' || !isWordOp(e, definition)) return false;
+  const fits = (x: Expr): boolean =>
+    isWord(x, definition) && (x.kind !== 'binary' || isWordTree(x, definition));
+  return fits(e.a) && (fits(e.b) || isWordTest(e.b, definition));
+}
+
+/** 1 or 0, by a comparison of words. */
+export function isWordTest(
+  e: Expr,
+  definition: Definition,
+): e is ExprOf<'convert'> & { readonly a: ExprOf<'compare'> } {
+  if (e.kind !== 'convert' || e.type.scalar !== 'i32' || e.a.kind !== 'compare') return false;
+  const { op, a, b } = e.a;
+  return op === 'gt' && a.type.scalar === 'i32' && isWord(a, definition) && isWord(b, definition);
 }
 const wordOps: ReadonlySet<string> = new Set(['add', 'sub', 'mul', 'and', 'or', 'xor']);

@@ -49,8 +49,116 @@ export function rankBytes(f: Frame, e: ExprOf<'rank'>, c: number): Ref {
   return f.once(e, 200 + c, f.types.v128, () => {
     const table = e.buffer.data!.map(f32);
     const buckets = bucketsOf(table);
-    return buckets ? byBuckets(f, e, c, buckets) : byComparisons(f, e, c, table);
+    const exact = (): Ref =>
+      buckets ? byBuckets(f, e, c, buckets) : byComparisons(f, e, c, table);
+    const words = wordsOf(e, table);
+    return words ? byWords(f, e, c, words, exact) : exact();
   });
+}
+
+/** A table in whole numbers: see byWords. */
+interface Words {
+  readonly shift: number;
+  /** What is added to a number, by its bucket from -16 on. */
+  readonly added: Int16Array;
+}
+
+/** Numbers of 16 bits are cut into 32 buckets. */
+const [bucketCount, bucketBits] = [32, 11];
+
+/** How numbers that are known to be no larger than whole ones can be ranked in 16 bits. */
+function wordsOf({ a }: ExprOf<'rank'>, table: readonly number[]): Words | undefined {
+  if (a.kind !== 'within' || Math.max(-a.lo, a.hi) > 2 ** 30) return undefined;
+  const whole = table.map(Math.trunc);
+  const fits = whole.every((t) => Math.abs(t) < 2 ** 15 - 1);
+  if (!fits || whole.length >= bucketCount) return undefined;
+  const buckets = whole.map((t) => t >> bucketBits);
+  if (new Set(buckets).size < whole.length) return undefined;
+  const added = Int16Array.from({ length: bucketCount }, (_, i) => {
+    const bucket = i - bucketCount / 2;
+    const below = buckets.filter((b) => b < bucket).length;
+    const base = (below - bucket) << bucketBits;
+    const at = buckets.indexOf(bucket);
+    const mask = 2 ** bucketBits - 1;
+    // Without an entry there is still one place that becomes all ones: not zero, nor an end of the numbers, which are common.
+    return at < 0 ? base - (bucket > 0 ? 1 : 0) : base + mask - (whole[at]! & mask);
+  });
+  return { shift: bucketBits, added };
+}
+
+/**
+ * By what is left of values and entries when they are cut to whole numbers: that tells which is larger unless they are the
+ * same. Eleven bits are the place within a bucket, with one entry at most. A number to add is found for each bucket, such that
+ * the bits above become the entries in lower buckets, and one more if the place is behind the entry. The place of the entry
+ * itself becomes all ones, for which the exact way is taken.
+ */
+function byWords(
+  f: Frame,
+  e: ExprOf<'rank'>,
+  c: number,
+  { shift, added }: Words,
+  exact: () => Ref,
+): Ref {
+  const { m, types } = f;
+  const { i8x16, i16x8, v128 } = m;
+  const whole: ExprOf<'convert'> = {
+    kind: 'convert',
+    a: e.a,
+    type: { scalar: 'i32', lanes: e.type.lanes },
+  };
+  const cut = (i: number): Ref => chunk(f, whole, 4 * c + i);
+  const pair = (i: number): Ref => {
+    const low = cut(i);
+    return i16x8.narrow_i32x4_s(low, cut(i + 1));
+  };
+  const [first, firstAgain] = f.twice(pair(0), types.v128);
+  const a = i16x8.shr_s(first, m.i32.const(shift));
+  const [second, secondAgain] = f.twice(pair(2), types.v128);
+  const b = i16x8.shr_s(second, m.i32.const(shift));
+  const [index, indexAgain] = f.twice(i8x16.narrow_i16x8_s(a, b), types.v128);
+  // Buckets from zero on are their own index, those below have a table too; other indices have their top bit set.
+  const all = (x: number): Ref => f.vector(new Array<number>(16).fill(x));
+  const [below, belowAgain] = f.twice(
+    v128.and(v128.xor(indexAgain(), all(0x80)), all(0x8f)),
+    types.v128,
+  );
+  const raw = new Uint8Array(added.buffer);
+  const plane = (p: number, upper: Ref, lower: Ref): Ref => {
+    const bytes = Array.from({ length: bucketCount }, (_, i) => raw[2 * i + p]!);
+    const high = f.swizzle(f.vector(bytes.slice(16)), upper);
+    return v128.or(high, f.swizzle(f.vector(bytes.slice(0, 16)), lower));
+  };
+  const keep = f.local(types.v128);
+  const setup = m.local.set(keep, index);
+  const [low, lowAgain] = f.twice(plane(0, m.local.get(keep, types.v128), below), types.v128);
+  const [high, highAgain] = f.twice(plane(1, indexAgain(), belowAgain()), types.v128);
+  const toAdd = [
+    i8x16.shuffle(low, high, interleave(1, false)),
+    i8x16.shuffle(lowAgain(), highAgain(), interleave(1, true)),
+  ];
+  const [sum0, sum0Again] = f.twice(i16x8.add(toAdd[0]!, firstAgain()), types.v128);
+  const [sum1, sum1Again] = f.twice(i16x8.add(toAdd[1]!, secondAgain()), types.v128);
+  const ranks = i8x16.narrow_i16x8_u(
+    i16x8.shr_u(sum0, m.i32.const(shift)),
+    i16x8.shr_u(sum1, m.i32.const(shift)),
+  );
+  const result = f.local(types.v128);
+  const mask = (): Ref => f.vectorI16(new Array<number>(8).fill(2 ** shift - 1));
+  const places = i16x8.max_u(v128.and(sum0Again(), mask()), v128.and(sum1Again(), mask()));
+  const unclear = v128.any_true(i16x8.eq(places, mask()));
+  return m.block(
+    null,
+    [
+      setup,
+      m.local.set(result, ranks),
+      m.if(
+        unclear,
+        f.seldom(() => m.local.set(result, exact())),
+      ),
+      m.local.get(result, types.v128),
+    ],
+    types.v128,
+  );
 }
 
 const narrow = ({ m }: Frame, four: readonly Ref[]): Ref =>

@@ -75,7 +75,7 @@ function part(f: Frame, s: Simple, c: number): Ref | undefined {
   const unit = chunksPerUnit(s.buffer, lanes);
   if ((c + 1) % unit !== 0) return undefined;
   const made = storedChunks(f, s);
-  return storeUnit(f, emit, s, c + 1 - unit, made.chunk, made.bounds, true);
+  return storeUnit(f, emit, s, c + 1 - unit, made, true);
 }
 
 function assigned(f: Frame, s: Exclude<Simple, { kind: 'store' }>): void {
@@ -99,7 +99,8 @@ function overlapping(f: Frame, { list: [s], chunks }: Run): Ref[] {
     return out;
   }
   const unit = chunksPerUnit(s!.buffer, lanes);
-  for (let c = 0; c < chunks; c += unit) out.push(storeUnit(f, (e) => scalar(f, e), s!, c, kept));
+  for (let c = 0; c < chunks; c += unit)
+    out.push(storeUnit(f, (e) => scalar(f, e), s!, c, { chunk: kept }));
   return out;
 }
 

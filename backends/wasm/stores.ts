@@ -5,7 +5,9 @@ import type { Buffer, Expr, Stmt } from '../../compiler/loops/loops.ts';
 import { type EmitScalar, place } from './addresses.ts';
 import type { Ref } from './binaryen.ts';
 import { isBytes, bytes as sixteenBytes } from './bytes.ts';
-import { chunk, cutBy } from './expressions.ts';
+import { intRange } from '../../compiler/loops/ranges.ts';
+import { chunk, cutBy, words } from './expressions.ts';
+import { isWordTree } from './narrow.ts';
 import { chunksOf, type Frame } from './frame.ts';
 import { bitPlace } from './loads.ts';
 
@@ -83,6 +85,8 @@ interface Bounds {
 interface Stored {
   readonly chunk: Chunk;
   readonly bounds?: Bounds;
+  /** Eight elements as 16-bit words that are within the bounds of the type. */
+  readonly words?: (g: number) => Ref;
 }
 
 /**
@@ -94,7 +98,14 @@ export function storedChunks(f: Frame, s: Store): Stored {
   const { bits, kind, min, max } = dtypes[s.buffer.dtype];
   const { value } = s;
   const plain: Stored = { chunk: (i) => chunk(f, value, i) };
-  if (kind === 'float' || kind === 'bool' || bits > 8 || value.kind !== 'convert') return plain;
+  if (kind === 'float' || kind === 'bool' || bits > 8) return plain;
+  // Words that are within the bounds of the type already need no more than narrowing.
+  if (bits === 8 && unitLanes(s) >= 8 && isWordTree(value, f.definition)) {
+    const [lo, hi] = intRange(value, f.definition);
+    const fits = lo >= min! && hi <= max!;
+    return fits ? { ...plain, words: (g) => words(f, value, g) } : plain;
+  }
+  if (value.kind !== 'convert') return plain;
   let [lo, hi] = [-Infinity, Infinity];
   let a = value.a;
   while (a.kind === 'binary' && (a.op === 'min' || a.op === 'max') && a.b.kind === 'const') {
@@ -103,6 +114,13 @@ export function storedChunks(f: Frame, s: Store): Stored {
     if (a.op === 'min') hi = limit;
     else lo = limit;
     a = a.a;
+  }
+  if (a.kind === 'within') {
+    [lo, hi] = [Math.max(lo, Math.trunc(a.lo)), Math.min(hi, Math.trunc(a.hi))];
+    if (lo >= min! && hi <= max! && lo <= hi) {
+      const known = { ...value, a };
+      return { chunk: (i) => chunk(f, known, i), bounds: { lo: Math.min(lo, 0), hi } };
+    }
   }
   if (lo < min! || hi > max! || lo > 0 || hi < 0) return plain;
   const free = { ...value, a };
@@ -130,8 +148,7 @@ export function storeUnit(
   emit: EmitScalar,
   s: Store,
   first: number,
-  chunk: Chunk,
-  bounds?: Bounds,
+  { chunk, bounds, words: eight }: Stored,
   direct = false,
 ): Ref {
   const { m } = f;
@@ -183,6 +200,12 @@ export function storeUnit(
     const b = pairNibbles(f, m.v128.and(sixteen(1), fill()));
     return writeBytes(f, at, 1, ptr, m.i8x16.narrow_i16x8_u(a, b), 16);
   }
+  if (bits === 8 && eight && count >= 8) {
+    const a = eight(first >> 1);
+    const b = count > 8 ? eight((first >> 1) + 1) : none();
+    const out = signed ? m.i8x16.narrow_i16x8_s(a, b) : m.i8x16.narrow_i16x8_u(a, b);
+    return writeBytes(f, at, 1, ptr, out, count);
+  }
   if (bits === 8) {
     if (bounds) return writeBytes(f, at, 1, ptr, bytes(0), count);
     const a = words(0);
@@ -193,8 +216,8 @@ export function storeUnit(
     const a = pairNibbles(f, bytes(0));
     return writeBytes(f, at, 1, ptr, m.i8x16.narrow_i16x8_u(a, pairNibbles(f, bytes(4))), 16);
   }
-  const eight = bounds ? m.i16x8.extend_low_i8x16_u(bytes(0)) : words(0);
-  return packFields(f, at, ptr, eight, bits, (count * bits) / 8);
+  const fields = bounds ? m.i16x8.extend_low_i8x16_u(bytes(0)) : words(0);
+  return packFields(f, at, ptr, fields, bits, (count * bits) / 8);
 }
 
 /** Bytes below 16 to words that hold two of them, the first lower. */

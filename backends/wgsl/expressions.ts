@@ -236,6 +236,8 @@ function compute(w: Writer, e: Expr, summed: boolean): readonly Text[] {
     // Made by schedules of other targets only.
     case 'dot4':
     case 'muladd':
+    case 'peak':
+    case 'within':
     case 'rank':
     case 'repeat':
     case 'tile':

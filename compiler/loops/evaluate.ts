@@ -218,6 +218,13 @@ class Machine {
         const reached = (v: number, t: number): boolean => (e.strict ? v > t : v >= t);
         return this.#eval(e.a).map((v) => entries.filter((t) => reached(v, t)).length);
       }
+      case 'peak':
+        return [peakOf(this.#eval(e.a))];
+      case 'within':
+        return this.#eval(e.a).map((x) => {
+          if (x >= e.lo && x <= e.hi) return x;
+          throw new RangeError(`loop IR: ${x} is not from ${e.lo} to ${e.hi}`);
+        });
       case 'gather':
         return this.#eval(e.index).map((i) => this.#read(e.buffer, i));
     }
@@ -244,6 +251,12 @@ class Machine {
   #write(b: Buffer, element: number, value: number): void {
     writeBits(this.#bytes(b, element), element, dtypes[b.dtype].bits, storedBits(b.dtype, value));
   }
+}
+
+/** A NaN is above all numbers. */
+function peakOf(lanes: Lanes): number {
+  const nan = lanes.find(Number.isNaN);
+  return nan ?? lanes.reduce((best, x) => (Math.abs(x) > Math.abs(best) ? x : best));
 }
 
 function checkAlign(b: Buffer, index: number, lanes: number, align: number): void {

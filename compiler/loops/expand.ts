@@ -21,6 +21,7 @@ import {
   gather,
   load,
   mulAdd,
+  peak,
   type Program,
   rank,
   reduce,
@@ -33,6 +34,7 @@ import {
   unary,
   type Var,
   variable,
+  within,
 } from './loops.ts';
 import { isPowerOfTwo, remPowerOfTwo } from './math/rounding.ts';
 
@@ -200,6 +202,10 @@ class Expander {
         return this.#load(e.buffer, (b) => load(b, x(e.index), e.type.lanes, e.align));
       case 'rank':
         return this.#rank(e, x(e.a));
+      case 'peak':
+        return keep(e, [e.a], [x(e.a)], (a) => peak(a!));
+      case 'within':
+        return keep(e, [e.a], [x(e.a)], (a) => within(a!, e.lo, e.hi));
       case 'gather':
         return this.#load(e.buffer, (b) => gather(b, x(e.index)));
     }

@@ -124,6 +124,10 @@ export type Expr = { readonly type: VType } /** A literal, in every lane. */ & (
   | { readonly kind: 'gather'; readonly buffer: Buffer; readonly index: Expr }
   /** Of an f32: how many entries of a constant buffer, which grow, it reaches (strict: exceeds); of NaN 0. As i32. */
   | { readonly kind: 'rank'; readonly buffer: Buffer; readonly strict: boolean; readonly a: Expr }
+  /** Of a vector of f32: the element of the largest magnitude, the first of equal ones; the first NaN, if there is one. */
+  | { readonly kind: 'peak'; readonly a: Expr }
+  /** An f32 of which it is known that it is a number from lo to hi. */
+  | { readonly kind: 'within'; readonly a: Expr; readonly lo: number; readonly hi: number }
 );
 export type ExprKind = Expr['kind'];
 export type ExprOf<K extends ExprKind> = Extract<Expr, { readonly kind: K }>;
@@ -372,6 +376,16 @@ export const rank = (buffer: Buffer, a: Expr, strict: boolean): Expr => ({
   strict,
   a,
   type: vtype('i32', a.type.lanes),
+});
+
+export const peak = (a: Expr): Expr =>
+  a.type.lanes === 1 ? a : { kind: 'peak', a, type: vtype('f32') };
+export const within = (a: Expr, lo: number, hi: number): Expr => ({
+  kind: 'within',
+  a,
+  lo,
+  hi,
+  type: a.type,
 });
 
 /** Direct operands of an expression. */

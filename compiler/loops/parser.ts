@@ -25,6 +25,7 @@ import {
   laneIds,
   load,
   mulAdd,
+  peak,
   type Program,
   type ReduceOp,
   rank,
@@ -42,6 +43,7 @@ import {
   type VType,
   variable,
   vtype,
+  within,
 } from './loops.ts';
 import { infix } from './printer.ts';
 import type { RawExpr, RawPlace, RawStmt } from './raw.ts';
@@ -287,6 +289,9 @@ class Resolver {
     const [a, b, c] = xs;
     if (!a) throw wrong(line, `${name} needs an operand`);
     if (name === 'build') return build(xs);
+    if (name === 'peak') return peak(a);
+    if (name === 'within' && b?.kind === 'const' && c?.kind === 'const')
+      return within(a, b.value, c.value);
     if (name === 'fold') return fold(a);
     if (name === 'dot' && b) return dot(a, b);
     if (name === 'dot4' && b) return dot4(a, b);

@@ -5,6 +5,7 @@ import type { DType, Scalar } from '../ir/dtype.ts';
 import type { BinaryName, CompareName } from '../ir/ops.ts';
 import {
   type Buffer,
+  constant,
   type Expr,
   type Kernel,
   type Program,
@@ -55,6 +56,8 @@ const reserved = new Set<string>([
   'muladd',
   'repeat',
   'tile',
+  'peak',
+  'within',
 ]);
 
 /** Gives each thing a name of its own, close to the one it has. */
@@ -258,6 +261,10 @@ class KernelPrinter {
         return this.#place(e.buffer, e.index, e.type.lanes, e.align);
       case 'rank':
         return `rank_${e.strict ? 'gt' : 'ge'}(${this.#buffers.of(e.buffer)}, ${arg(e.a)})`;
+      case 'peak':
+        return call('peak', e.a);
+      case 'within':
+        return `within(${arg(e.a)}, ${arg(constant(e.lo, 'f32'))}, ${arg(constant(e.hi, 'f32'))})`;
       case 'gather': {
         const as = this.#isAlias(e.buffer) ? `_${e.buffer.dtype}` : '';
         return `gather${as}(${this.#buffers.of(e.buffer)}, ${arg(e.index)})`;

@@ -8,6 +8,7 @@ export type Range = readonly [min: number, max: number];
 export type Definition = (v: Var) => Expr | undefined;
 
 const wide: Range = [-(2 ** 31), 2 ** 31 - 1];
+const clip = (x: number): number => Math.min(Math.max(x, wide[0]), wide[1]);
 const unknown: Definition = () => undefined;
 
 /** Inclusive bounds of every lane of an integer expression. */
@@ -29,6 +30,8 @@ export function intRange(e: Expr, defined: Definition = unknown): Range {
       return [Math.min(...parts.map(([lo]) => lo)), Math.max(...parts.map(([, hi]) => hi))];
     }
     case 'convert':
+      if (e.a.kind === 'within' && e.type.scalar === 'i32')
+        return [clip(Math.trunc(e.a.lo)), clip(Math.trunc(e.a.hi))];
       return e.a.type.scalar === 'bool' ? [0, 1] : wide;
     case 'select': {
       const [a, b] = [of(e.a), of(e.b)];

@@ -18,6 +18,17 @@ export function rewriteExpr(e: Expr, to: Rewrite): Expr {
     }
     case 'gather':
       return rewriteGather(e, x(e.index), to);
+    default:
+      return withOperands(e, x);
+  }
+}
+
+/** The same of other operands, which must be of the same types. */
+export function withOperands(e: Expr, x: (operand: Expr) => Expr): Expr {
+  switch (e.kind) {
+    case 'load':
+    case 'gather':
+      return { ...e, index: x(e.index) };
     case 'build':
       return { ...e, parts: e.parts.map(x) };
     case 'select':

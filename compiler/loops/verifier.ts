@@ -316,6 +316,13 @@ class Verifier {
           () => `rank of ${typeName(e.a.type)} in ${e.buffer.name}`,
         );
         return is({ scalar: 'i32', lanes: e.a.type.lanes }, 'rank');
+      case 'peak':
+        needs(e.a, 'f32');
+        return is({ scalar: 'f32', lanes: 1 }, 'peak');
+      case 'within':
+        needs(e.a, 'f32');
+        this.#check(e.lo <= e.hi, () => `within ${e.lo} and ${e.hi}`);
+        return is(e.a.type, 'within');
       case 'gather':
         this.#expr(e.index, scope);
         this.#check(e.index.type.scalar === 'i32', () => `gather by ${typeName(e.index.type)}`);

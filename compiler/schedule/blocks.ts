@@ -8,6 +8,7 @@ import { costOf } from './cost.ts';
 import { jam, jamWidth } from './jam.ts';
 import type { Lowering } from './lowering.ts';
 import { overlap } from './overlap.ts';
+import { chosen, usualCase } from './usual.ts';
 
 /** Part of the cost that four iterations together must save. */
 const worthwhile = 0.97;
@@ -57,24 +58,42 @@ function together(lo: Lowering, loop: ForLoop, outer: ReadonlySet<Buffer>): Stmt
   if (typeof made === 'string') {
     em.buffers.length = buffers;
     lo.note(`blocks one at a time: ${made}`);
-    return overlapping(lo, loop);
+    return overlapping(lo, inCases(lo, loop).loop);
   }
-  const [one, four] = [costOf(loop.body), costOf(made.body) / jamWidth];
+  const one = em.trial(() => inCases(lo, loop).cost);
+  const jammed = inCases(lo, made);
+  const four = jammed.cost / jamWidth;
   const counts = `about ${Math.round(four)} instructions a block, ${Math.round(one)} one at a time`;
   if (four > one * worthwhile) {
     em.buffers.length = buffers;
     lo.note(`blocks one at a time: four together would not be cheaper (${counts})`);
-    return overlapping(lo, loop);
+    return overlapping(lo, inCases(lo, loop).loop);
   }
   lo.note(`four blocks at a time: ${counts}`);
-  if (!hasRest) return overlapping(lo, made);
+  if (jammed.loop !== made)
+    lo.note('blocks of ordinary numbers go by shorter code: their ranges are known');
+  if (!hasRest) return overlapping(lo, jammed.loop);
   const whole = L.binary('mul', L.binary('shr', end, L.i32(2)), L.i32(jamWidth));
   const rest = em.newVar('rest', L.vtype('i32'));
   return [
     { kind: 'let', var: rest, value: whole },
-    ...overlapping(lo, { ...made, end: L.variable(rest) }),
+    ...overlapping(lo, { ...jammed.loop, end: L.variable(rest) }),
     { ...loop, start: L.variable(rest) },
   ];
+}
+
+/** The loop with the usual case of its iterations apart, where that is shorter, and what an iteration then costs. */
+function inCases(lo: Lowering, loop: ForLoop): { readonly loop: ForLoop; readonly cost: number } {
+  const { em } = lo;
+  const fresh = {
+    variable: (name: string, type: L.VType) => em.newVar(name, type),
+    table: (like: Buffer, data: readonly number[]) =>
+      em.newBuffer(like.name, like.dtype, 'const', like.size, data),
+  };
+  const cases = usualCase(loop.body, fresh);
+  if (!cases) return { loop, cost: costOf(loop.body) };
+  const cost = costOf(cases.head) + costOf(cases.usual);
+  return { loop: { ...loop, body: chosen(cases, fresh) }, cost };
 }
 
 /** Lets iterations overlap where one waits for what it combines across lanes. */

@@ -67,11 +67,17 @@ function own(e: Expr): number {
     case 'extract':
       return 1;
     case 'build':
+      if (isPeaks(e))
+        return 26 + e.parts.reduce((n, p) => n + 2 * chunks(operands(p)[0]!.type.lanes), 0);
       return isTransposed(e) ? 9 : e.parts.length;
     case 'reduce':
       return chunks(e.a.type.lanes) + 5;
     case 'fold':
       return chunks(e.a.type.lanes) - 1;
+    case 'peak':
+      return chunks(e.a.type.lanes) * 2 + 12;
+    case 'within':
+      return 0;
     case 'dot':
       return chunks(e.a.type.lanes) * 1.5;
     case 'dot4':
@@ -84,7 +90,7 @@ function own(e: Expr): number {
     case 'gather':
       return isSmallTable(e.buffer) ? n * 2 : e.type.lanes * 3;
     case 'rank':
-      return n * 14;
+      return n * (e.a.kind === 'within' ? 8 : 13);
   }
 }
 
@@ -93,6 +99,9 @@ const isSmallTable = (b: Buffer): boolean => b.role === 'const' && (b.data?.leng
 
 const isTransposed = (e: Extract<Expr, { kind: 'build' }>): boolean =>
   e.parts.length === 4 && e.parts.every((p) => p.kind === 'reduce' && p.a.type.lanes === 4);
+
+const isPeaks = (e: Extract<Expr, { kind: 'build' }>): boolean =>
+  e.parts.length === 4 && e.parts.every((p) => p.kind === 'peak');
 
 const floats = (dtype: keyof typeof dtypes, n: number): number =>
   dtypes[dtype].minifloat ? n * smallFloat : 0;
@@ -107,7 +116,10 @@ function costOfStmt(s: Stmt): number {
   const expr = (e: Expr): number => {
     if (seen.has(e)) return 0;
     seen.add(e);
-    const inner = e.kind === 'build' && isTransposed(e) ? e.parts.flatMap(operands) : operands(e);
+    const inner =
+      e.kind === 'build' && (isTransposed(e) || isPeaks(e))
+        ? e.parts.flatMap(operands)
+        : operands(e);
     return own(e) + inner.reduce((sum, x) => sum + expr(x), 0);
   };
   switch (s.kind) {

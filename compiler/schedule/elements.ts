@@ -10,7 +10,7 @@ import type { Buffer, Expr } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
 import { type Bounds, boundsOf } from './bounds.ts';
 import type { Lowering } from './lowering.ts';
-import { argReduceElement, matmulElement, reduceElement } from './reductions.ts';
+import { argReduceElement, matmulElement, peakElement, reduceElement } from './reductions.ts';
 
 /** `lanes` is the width of the result: 1 unless the index (or a map around) moves with the lanes. */
 export type ElementRule<K extends OpName> = (
@@ -491,6 +491,8 @@ export const elements: { readonly [K in OpName]: ElementRule<K> } = {
   },
   at: (lo, op, index, lanes) => {
     const [x, ...ids] = op.operands as [Value, ...Value[]];
+    const peak = peakElement(lo, x, ids);
+    if (peak) return peak;
     return lo.emit(
       x,
       [...ids.map((v, i) => lo.indexOf(v, [], x.type.shape[i]!, lanes)), ...index],

@@ -432,6 +432,10 @@ class Jam {
         return L.rank(e.buffer, x(e.a), e.strict);
       case 'reduce':
         return L.build(copies.map((j) => L.reduce(e.op, this.#many(e.a, j))));
+      case 'peak':
+        return L.build(copies.map((j) => L.peak(this.#many(e.a, j))));
+      case 'within':
+        return L.within(x(e.a), e.lo, e.hi);
       case 'extract':
         return L.build(copies.map((j) => L.extract(this.#many(e.a, j), e.lane)));
       case 'load':
@@ -507,12 +511,14 @@ class Jam {
       case 'decode':
       case 'fold':
       case 'rank':
+      case 'within':
         return { ...e, a: x(e.a) };
       case 'muladd':
         return L.mulAdd(x(e.a), x(e.b), x(e.c));
       case 'dim':
       case 'extract':
       case 'reduce':
+      case 'peak':
       case 'dot4':
       case 'repeat':
       case 'tile':

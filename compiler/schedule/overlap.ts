@@ -3,18 +3,16 @@
 // `for i: head(i); tail(i)` becomes `head(first); for i but the last: head(i + step), tail(i); tail(last)`.
 // Iterations are independent; what the tail wants from the head is carried in variables, one vector register each.
 
-import type { Expr, Stmt, Var } from '../loops/loops.ts';
+import type { Expr, Stmt } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
 import { effectsOf, type ForLoop } from '../loops/parallel.ts';
+import { Copy, type NewVar } from './copies.ts';
 import { costOf } from './cost.ts';
 
 /** Instructions of an iteration beyond which the processor does not see the next one while it waits. */
 const mostInstructions = 2000;
 /** Vectors that may be carried: the registers have more to do. */
 const mostCarried = 4;
-
-/** Makes variables: see Emitter. */
-export type NewVar = (name: string, type: L.VType) => Var;
 
 /** The loop with overlapping iterations, or why they do not overlap. */
 export function overlap(loop: ForLoop, newVar: NewVar): Stmt[] | string {
@@ -77,12 +75,13 @@ export function overlap(loop: ForLoop, newVar: NewVar): Stmt[] | string {
   return [{ kind: 'if', cond: some, then: whole, else: [] }];
 }
 
-/** Where the longest run of stores and loops at the end starts. */
-function cutOf(list: readonly Stmt[]): number {
+/** Where the longest run of stores of vectors, loops and branches at the end starts. */
+export function cutOf(list: readonly Stmt[]): number {
   let cut = list.length;
   while (cut > 0) {
     const s = list[cut - 1]!;
-    if (s.kind !== 'for' && !(s.kind === 'store' && s.value.type.lanes > 4)) break;
+    const isLong = s.kind === 'store' && s.value.type.lanes > 4;
+    if (s.kind !== 'for' && s.kind !== 'if' && !isLong) break;
     cut -= 1;
   }
   return cut;
@@ -93,7 +92,7 @@ function has(e: Expr, is: (e: Expr) => boolean): boolean {
 }
 const combinesLanes = (s: Stmt): boolean =>
   (s.kind === 'let' || s.kind === 'local' || s.kind === 'store') &&
-  has(s.value, (e) => e.kind === 'reduce');
+  has(s.value, (e) => e.kind === 'reduce' || e.kind === 'peak');
 
 /** Integers made of the counter and of what is outside: as cheap to compute again as to keep. */
 function indicesOf(list: readonly Stmt[]): Stmt[] {
@@ -117,119 +116,4 @@ function usesOf(list: readonly Stmt[]): number[] {
     (v) => out.push(v.id),
   ).list(list);
   return out;
-}
-
-/** Statements again, with variables of their own. */
-class Copy {
-  readonly out: Stmt[] = [];
-  readonly #newVar: NewVar;
-  readonly #known: Map<number, Expr>;
-  readonly #seen: ((v: Var) => void) | undefined;
-  #made = new Map<Expr, Expr>();
-
-  constructor(newVar: NewVar, known: ReadonlyMap<number, Expr>, seen?: (v: Var) => void) {
-    this.#newVar = newVar;
-    this.#known = new Map(known);
-    this.#seen = seen;
-  }
-
-  /** What stands for a variable of the original. */
-  of(v: Var): Expr {
-    this.#seen?.(v);
-    return this.#known.get(v.id) ?? L.variable(v);
-  }
-
-  #fresh(v: Var): Var {
-    const made = this.#newVar(v.name, v.type);
-    this.#known.set(v.id, L.variable(made));
-    return made;
-  }
-
-  list(list: readonly Stmt[]): void {
-    for (const s of list) this.out.push(this.#stmt(s));
-  }
-  #inner(list: readonly Stmt[]): Stmt[] {
-    const copy = new Copy(this.#newVar, this.#known, this.#seen);
-    copy.list(list);
-    return copy.out;
-  }
-
-  #stmt(s: Stmt): Stmt {
-    this.#made = new Map();
-    const x = (e: Expr): Expr => this.#expr(e);
-    switch (s.kind) {
-      case 'comment':
-      case 'barrier':
-        return s;
-      case 'let':
-      case 'local':
-      case 'combine': {
-        const value = x(s.value);
-        return { ...s, value, var: this.#fresh(s.var) };
-      }
-      case 'set':
-        return { ...s, value: x(s.value), var: this.#place(s.var) };
-      case 'product':
-        return { ...s, a: x(s.a), b: x(s.b), var: this.#fresh(s.var) };
-      case 'store':
-        return { ...s, index: x(s.index), value: x(s.value) };
-      case 'for': {
-        const [start, end] = [x(s.start), x(s.end)];
-        return { ...s, start, end, var: this.#fresh(s.var), body: this.#inner(s.body) };
-      }
-      case 'while': {
-        // Its header declares what its condition and its body read.
-        const copy = new Copy(this.#newVar, this.#known, this.#seen);
-        copy.list(s.header);
-        const cond = copy.#expr(s.cond);
-        return { ...s, header: copy.out, cond, body: copy.#inner(s.body) };
-      }
-      case 'if':
-        return { ...s, cond: x(s.cond), then: this.#inner(s.then), else: this.#inner(s.else) };
-    }
-  }
-
-  /** The variable that stands for one that is assigned. */
-  #place(v: Var): Var {
-    const e = this.of(v);
-    return e.kind === 'var' ? e.var : v;
-  }
-
-  /** What is shared stays shared. */
-  #expr(e: Expr): Expr {
-    let made = this.#made.get(e);
-    if (!made) {
-      made = this.#copied(e);
-      this.#made.set(e, made);
-    }
-    return made;
-  }
-
-  #copied(e: Expr): Expr {
-    const x = (a: Expr): Expr => this.#expr(a);
-    switch (e.kind) {
-      case 'var':
-        return this.of(e.var);
-      case 'load':
-      case 'gather':
-        return { ...e, index: x(e.index) };
-      case 'build':
-        return { ...e, parts: e.parts.map(x) };
-      case 'select':
-        return { ...e, c: x(e.c), a: x(e.a), b: x(e.b) };
-      case 'binary':
-      case 'compare':
-      case 'dot':
-      case 'dot4':
-        return { ...e, a: x(e.a), b: x(e.b) };
-      case 'muladd':
-        return { ...e, a: x(e.a), b: x(e.b), c: x(e.c) };
-      case 'const':
-      case 'lanes':
-      case 'dim':
-        return e;
-      default:
-        return { ...e, a: x(e.a) };
-    }
-  }
 }

@@ -468,6 +468,22 @@ function isMagnitude(v: Value): boolean {
   return op?.name === 'abs' && v.type.dtype === 'f32';
 }
 
+/** `x[argmax(abs(x))]`, of a block in a param: one look at both ends of its numbers. */
+export function peakElement(lo: Lowering, x: Value, ids: readonly Value[]): Expr | undefined {
+  const op = ids[0]?.def?.op;
+  const size = x.type.shape[0]?.constant;
+  if (lo.limits.gpu || ids.length !== 1 || op?.name !== 'argmax' || lo.storage.has(ids[0]!))
+    return undefined;
+  const magnitude = op.operands[0]!.def?.op;
+  if (magnitude?.name !== 'abs' || magnitude.operands[0] !== x) return undefined;
+  if (x.type.dtype !== 'f32' || x.type.shape.length !== 1) return undefined;
+  if (size !== 16 && size !== 32 && size !== 64) return undefined;
+  const e = lo.emit(x, [Poly.atom(lo.lane(size))], size);
+  const source = e.kind === 'var' ? lo.em.definition(e.var) : e;
+  if (source?.kind !== 'load' || source.buffer.role !== 'param') return undefined;
+  return source.buffer.dtype === 'f32' ? L.peak(e) : undefined;
+}
+
 /** Floats without a sign are ordered as their bits are, and NaN is above all: one integer instruction a step. */
 function maxMagnitude(
   lo: Lowering,

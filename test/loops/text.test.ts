@@ -23,6 +23,7 @@ import {
   i32,
   laneIds,
   load,
+  peak,
   reduce,
   roundTo,
   select,
@@ -30,6 +31,7 @@ import {
   unary,
   variable,
   vtype,
+  within,
 } from '../../compiler/loops/loops.ts';
 import { parseProgram } from '../../compiler/loops/parser.ts';
 import { printProgram } from '../../compiler/loops/printer.ts';
@@ -105,6 +107,7 @@ test('every kind of expression and statement survives the text', () => {
   const body: Stmt[] = [
     { kind: 'comment', text: 'all of it' },
     { kind: 'local', var: v, value: load(x, i32(0), 8, 4) },
+    store(y, i32(3), peak(within(f, -1.5, 3.000000238418579))),
     { kind: 'let', var: w, value: gather(x, binary('and', i, splat(i32(7), 8))) },
     { kind: 'let', var: u, value: binary('shr', constant(4000000000, 'u32'), constant(3, 'u32')) },
     { kind: 'let', var: b, value: unary('not', compare('ne', variable(u), constant(0, 'u32'))) },

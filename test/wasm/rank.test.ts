@@ -90,6 +90,48 @@ for (const [name, table] of Object.entries(tables))
       }
   });
 
+test('whole numbers of 16 bits decide where they can', async () => {
+  const scaled: readonly (readonly number[])[] = [
+    tables['a codebook']!.map((t) => t * 32768),
+    tables.integers!.map((t) => t * 128),
+    [-32766.5, -300.25, -0.5, 12000, 32766],
+    [0, 5000],
+    [100, 101.5, 20000],
+    Array.from({ length: 31 }, (_, i) => (i - 15.5) * 2048 + 3),
+  ];
+  const limit = 40000;
+  for (const data of scaled)
+    for (const strict of [true, false]) {
+      const lanes = 32;
+      const x = buffer('x', 'f32');
+      const t: L.Buffer = { ...buffer('t', 'f32', 'const'), size: Poly.of(data.length), data };
+      const codes = buffer('codes', 'u8', 'result');
+      const value = L.within(L.load(x, L.i32(0), lanes, lanes), -limit, limit);
+      const p = program(
+        [x, codes, t],
+        kernel([store(codes, L.i32(0), L.rank(t, value, strict), lanes)]),
+      );
+      const module = await compileWasm(p);
+      const whole = data.flatMap((e) => [-1, 0, 1, 0.5, -0.5].map((step) => Math.trunc(e) + step));
+      const ends = [limit, -limit, 32767, 32768, -32768, -32769, 0, -0, 2047.5, 2048, -2048, 1e-40];
+      for (const v of probes([...data, ...whole, ...ends], lanes)) {
+        const near = v.map((y) => (Math.abs(y) <= limit ? y : limit));
+        const memory = (): Uint8Array[] =>
+          p.buffers.map((b, i) =>
+            b.role === 'const'
+              ? encodeConstant(b.dtype, b.data!)
+              : i === 0
+                ? new Uint8Array(near.slice().buffer)
+                : new Uint8Array(lanes),
+          );
+        const [want, got] = [memory(), memory()];
+        evaluate(p, { N: lanes }, want);
+        runModule(module, p, { N: lanes }, got);
+        assert.equal([...got[1]!], [...want[1]!], `${data} of ${near}`);
+      }
+    }
+});
+
 test('what a rank is of may be made by the statement before it, and read after it', async () => {
   const table = tables['a codebook']!;
   const x = buffer('x', 'f32');
