@@ -59,8 +59,8 @@ test('the tarball holds what runs, and nothing else', () => {
 });
 
 test('its size is bounded', () => {
-  assert.ok(info.size < 960_000, `${info.size} bytes packed`);
-  assert.ok(info.unpackedSize < 3_500_000, `${info.unpackedSize} bytes unpacked`);
+  assert.ok(info.size < 1_050_000, `${info.size} bytes packed`);
+  assert.ok(info.unpackedSize < 3_800_000, `${info.unpackedSize} bytes unpacked`);
 });
 
 const mine = `import { abs, amax, clamp, decode, f16, format, i4, matmul, round, transpose } from 'quern';
