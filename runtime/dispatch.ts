@@ -1,50 +1,14 @@
 // One specialisation of a kernel, ready to be called: its checks are compiled when it is made, so that a warm
-// call only compares numbers. Every check names the kernel, the argument, what was found and what was expected.
-import type { ArgInfo, Artifact, TensorInfo } from '../compiler/artifact.ts';
-import { type DType, dtypes, isFloat } from '../compiler/ir/dtype.ts';
+// call only compares numbers.
+import type { Artifact } from '../compiler/artifact.ts';
 import type { Limits } from '../compiler/limits.ts';
-import { type CheckOptions, compareResults } from './check.ts';
+import { type Argument, Params } from './arguments.ts';
+import type { CheckOptions } from './check.ts';
 import type { Device, DeviceBuffer, Executable, Interpret } from './devices/device.ts';
-import { hostArray } from './devices/reference.ts';
-import { raise, shapeText } from './errors.ts';
-import { firstMisfit, naturalDType } from './pack.ts';
-import { DimSolver, type PolyFunction, compilePoly } from './poly.ts';
-import {
-  DeviceTensor,
-  EncodedTensor,
-  Given,
-  type HostTensor,
-  checkHost,
-  formatKey,
-  formatText,
-  misfitFacts,
-} from './tensor.ts';
-
-/** What a call may pass for a tensor or an encoded parameter. */
-export type Argument = number | HostTensor | DeviceTensor | EncodedTensor | Given;
-export type Result = DeviceTensor | EncodedTensor;
-/** A lone result as it is; the parts of a record by name, those of a list (named 0, 1, ...) in order. */
-export type Results = Result | { readonly [name: string]: Result } | readonly Result[];
-
-const SCALAR_SHAPE: readonly number[] = [];
-
-interface Field {
-  readonly info: TensorInfo;
-  readonly shape: readonly PolyFunction[];
-}
-interface Param {
-  readonly info: ArgInfo;
-  readonly where: string;
-  /** Of an encoded parameter. */
-  readonly fields: readonly Field[];
-  readonly keys: readonly string[];
-}
-
-interface Made {
-  readonly info: ArgInfo;
-  readonly shape: readonly PolyFunction[];
-  readonly fields: readonly Field[];
-}
+import { raise } from './errors.ts';
+import { DimSolver } from './poly.ts';
+import { compareCall, ResultMaker, type Results } from './results.ts';
+import { DeviceTensor, type EncodedTensor, Given } from './tensor.ts';
 
 interface Packed {
   readonly buffer: number;
@@ -80,10 +44,8 @@ export class Plan {
   readonly #executable: Executable;
   readonly #interpret: Interpret;
   readonly #check: CheckOptions | undefined;
-  readonly #params: readonly Param[];
-  readonly #results: readonly Made[];
-  /** Results whose length the data decide, with the names of those that say it. */
-  readonly #ragged: readonly (readonly [name: string, rows: string])[];
+  readonly #params: Params;
+  readonly #results: ResultMaker;
   readonly #solver: DimSolver;
   readonly #packed: ReadonlyMap<number, Packed>;
   readonly #normal: ReadonlySet<number>;
@@ -94,7 +56,7 @@ export class Plan {
 
   constructor(options: PlanOptions) {
     const { artifact, kernel, asked } = options;
-    const { dims, params, results } = artifact.manifest;
+    const { manifest } = artifact;
     this.kernel = kernel;
     this.artifact = artifact;
     this.device = options.device;
@@ -106,33 +68,17 @@ export class Plan {
     this.#packed = new Map(packed.map((p) => [p.buffer, p]));
     this.#normal = new Set(packed.flatMap((p) => p.normal));
     this.#within = options.within;
-    const shapeOf = (t: { readonly shape: TensorInfo['shape'] }) =>
-      t.shape.map((code) => compilePoly(code, dims));
-    const fieldsOf = (info: ArgInfo): Field[] =>
-      info.kind === 'tensor' ? [] : info.fields.map((f) => ({ info: f, shape: shapeOf(f) }));
-    this.#params = params.map((info, i) => {
-      const own = info.kind === 'encoded' ? [formatKey(info.format)] : [];
-      const also = asked?.[i];
-      return {
-        info,
-        where: `argument ${info.name}`,
-        fields: fieldsOf(info),
-        keys: also === undefined ? own : [also, ...own],
-      };
-    });
-    this.#results = results.map((info) => ({ info, shape: shapeOf(info), fields: fieldsOf(info) }));
-    this.#ragged = results.flatMap((r) =>
-      r.kind === 'tensor' && r.rows !== undefined ? [[r.name, r.rows] as const] : [],
-    );
-    this.#solver = new DimSolver({ ...artifact.manifest, name: kernel }, params);
+    this.#params = new Params(kernel, options.device, manifest, asked);
+    this.#results = new ResultMaker(options.device, manifest);
+    this.#solver = new DimSolver({ ...manifest, name: kernel }, manifest.params);
   }
 
   /** Checks the arguments, uploads those of the host, runs, and wraps the results. */
   run(given: readonly Argument[]): Results | Promise<Results> {
     const args = given.some((a) => a instanceof Given) ? this.#taken(given) : given;
     const shapes: (readonly number[])[] = [];
-    for (let i = 0; i < this.#params.length; i++)
-      shapes.push(this.#accept(this.#params[i]!, args[i]!));
+    const { list } = this.#params;
+    for (let i = 0; i < list.length; i++) shapes.push(this.#params.accept(list[i]!, args[i]!));
     const dims: number[] = [];
     this.#solver.solve(shapes, dims);
     const lacks = this.#within && this.#executable.lacks?.(dims);
@@ -151,8 +97,8 @@ export class Plan {
     const giveUp =
       args === given ? (_made: boolean) => {} : (made: boolean) => this.#giveUp(given, made);
     try {
-      for (let i = 0; i < this.#params.length; i++)
-        this.#bind(this.#params[i]!, args[i]!, dims, buffers, uploads);
+      for (let i = 0; i < list.length; i++)
+        this.#params.bind(list[i]!, args[i]!, dims, buffers, uploads);
       const used = this.#packed.size ? this.#laidOut(args, buffers, dims) : buffers;
       running =
         used instanceof Promise
@@ -178,7 +124,7 @@ export class Plan {
       );
     release();
     giveUp(true);
-    return this.#wrap(running, dims);
+    return this.#results.wrap(running, dims);
   }
 
   /** The plan of the same kernel for what this one lacks. */
@@ -198,10 +144,10 @@ export class Plan {
     const args = given.map((a) => (a instanceof Given ? a.tensor : a));
     given.forEach((a, i) => {
       if (!(a instanceof Given)) return;
-      const p = this.#params[i]!;
+      const p = this.#params.list[i]!;
       const { tensor } = a;
       if (!(tensor instanceof DeviceTensor))
-        this.#kind(p, tensor, 'give() of a tensor on the device');
+        this.#params.kind(p, tensor, 'give() of a tensor on the device');
       const { buffer } = tensor;
       const again = args.some(
         (b, j) => j !== i && b instanceof DeviceTensor && !b.disposed && b.buffer === buffer,
@@ -222,7 +168,7 @@ export class Plan {
   #giveUp(given: readonly Argument[], made: boolean): void {
     const { reuses = [] } = this.artifact.manifest;
     let at = 0;
-    this.#params.forEach((p, i) => {
+    this.#params.list.forEach((p, i) => {
       const a = given[i];
       if (a instanceof Given)
         if (made && reuses.some((r) => r.param === at)) a.tensor.handOver();
@@ -240,109 +186,21 @@ export class Plan {
     const made = await running;
     if (this.#check) {
       try {
-        await this.#compare(this.#check, made, buffers, dims);
+        const { kernel, device, artifact } = this;
+        const [check, interpret] = [this.#check, this.#interpret];
+        await compareCall(kernel, artifact.manifest, device, interpret, check, made, buffers, dims);
       } catch (e) {
         for (const b of made) this.device.free(b);
         throw e;
       }
     }
-    return this.#wrap(made, dims);
-  }
-
-  /** Shape of an argument, once its kind, dtype and place are right. */
-  #accept(p: Param, arg: Argument): readonly number[] {
-    const { info } = p;
-    if (info.kind === 'encoded') {
-      if (!(arg instanceof EncodedTensor))
-        this.#kind(p, arg, `a tensor encoded as ${formatText(info.format)}`);
-      if (!p.keys.includes(arg.key))
-        raise('Q5011', {
-          kernel: this.kernel,
-          where: p.where,
-          found: formatText(arg.format),
-          expected: formatText(info.format),
-        });
-      if (arg.device !== this.device) this.#elsewhere(p, arg.device);
-      return arg.shape;
-    }
-    if (arg instanceof DeviceTensor) {
-      if (arg.dtype !== info.dtype) this.#dtype(p, arg.dtype, info.dtype);
-      if (arg.device !== this.device) this.#elsewhere(p, arg.device);
-      return arg.shape;
-    }
-    if (typeof arg === 'number') {
-      if (info.shape.length > 0) this.#kind(p, arg, `a tensor ${info.dtype}${info.text}`);
-      if (firstMisfit(info.dtype, [arg]) !== undefined)
-        raise('Q5014', misfitFacts(this.kernel, p.where, arg, info.dtype));
-      return SCALAR_SHAPE;
-    }
-    if (!isHostTensor(arg)) this.#kind(p, arg, `a tensor ${info.dtype}${info.text}`);
-    this.#acceptHost(p, arg, info.dtype);
-    return arg.shape;
-  }
-
-  /** Host data fills a parameter of its own kind: floats floats (rounded), integers any integer type they fit. */
-  #acceptHost(p: Param, arg: HostTensor, dtype: DType): void {
-    checkHost(arg, `${this.kernel}: ${p.where}`);
-    if (arg.dtype !== undefined && arg.dtype !== dtype) this.#dtype(p, arg.dtype, dtype);
-    const natural = naturalDType(arg.data);
-    const untyped = Array.isArray(arg.data) || arg.dtype !== undefined;
-    if (!untyped && isFloat(natural) !== isFloat(dtype)) this.#dtype(p, natural, dtype);
-    const misfit = firstMisfit(dtype, arg.data);
-    if (misfit !== undefined) raise('Q5014', misfitFacts(this.kernel, p.where, misfit, dtype));
-  }
-
-  #kind(p: Param, arg: unknown, expected: string): never {
-    raise('Q5002', { kernel: this.kernel, where: p.where, found: describeValue(arg), expected });
-  }
-  #dtype(p: Param, found: DType, expected: DType): never {
-    raise('Q5003', { kernel: this.kernel, where: p.where, found, expected });
-  }
-  #elsewhere(p: Param, found: Device): never {
-    const text = (d: Device) => `the ${d.kind} device (${d.name})`;
-    const other =
-      found.kind === this.device.kind ? `another instance of ${text(found)}` : text(found);
-    raise('Q5104', {
-      kernel: this.kernel,
-      where: p.where,
-      found: other,
-      expected: text(this.device),
-    });
-  }
-
-  /** Buffers of an argument, uploading what is still on the host. */
-  #bind(
-    p: Param,
-    arg: Argument,
-    dims: readonly number[],
-    buffers: DeviceBuffer[],
-    uploads: DeviceTensor[],
-  ): void {
-    if (p.info.kind === 'encoded') {
-      const { fields } = arg as EncodedTensor;
-      for (const f of p.fields) {
-        const part = fields[f.info.name];
-        if (!part || part.dtype !== f.info.dtype || !sameShape(part.shape, f.shape, dims))
-          this.#field(p, f, part, dims);
-        buffers.push(part.buffer);
-      }
-      return;
-    }
-    if (arg instanceof DeviceTensor) {
-      buffers.push(arg.buffer);
-      return;
-    }
-    const host =
-      typeof arg === 'number' ? { data: [arg], shape: SCALAR_SHAPE } : (arg as HostTensor);
-    const made = DeviceTensor.from(this.device, host, p.info.dtype);
-    uploads.push(made);
-    buffers.push(made.buffer);
+    return this.#results.wrap(made, dims);
   }
 
   /** Whether half floats are what the kernel takes them for. */
   #areNormal(args: readonly Argument[]): boolean {
     let at = 0;
-    return this.#params.every((p, i) => {
+    return this.#params.list.every((p, i) => {
       if (p.info.kind !== 'encoded') {
         at += 1;
         return true;
@@ -361,7 +219,7 @@ export class Plan {
     dims: readonly number[],
   ): readonly DeviceBuffer[] | Promise<readonly DeviceBuffer[]> {
     /** The field of an encoded argument that a buffer belongs to. */
-    const tensors = this.#params.flatMap((p, i): (DeviceTensor | undefined)[] => {
+    const tensors = this.#params.list.flatMap((p, i): (DeviceTensor | undefined)[] => {
       if (p.info.kind !== 'encoded') return [undefined];
       const { fields } = args[i] as EncodedTensor;
       return p.fields.map((f) => fields[f.info.name]);
@@ -382,120 +240,4 @@ export class Plan {
       !(b instanceof Promise);
     return all.every(settled) ? all : Promise.all(all);
   }
-
-  #field(p: Param, f: Field, part: DeviceTensor | undefined, dims: readonly number[]): never {
-    raise('Q5012', {
-      kernel: this.kernel,
-      where: p.where,
-      field: f.info.name,
-      found: part ? `${part.dtype}${shapeText(part.shape)}` : 'nothing',
-      expected: `${f.info.dtype}${shapeText(f.shape.map((s) => s(dims)))}`,
-    });
-  }
-
-  #wrap(made: readonly DeviceBuffer[], dims: readonly number[]): Results | Promise<Results> {
-    let next = 0;
-    const wrap = ({ info, shape, fields }: Made): Result => {
-      const sizes = shape.map((s) => s(dims));
-      if (info.kind === 'tensor')
-        return DeviceTensor.own(this.device, made[next++]!, info.dtype, sizes);
-      const parts: Record<string, DeviceTensor> = {};
-      for (const f of fields) {
-        const size = f.shape.map((s) => s(dims));
-        parts[f.info.name] = DeviceTensor.own(this.device, made[next++]!, f.info.dtype, size);
-      }
-      return new EncodedTensor(info.format, sizes, parts);
-    };
-    const { returns } = this.artifact.manifest;
-    if (returns === 'value') return wrap(this.#results[0]!);
-    const values = this.#results.map(wrap);
-    if (returns === 'tuple') return values;
-    const parts = Object.fromEntries(this.#results.map((r, i) => [r.info.name, values[i]!]));
-    return this.#ragged.length === 0 ? parts : this.#cut(parts);
-  }
-
-  /** Results with as many rows as count, without the scalars that said so. */
-  #cut(parts: { [name: string]: Result }): Results | Promise<Results> {
-    const counts = this.#ragged.map(([, rows]) => rowsOf(parts[rows] as DeviceTensor));
-    const finish = (all: readonly number[]): Results => {
-      this.#ragged.forEach(([name], i) => {
-        parts[name] = (parts[name] as DeviceTensor).cut(all[i]!);
-      });
-      for (const [, rows] of this.#ragged) {
-        parts[rows]?.dispose();
-        delete parts[rows];
-      }
-      return parts;
-    };
-    const known = counts.every((c): c is number => typeof c === 'number');
-    return known ? finish(counts) : Promise.all(counts).then(finish);
-  }
-
-  async #compare(
-    check: CheckOptions,
-    made: readonly DeviceBuffer[],
-    buffers: readonly DeviceBuffer[],
-    dims: readonly number[],
-  ): Promise<void> {
-    const { manifest } = this.artifact;
-    const fetch = async (args: readonly ArgInfo[], from: readonly DeviceBuffer[]) =>
-      Promise.all(
-        flatten(args).map(async (t, i) => {
-          const shape = t.shape.map((code) => compilePoly(code, manifest.dims)(dims));
-          const bytes = await this.device.read(from[i]!, 0, from[i]!.bytes);
-          return { name: t.name, array: hostArray(t.dtype, shape, bytes) };
-        }),
-      );
-    const found = await fetch(manifest.results, made);
-    const inputs = await fetch(manifest.params, buffers);
-    const wanted = await this.#interpret(inputs.map((x) => x.array));
-    compareResults(this.kernel, check, found, wanted);
-  }
-}
-
-/** The number in a scalar: at once where the host sees the memory. */
-function rowsOf(t: DeviceTensor): number | Promise<number> {
-  const bytes = t.device.view?.(t.buffer, 0, 4);
-  const number = (b: Uint8Array): number => new DataView(b.buffer, b.byteOffset).getInt32(0, true);
-  return bytes ? number(bytes) : t.raw().then(number);
-}
-
-/** The tensors of arguments or results, encoded ones as their fields. */
-const flatten = (args: readonly ArgInfo[]): TensorInfo[] =>
-  args.flatMap((a) => {
-    if (a.kind === 'tensor') return [a as TensorInfo];
-    return a.fields.map((f): TensorInfo => ({ ...f, name: `${a.name}.${f.name}` }));
-  });
-
-function sameShape(
-  shape: readonly number[],
-  want: readonly PolyFunction[],
-  dims: readonly number[],
-): boolean {
-  if (shape.length !== want.length) return false;
-  for (let i = 0; i < shape.length; i++) if (shape[i] !== want[i]!(dims)) return false;
-  return true;
-}
-
-export function isHostTensor(x: unknown): x is HostTensor {
-  if (typeof x !== 'object' || x === null || !('data' in x) || !('shape' in x)) return false;
-  const { data, shape } = x;
-  const typed = ArrayBuffer.isView(data) && 'length' in data && !('asUintN' in data);
-  const dtype = 'dtype' in x ? x.dtype : undefined;
-  return (
-    (typed || Array.isArray(data)) &&
-    Array.isArray(shape) &&
-    (dtype === undefined || (typeof dtype === 'string' && Object.hasOwn(dtypes, dtype)))
-  );
-}
-
-/** What a value is, for messages. */
-export function describeValue(x: unknown): string {
-  if (x === null || x === undefined) return String(x);
-  if (x instanceof DeviceTensor) return `a tensor ${x.dtype}${shapeText(x.shape)}`;
-  if (x instanceof EncodedTensor) return `a tensor encoded as ${formatText(x.format)}`;
-  if (ArrayBuffer.isView(x)) return `a ${x.constructor.name} without a shape`;
-  if (isHostTensor(x)) return `host data of shape ${shapeText(x.shape)}`;
-  if (typeof x === 'object') return Array.isArray(x) ? 'an array' : 'an object';
-  return `the ${typeof x} ${String(x)}`;
 }

@@ -2,7 +2,8 @@
 // without running anything. Each function is a kernel of its own, compiled when it is first used.
 import type { ArgInfo, FormatRef, Json } from '../compiler/artifact.ts';
 import { type DType, storageBytes } from '../compiler/ir/dtype.ts';
-import type { Argument, Plan } from './dispatch.ts';
+import type { Argument } from './arguments.ts';
+import type { Plan } from './dispatch.ts';
 import { raise } from './errors.ts';
 import { DimSolver, compilePoly } from './poly.ts';
 import { DeviceTensor, EncodedTensor, type HostTensor, elements, formatKey } from './tensor.ts';

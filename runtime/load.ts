@@ -2,15 +2,17 @@
 // arguments: compile-time constants by position, formats from the encoded tensors. Each is compiled once.
 import type { FormatRef, Json } from '../compiler/artifact.ts';
 import type { Limits } from '../compiler/limits.ts';
+import { type Argument, describeValue, isHostTensor } from './arguments.ts';
 import type { KernelExport, KernelRequest, ModuleInfo } from './compiler-api.ts';
 import type { Device } from './devices/device.ts';
 import { type DeviceName, device as namedDevice } from './devices/index.ts';
-import { type Argument, describeValue, isHostTensor, Plan, type Results } from './dispatch.ts';
+import { Plan } from './dispatch.ts';
 import { raise } from './errors.ts';
 import { FormatHandle, type PlanSource } from './formats.ts';
 import { Jit, type JitOptions } from './jit.ts';
 import type { KernelFunction, Loaded } from './loaded.ts';
 import { nodeModule } from './platform.ts';
+import type { Results } from './results.ts';
 import { DeviceTensor, EncodedTensor, formatKey, Given } from './tensor.ts';
 
 export interface LoadOptions extends JitOptions {

@@ -1,8 +1,10 @@
 // What load() gives, as types: the exports of a kernel file with tensors of the device in place of the numbers
 // that TypeScript takes the author's tensors for.
 import type { Json } from '../compiler/artifact.ts';
-import type { Argument, Plan, Results } from './dispatch.ts';
+import type { Argument } from './arguments.ts';
+import type { Plan } from './dispatch.ts';
 import type { FormatHandle } from './formats.ts';
+import type { Results } from './results.ts';
 import type { DeviceTensor, EncodedTensor, Given, HostTensor } from './tensor.ts';
 
 /** Types of the language with no named parts are encoded tensors: their brand is a symbol. */
