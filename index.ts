@@ -2,6 +2,7 @@
 // loads and runs them. The two share no names.
 export * from './compiler/language/index.ts';
 export type { Argument } from './runtime/arguments.ts';
+export { chain } from './runtime/chain.ts';
 export type { Device, DeviceKind } from './runtime/devices/device.ts';
 export { type DeviceName, type DeviceOptions, device } from './runtime/devices/index.ts';
 export type { Plan } from './runtime/dispatch.ts';

@@ -60,6 +60,11 @@ export interface BufferInfo {
   readonly bytes: PolyCode;
   /** A temp of which every worker needs one, where several run the kernel. */
   readonly private?: boolean;
+  /**
+   * The first and the last kernel of the program, by number, that touch a temp. Temps that are not live in the same kernel may
+   * lie in the same memory.
+   */
+  readonly live?: readonly [first: number, last: number];
 }
 
 /**

@@ -83,9 +83,13 @@ export class Plan {
     this.#solver.solve(shapes, dims);
     const lacks = this.#within && this.#executable.lacks?.(dims);
     if (lacks) return this.#for(lacks).then((plan) => plan.run(given));
-    if (this.#packed.size && this.#makeWide && !this.#areNormal(args)) {
-      this.#wide ??= this.#makeWide();
-      return this.#wide.then((plan) => plan.run(given));
+    if (this.#packed.size && this.#makeWide) {
+      const normal = this.#areNormal(args);
+      if (normal instanceof Promise) return normal.then(() => this.run(given));
+      if (!normal) {
+        this.#wide ??= this.#makeWide();
+        return this.#wide.then((plan) => plan.run(given));
+      }
     }
 
     const buffers: DeviceBuffer[] = [];
@@ -197,19 +201,21 @@ export class Plan {
     return this.#results.wrap(made, dims);
   }
 
-  /** Whether half floats are what the kernel takes them for. */
-  #areNormal(args: readonly Argument[]): boolean {
+  /** Whether half floats are what the kernel takes them for; a promise where that cannot be seen yet. */
+  #areNormal(args: readonly Argument[]): boolean | Promise<boolean> {
     let at = 0;
-    return this.#params.list.every((p, i) => {
+    for (const [i, p] of this.#params.list.entries()) {
       if (p.info.kind !== 'encoded') {
         at += 1;
-        return true;
+        continue;
       }
       const { fields } = args[i] as EncodedTensor;
-      return p.fields.every(
-        (f) => !this.#normal.has(at++) || fields[f.info.name]?.isNormal() !== false,
-      );
-    });
+      for (const f of p.fields) {
+        const normal = !this.#normal.has(at++) || (fields[f.info.name]?.isNormal() ?? true);
+        if (normal !== true) return normal;
+      }
+    }
+    return true;
   }
 
   /** The buffers with those replaced that the kernel wants in layouts of its own. */
@@ -229,10 +235,10 @@ export class Plan {
       if (!wanted) return buffer;
       const others = wanted.sources.filter((s) => s !== at).map((s) => tensors[s]!.contents);
       return tensors[at]!.inLayout([wanted.layout, ...others].join(' '), () => {
-        const made = wanted.executable.run(
-          wanted.sources.map((s) => buffers[s]!),
-          dims,
-        );
+        // At once, even in a chain: if that fails, its other calls still have the copy.
+        const { executable, sources } = wanted;
+        const from = sources.map((s) => buffers[s]!);
+        const made = executable.runNow ? executable.runNow(from, dims) : executable.run(from, dims);
         return made instanceof Promise ? made.then(([b]) => b!) : made[0]!;
       });
     });

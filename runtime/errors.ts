@@ -119,6 +119,14 @@ export const runtimeCodes = {
     expected: 'a tensor that has its memory to itself',
     hint: 'Dispose views first, and pass the tensor once; or pass it without give().',
   }),
+  Q5018: (f: { kernel: string }): Explanation => ({
+    message: `The tensor was never computed: ${f.kernel} stopped, and the chain of calls with it`,
+    hint: 'The error of the chain says why; make the tensor again.',
+  }),
+  Q5019: (f: { bytes: number }): Explanation => ({
+    message: `The memory of a tensor (${f.bytes} bytes) is looked at before the calls that write it have run`,
+    hint: 'Await the chain that makes the tensor, or data(): its kernels run on other threads.',
+  }),
 
   Q5101: (f: { what: string; use: string }): Explanation => ({
     message: `${f.what} was disposed, and ${f.use} needs it`,

@@ -25,11 +25,19 @@ export interface WasmMemory {
   readonly buffer: ArrayBuffer | SharedArrayBuffer;
   grow(pages: number): number;
 }
+export interface WasmTable {
+  readonly length: number;
+  grow(entries: number): number;
+  set(at: number, f: unknown): void;
+}
 export interface WasmModule {
   readonly wasmModule?: never;
 }
 export interface WasmInstance {
   readonly exports: { readonly [name: string]: unknown };
+}
+export interface WasmImports {
+  readonly env: { readonly memory: WasmMemory; readonly table?: WasmTable };
 }
 export interface WasmApi {
   readonly Memory: new (descriptor: {
@@ -37,13 +45,14 @@ export interface WasmApi {
     maximum: number;
     shared?: boolean;
   }) => WasmMemory;
+  readonly Table: new (descriptor: { element: 'anyfunc'; initial: number }) => WasmTable;
   /** Synchronous forms: for modules of a few bytes. */
   readonly Module: new (
     bytes: Uint8Array,
   ) => WasmModule;
-  readonly Instance: new (module: WasmModule) => WasmInstance;
+  readonly Instance: new (module: WasmModule, imports?: WasmImports) => WasmInstance;
   compile(bytes: Uint8Array): Promise<WasmModule>;
-  instantiate(module: WasmModule, imports: { env: { memory: WasmMemory } }): Promise<WasmInstance>;
+  instantiate(module: WasmModule, imports: WasmImports): Promise<WasmInstance>;
   validate(bytes: Uint8Array): boolean;
 }
 

@@ -105,6 +105,8 @@ export async function compareCall(
 
 /** The number in a scalar: at once where the host sees the memory. */
 function rowsOf(t: DeviceTensor): number | Promise<number> {
+  const waiting = t.device.ready?.(t.buffer);
+  if (waiting) return waiting.then(() => rowsOf(t));
   const bytes = t.device.view?.(t.buffer, 0, 4);
   const number = (b: Uint8Array): number => new DataView(b.buffer, b.byteOffset).getInt32(0, true);
   return bytes ? number(bytes) : t.raw().then(number);

@@ -210,10 +210,14 @@ export class DeviceTensor {
     return this.#hold.storage.buffer;
   }
 
-  /** Whether half floats are all zero or normal; found out once. Only where the host sees the memory. */
-  isNormal(): boolean {
+  /** Whether half floats are all zero or normal; found out once. Only where the host sees the memory, now or later. */
+  isNormal(): boolean | Promise<boolean> {
     const { storage } = this.#hold;
-    storage.normal ??= this.#lookNormal();
+    if (storage.normal === undefined) {
+      const waiting = this.device.ready?.(this.buffer);
+      if (waiting) return waiting.then(() => this.isNormal());
+      storage.normal = this.#lookNormal();
+    }
     return storage.normal;
   }
   #lookNormal(): boolean {
@@ -250,6 +254,8 @@ export class DeviceTensor {
   async data(): Promise<LogicalArray> {
     if (!this.#hold.live) this.#gone('data()');
     const { device, buffer } = this.#hold.storage;
+    const waiting = device.ready?.(buffer);
+    if (waiting) await waiting;
     const bytes =
       device.view?.(buffer, 0, this.bytes) ?? (await device.read(buffer, 0, this.bytes));
     return unpack(this.dtype, this.shape, bytes);

@@ -36,6 +36,11 @@ export interface Executable {
     params: readonly DeviceBuffer[],
     dims: readonly number[],
   ): readonly DeviceBuffer[] | Promise<readonly DeviceBuffer[]>;
+  /** The same, where `run` may only record the call: it is made before this returns or resolves. */
+  runNow?(
+    params: readonly DeviceBuffer[],
+    dims: readonly number[],
+  ): readonly DeviceBuffer[] | Promise<readonly DeviceBuffer[]>;
   /** What the kernel has to be compiled for, beside the device's target, before it can run at these sizes. */
   lacks?(dims: readonly number[]): Partial<Limits> | undefined;
 }
@@ -79,6 +84,10 @@ export interface Device {
    * device: memory may move when it grows.
    */
   view?(buffer: DeviceBuffer, offset: number, bytes: number): Uint8Array;
+  /** Where calls may be recorded: runs those that write a buffer. A promise if `view` has to wait for it. */
+  ready?(buffer: DeviceBuffer): Promise<void> | undefined;
+  /** Whether a buffer must not be written through `view`, but by `write`: calls that have not run yet use it. */
+  isBusy?(buffer: DeviceBuffer): boolean;
   /** Copies within the device; the ranges may overlap. */
   copy(
     from: DeviceBuffer,
@@ -99,7 +108,7 @@ export function fill(
   bytes: number,
   into: (out: Uint8Array) => void,
 ): void {
-  if (device.view) into(device.view(buffer, offset, bytes));
+  if (device.view && !device.isBusy?.(buffer)) into(device.view(buffer, offset, bytes));
   else {
     const out = new Uint8Array(bytes);
     into(out);

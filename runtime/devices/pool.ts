@@ -10,6 +10,8 @@ export interface PoolKernel {
   readonly id: number;
   readonly module: object;
   readonly threads: ThreadsInfo;
+  /** Of a kernel that calls others: see Load. */
+  readonly inner?: Load['inner'];
   /** Of this thread's own instance, where it takes part. */
   readonly run: (...args: number[]) => void;
 }
@@ -52,6 +54,7 @@ export class ThreadPool {
   /** The call under way in a page, and the calls that wait for it. */
   #running: { readonly done: () => void; readonly fail: (e: unknown) => void } | undefined;
   #tail: Promise<void> = Promise.resolve();
+  #view: Int32Array<ArrayBuffer | SharedArrayBuffer> = new Int32Array(0);
 
   constructor(
     size: number,
@@ -100,7 +103,7 @@ export class ThreadPool {
     if (this.#known.has(k.id)) return;
     this.#known.add(k.id);
     const { failed, round } = k.threads;
-    this.#post((): Load => ({ kernel: k.id, module: k.module, failed, round }));
+    this.#post((): Load => ({ kernel: k.id, module: k.module, failed, round, inner: k.inner }));
     // Workers asleep get up to read it; one that just goes to sleep finds it at its next call.
     Atomics.notify(this.#words, control.call);
   }
@@ -113,7 +116,7 @@ export class ThreadPool {
   /** Makes the call visible to the workers. `slices` are what each further worker adds to an argument. */
   #announce(k: PoolKernel, sync: number, args: readonly number[], slices: readonly number[]): void {
     const w = this.#words;
-    new Int32Array(this.#memory.buffer, sync, k.threads.bytes >> 2).fill(0);
+    this.#all().fill(0, sync >>> 2, (sync + k.threads.bytes) >>> 2);
     w[control.workers] = this.size;
     w[control.sync] = sync;
     w[control.count] = args.length;
@@ -167,11 +170,18 @@ export class ThreadPool {
 
   /** Lets go whoever waits at a barrier: the call has failed. */
   #release(k: PoolKernel, sync: number): void {
+    const all = this.#all();
     const { failed, round } = k.threads;
-    const words = new Int32Array(this.#memory.buffer, sync, k.threads.bytes >> 2);
-    Atomics.store(words, failed >> 2, 1);
-    Atomics.add(words, round >> 2, 1);
-    Atomics.notify(words, round >> 2);
+    releaseAt(all, sync + failed, sync + round);
+    const [innerFailed, innerRound] = (k.inner ?? []).map((o) => all[(sync + o) >>> 2]!);
+    if (innerFailed && innerRound) releaseAt(all, innerFailed, innerRound);
+  }
+
+  /** The memory of the kernels as words, made anew when it has grown. */
+  #all(): Int32Array<ArrayBuffer | SharedArrayBuffer> {
+    const { buffer } = this.#memory;
+    if (this.#view.buffer !== buffer) this.#view = new Int32Array(buffer);
+    return this.#view;
   }
 
   /** The error of a worker, as an error of this thread. */
@@ -238,6 +248,13 @@ export class ThreadPool {
     this.#closed = true;
     this.#stop();
   }
+}
+
+/** Lets those go who wait for a round: the call has failed. */
+function releaseAt(all: Int32Array, failed: number, round: number): void {
+  Atomics.store(all, failed >>> 2, 1);
+  Atomics.add(all, round >>> 2, 1);
+  Atomics.notify(all, round >>> 2);
 }
 
 /** What a worker threw: a trap of the kernel. */

@@ -131,7 +131,8 @@ function join(parts: readonly ArrayLike<number>[]): Uint8Array {
   return out;
 }
 
-function leb(n: number): number[] {
+/** Unsigned LEB128, as all counts and sizes. */
+export function leb(n: number): number[] {
   const out: number[] = [];
   for (let left = n; ; left >>>= 7) {
     if (left < 128) return [...out, left];

@@ -1,52 +1,38 @@
 // The WebAssembly device: one memory of up to 4 GiB that all kernels share, so that a tensor is an address and
-// a call copies nothing. Views are made anew after every allocation, since the memory may have moved.
-import type { Artifact, Manifest } from '../../compiler/artifact.ts';
+// a call copies nothing. Every call is a step of a tape (tape.ts): a lone one runs at once, those of a chain together. What
+// steps that have not run yet use is marked, so that reads and writes of the host stay in order.
+import type { Artifact } from '../../compiler/artifact.ts';
+import { hasRecorded, isRecording, type Recorder } from '../chain.ts';
 import { raise, reasonOf } from '../errors.ts';
-import { nodeModule, type WasmApi, type WasmMemory, wasmApi } from '../platform.ts';
-import { compilePoly } from '../poly.ts';
-import { Allocator, PADDING } from './allocator.ts';
+import { nodeModule, wasmApi } from '../platform.ts';
 import type { CompileTarget, Declined, Device, DeviceBuffer, Executable } from './device.ts';
-import {
-  maxArgs,
-  newKernelId,
-  type PoolKernel,
-  PoolLost,
-  ThreadPool,
-  WorkerFault,
-} from './pool.ts';
+import { KernelTable } from './kernel-table.ts';
+import { LinearMemory } from './linear-memory.ts';
+import { type PoolKernel, PoolLost, ThreadPool, WorkerFault } from './pool.ts';
 import { computesRelaxed, dotsUnsigned } from './relaxed.ts';
-import {
-  mayWait,
-  onSharedMemory,
-  parallelism,
-  plainMemory,
-  sharedMemory,
-} from './shared-memory.ts';
+import { mayWait, parallelism, plainMemory, sharedMemory } from './shared-memory.ts';
+import { Tape, type WasmBuffer } from './tape.ts';
+import { usable, WasmKernel } from './wasm-kernel.ts';
 
-const PAGE = 65536;
-/** The address space of wasm32; the last page stays free, so that padded ends never wrap. */
-const LIMIT = 2 ** 32 - PAGE;
-/** Addresses below this belong to nobody: a null address faults in tests, not in silence. */
-const BASE = 1024;
-const GROWTH = 64 * 2 ** 20;
-/** The sync area of calls on several threads lies at BASE then; a program with a larger one runs on one thread. */
-const SYNC = 16 * 1024;
+/** Most bytes of a sync area; a program with a larger one runs on one thread. */
+const MAX_SYNC = 16 * 1024;
+/** Bytes of the tape of lone calls, which holds one step of as many arguments as a function may have, and of a chain. */
+const LONE = 32 * 1024;
+const CHAIN = 256 * 1024;
+/** Bytes that are freed while a chain is recorded, and wait for its end, before it is run. */
+const HELD = 32 * 2 ** 20;
 
 /**
  * Work (see ThreadsInfo) from which threads pay: about 40 µs on one. Waking a worker takes some 10 µs, and more
  * on a machine that has gone to sleep.
  */
 const WORTH = 300_000;
+/** The same for a step of a chain, where the workers are awake and only meet: about 13 µs. */
+const WORTH_AWAKE = 100_000;
 /** Most threads unless told: memory feeds no more. */
 const CAP = 8;
 const MOST_THREADS = 64;
-
-interface WasmBuffer extends DeviceBuffer {
-  readonly address: number;
-  live: boolean;
-  /** Calls under way that use it: it is freed after them. */
-  pins: number;
-}
+const noSlices: readonly number[] = [0];
 
 export interface WasmDeviceOptions {
   readonly reason?: string;
@@ -55,7 +41,7 @@ export interface WasmDeviceOptions {
   readonly limit?: number;
   /** Most threads that kernels run on; by default QUERN_THREADS, or the cores there are, at most 8. */
   readonly threads?: number;
-  /** Least work of a call that is shared out; see ThreadsInfo of the manifest. */
+  /** Least work of a call that is shared out, or of a chain; see ThreadsInfo of the manifest. Of a step of a chain, a third. */
   readonly worth?: number;
   /** Whether kernels may use relaxed SIMD; by default where the host computes it right. */
   readonly relaxed?: boolean;
@@ -67,7 +53,7 @@ export interface WasmDeviceOptions {
   readonly answerMs?: number;
 }
 
-export class WasmDevice implements Device {
+export class WasmDevice implements Device, Recorder {
   readonly kind = 'wasm';
   readonly name: string;
   readonly reason: string;
@@ -75,31 +61,47 @@ export class WasmDevice implements Device {
   readonly threads: number;
   readonly target: CompileTarget;
   readonly declined: readonly Declined[];
-  readonly #api: WasmApi;
-  readonly #memory: WasmMemory;
+  readonly #memory: LinearMemory;
+  readonly #table: KernelTable;
   readonly #shared: boolean;
-  readonly #blocking: boolean;
+  /** Whether calls end before they return: this thread may wait for others, or there are none. */
+  readonly #sync: boolean;
   readonly #worth: number;
+  readonly #worthAwake: number;
   readonly #answerMs: number | undefined;
-  readonly #allocator: Allocator;
   readonly #executables = new WeakMap<Artifact, Promise<Executable>>();
   #pool: ThreadPool | undefined;
-  #pages = 1;
-  #bytes: Uint8Array;
+  /** The tape of calls that run at once, on this thread or with it, and the one that is recorded. */
+  readonly #lone: Tape;
+  #chain: Tape | undefined;
+  /** Tapes that nobody uses. */
+  readonly #spare: Tape[] = [];
+  #serial = 0;
+  /** The last tape that has run. */
+  #done = 0;
+  /** Blocks that were freed while tapes used them: addresses, bytes, and the last tapes that do. */
+  readonly #held: number[] = [];
+  #heldBytes = 0;
+  /** Tapes on their way through the workers of a page, and the first error of one that nobody waited for. */
+  #running: Promise<void> = Promise.resolve();
+  #fault: unknown;
+  readonly #place: number[] = [0];
 
   constructor(options: WasmDeviceOptions = {}) {
     const api = wasmApi();
     if (!api) raise('Q5106', { kind: 'wasm', detail: 'this host has no WebAssembly' });
-    this.#api = api;
     this.reason = options.reason ?? 'asked for by name';
     this.declined = options.declined ?? [];
-    const limit = Math.min(options.limit ?? LIMIT, LIMIT);
     const wanted = wantedThreads(options.threads);
-    const shared = wanted > 1 ? sharedMemory(api, this.#pages) : undefined;
+    const shared = wanted > 1 ? sharedMemory(api, 1) : undefined;
     this.#worth = options.worth ?? WORTH;
+    this.#worthAwake = options.worth === undefined ? WORTH_AWAKE : options.worth / 3;
     this.#answerMs = options.answerMs;
     this.#shared = typeof shared === 'object';
-    this.#memory = typeof shared === 'object' ? shared : plainMemory(api, this.#pages);
+    const raw = typeof shared === 'object' ? shared : plainMemory(api, 1);
+    this.#memory = new LinearMemory(raw, options.limit);
+    this.#table = new KernelTable(api, raw, this.#shared);
+    this.#lone = new Tape(this.#memory, LONE);
     this.threads = this.#shared ? wanted : 1;
     const relaxed = options.relaxed ?? computesRelaxed(api);
     const unsignedDot = options.unsignedDot ?? dotsUnsigned(api);
@@ -110,92 +112,121 @@ export class WasmDevice implements Device {
       ...(relaxed ? { limits: { relaxed, ...(unsignedDot ? { unsignedDot } : {}) } } : {}),
       ...(this.threads > 1 ? { threads: true } : {}),
     };
-    this.#blocking = this.#shared && (options.blocking ?? mayWait());
+    this.#sync = !this.#shared || (options.blocking ?? mayWait());
     const why = typeof shared === 'string' ? ` (${shared})` : '';
     this.name = `WebAssembly, ${this.threads === 1 ? 'one thread' : `${wanted} threads`}${why}`;
-    this.#bytes = new Uint8Array(this.#memory.buffer);
-    this.#allocator = new Allocator(this.#shared ? BASE + SYNC : BASE, limit);
   }
 
   get used(): number {
-    return this.#allocator.used;
+    return this.#memory.used;
   }
 
   /** Live blocks, for leak tests. */
   get blocks(): number {
-    return this.#allocator.blocks;
+    return this.#memory.blocks;
+  }
+
+  /** For kernels, which write the arguments of a call. */
+  get words(): Int32Array {
+    return this.#memory.words;
+  }
+  adapter(args: number, sliced: boolean): PoolKernel {
+    return this.#table.adapter(args, sliced);
+  }
+  block(bytes: number): WasmBuffer {
+    const address = this.#memory.reserve(bytes);
+    return { bytes, address, live: true, used: 0, written: 0, lost: undefined };
   }
 
   allocate(bytes: number): DeviceBuffer {
-    const address = this.#reserve(bytes);
-    return { bytes, address, live: true, pins: 0 } as WasmBuffer;
+    return this.#withRoom(() => this.block(bytes));
   }
 
-  #reserve(bytes: number): number {
-    const a = this.#allocator;
-    const address = a.allocate(bytes);
-    if (address === undefined)
-      raise('Q5102', {
-        needed: bytes,
-        used: a.used,
-        limit: a.limit,
-        detail: 'the address space of the WebAssembly memory is full or fragmented',
-      });
-    const pages = Math.ceil(a.top / PAGE);
-    if (pages > this.#pages && !this.#grow(pages)) {
-      a.free(address);
-      raise('Q5102', {
-        needed: bytes,
-        used: a.used,
-        limit: a.limit,
-        detail: 'the host refused to grow the WebAssembly memory',
-      });
+  /** Again, where memory is short, once a chain has run: then there is what was freed since it began. */
+  #withRoom<T>(body: () => T): T {
+    try {
+      return body();
+    } catch (e) {
+      if (this.#held.length === 0 || !this.#sync) throw e;
+      this.#flush();
+      return body();
     }
-    return address;
-  }
-
-  /** Grows by a share of what is there, so that many small tensors cost few moves; or exactly, when that fails. */
-  #grow(pages: number): boolean {
-    const ahead = Math.ceil(Math.min(this.#pages * PAGE, GROWTH) / PAGE);
-    const most = LIMIT / PAGE + 1;
-    for (const target of [Math.min(pages + ahead, most), pages]) {
-      try {
-        this.#memory.grow(target - this.#pages);
-        this.#pages = target;
-        this.#bytes = new Uint8Array(this.#memory.buffer);
-        return true;
-      } catch (e) {
-        if (!(e instanceof RangeError)) throw e;
-      }
-    }
-    return false;
   }
 
   free(buffer: DeviceBuffer): void {
     const b = buffer as WasmBuffer;
     if (!b.live) return;
     b.live = false;
-    if (b.pins === 0) this.#allocator.free(b.address);
+    if (b.used <= this.#done) {
+      this.#memory.free(b.address);
+      return;
+    }
+    this.#held.push(b.address, b.bytes, b.used);
+    this.#heldBytes += b.bytes;
   }
 
-  #unpin(buffers: readonly DeviceBuffer[]): void {
-    for (const b of buffers as readonly WasmBuffer[]) {
-      b.pins -= 1;
-      if (b.pins === 0 && !b.live) this.#allocator.free(b.address);
+  /** Frees what only tapes held that have run by now. */
+  #letGo(): void {
+    const held = this.#held;
+    let kept = 0;
+    for (let i = 0; i < held.length; i += 3) {
+      if (held[i + 2]! <= this.#done) {
+        this.#memory.free(held[i]!);
+        this.#heldBytes -= held[i + 1]!;
+      } else {
+        for (let j = 0; j < 3; j++) held[kept + j] = held[i + j]!;
+        kept += 3;
+      }
     }
+    held.length = kept;
+  }
+
+  /** Whether steps that have not run yet use a block. */
+  #isUsed(b: WasmBuffer): boolean {
+    return b.used > this.#done;
   }
 
   write(buffer: DeviceBuffer, offset: number, bytes: Uint8Array): void {
-    this.#bytes.set(bytes, (buffer as WasmBuffer).address + offset);
+    const b = buffer as WasmBuffer;
+    if (!this.#isUsed(b)) {
+      this.#memory.bytes.set(bytes, b.address + offset);
+      if (offset === 0 && bytes.length >= b.bytes) b.lost = undefined;
+      return;
+    }
+    // Behind the steps before it: the bytes wait in a block of their own.
+    const staged = this.allocate(bytes.length) as WasmBuffer;
+    this.#memory.bytes.set(bytes, staged.address);
+    this.copy(staged, 0, b, offset, bytes.length);
+    this.free(staged);
   }
 
-  read(buffer: DeviceBuffer, offset: number, bytes: number): Promise<Uint8Array> {
-    return Promise.resolve(this.view(buffer, offset, bytes).slice());
+  async read(buffer: DeviceBuffer, offset: number, bytes: number): Promise<Uint8Array> {
+    await this.ready(buffer);
+    return this.view(buffer, offset, bytes).slice();
+  }
+
+  ready(buffer: DeviceBuffer): Promise<void> | undefined {
+    const b = buffer as WasmBuffer;
+    if (b.written > this.#done && !this.#sync) return this.#submit();
+    if (b.written > this.#done) this.#flush();
+    usable(b);
+    return undefined;
   }
 
   view(buffer: DeviceBuffer, offset: number, bytes: number): Uint8Array {
-    const from = (buffer as WasmBuffer).address + offset;
-    return this.#bytes.subarray(from, from + bytes);
+    const b = buffer as WasmBuffer;
+    if (b.written > this.#done) {
+      if (!this.#sync) raise('Q5019', { bytes: b.bytes });
+      this.#flush();
+    }
+    usable(b);
+    const from = b.address + offset;
+    return this.#memory.bytes.subarray(from, from + bytes);
+  }
+
+  isBusy(buffer: DeviceBuffer): boolean {
+    const b = buffer as WasmBuffer;
+    return this.#isUsed(b) || b.lost !== undefined;
   }
 
   copy(
@@ -205,8 +236,24 @@ export class WasmDevice implements Device {
     toOffset: number,
     bytes: number,
   ): void {
-    const start = (from as WasmBuffer).address + fromOffset;
-    this.#bytes.copyWithin((to as WasmBuffer).address + toOffset, start, start + bytes);
+    const [source, target] = [from as WasmBuffer, to as WasmBuffer];
+    usable(source);
+    const start = source.address + fromOffset;
+    const into = target.address + toOffset;
+    if (source.written <= this.#done && !this.#isUsed(target)) {
+      this.#memory.bytes.copyWithin(into, start, start + bytes);
+      return;
+    }
+    const tape = this.#room(3, 0);
+    const code = this.#table.copy;
+    const at = tape.add('a copy', code, code, 3, false);
+    const { words } = this.#memory;
+    words[at] = into;
+    words[at + 1] = start;
+    words[at + 2] = bytes;
+    tape.reads(source);
+    tape.writes(target);
+    if (!isRecording()) this.#soon();
   }
 
   load(artifact: Artifact): Promise<Executable> {
@@ -220,77 +267,161 @@ export class WasmDevice implements Device {
   }
 
   async #instantiate(artifact: Artifact): Promise<Executable> {
-    const { manifest } = artifact;
-    const env = { memory: this.#memory };
-    const code = this.#shared ? onSharedMemory(artifact.code) : artifact.code;
-    const instance = await this.#api.instantiate(await this.#api.compile(code), { env });
-    const run = instance.exports.run as (...args: number[]) => void;
-    const threaded = await this.#threaded(artifact);
-    const sizes = manifest.buffers.map((b) => compilePoly(b.bytes, manifest.dims));
-    const work = compilePoly(manifest.threads?.work ?? [0], manifest.dims);
+    const { manifest, code, variants } = artifact;
+    const plain = await this.#table.load(code);
+    const { threads } = manifest;
+    const shares = this.#shared && variants?.threads && threads && threads.bytes <= MAX_SYNC;
+    const threaded = shares ? await this.#table.load(variants.threads, threads) : undefined;
+    // Ahead of the first call.
+    if (threaded) this.#pool?.prepare(threaded);
     const fixed = manifest.buffers.map((b) =>
       b.role === 'const' ? this.#constant(artifact, b.name) : 0,
     );
-
+    const kernel = new WasmKernel(manifest, fixed, plain, threaded);
     return {
-      run: (params, dims) => {
-        const bytes = sizes.map((size) => size(dims));
-        const pool = threaded && work(dims) >= this.#worth ? this.#ready() : undefined;
-        const call = this.#prepare(manifest, params, dims, bytes, fixed, pool?.size ?? 1);
-        let done = false;
-        try {
-          if (pool && !this.#blocking) {
-            done = true;
-            return this.#later(
-              manifest.name,
-              pool.runAsync(threaded!, BASE, call.args, call.slices),
-              call,
-              params,
-            );
-          }
-          if (pool) pool.run(threaded!, BASE, call.args, call.slices);
-          else run(...call.args);
-          done = true;
-          for (const t of call.temps) this.#allocator.free(t);
-          return call.results;
-        } catch (e) {
-          this.#drop();
-          throw asFault(manifest.name, e);
-        } finally {
-          if (!done) this.#undo(call);
-        }
-      },
+      run: (params, dims) => this.#call(kernel, params, dims, isRecording()),
+      runNow: (params, dims) => this.#call(kernel, params, dims, false),
     };
   }
 
-  /** The variant for threads, where there are any and the program has work to share. */
-  async #threaded(artifact: Artifact): Promise<PoolKernel | undefined> {
-    const { threads, buffers, dims } = artifact.manifest;
-    const code = artifact.variants?.threads;
-    const fits = threads && threads.bytes <= SYNC && buffers.length + dims.length <= maxArgs;
-    if (!this.#shared || !code || !fits) return undefined;
-    const module = await this.#api.compile(code);
-    const instance = await this.#api.instantiate(module, { env: { memory: this.#memory } });
-    const run = instance.exports.run as (...args: number[]) => void;
-    const made: PoolKernel = { id: newKernelId(), module, threads, run };
-    this.#pool?.prepare(made);
+  #call(
+    kernel: WasmKernel,
+    params: readonly DeviceBuffer[],
+    dims: readonly number[],
+    recorded: boolean,
+  ): readonly DeviceBuffer[] | Promise<readonly DeviceBuffer[]> {
+    let free = true;
+    for (let i = 0; i < params.length; i++) {
+      const b = params[i] as WasmBuffer;
+      usable(b);
+      if (b.used > this.#done) free = false;
+    }
+    const least = recorded ? this.#worthAwake : this.#worth;
+    const pool = kernel.threaded && kernel.work(dims) >= least ? this.#ready() : undefined;
+    const workers = pool?.size ?? 1;
+    if (recorded || (!this.#sync && (pool || !free))) {
+      const made = this.#withRoom(() => {
+        const tape = this.#room(kernel.args, kernel.sync);
+        return kernel.record(this, tape, params, dims, workers);
+      });
+      return recorded ? made : this.#submit().then(() => made);
+    }
+    if (!free) this.#flush();
+    const tape = this.#lone;
+    tape.serial = this.#done;
+    const made = kernel.record(this, tape, params, dims, workers);
+    try {
+      this.#play(tape, pool);
+    } catch (e) {
+      for (const b of made) if (!params.includes(b)) this.free(b);
+      throw this.#asFault(tape, e);
+    } finally {
+      tape.clear();
+    }
     return made;
+  }
+
+  /** The tape that is recorded, with room for a step. */
+  #room(args: number, syncBytes: number): Tape {
+    if (this.#chain && (this.#heldBytes > HELD || !this.#chain.fits(args, syncBytes))) this.#soon();
+    if (!this.#chain) {
+      this.#chain = this.#spare.pop() ?? new Tape(this.#memory, CHAIN);
+      this.#serial += 1;
+      this.#chain.serial = this.#serial;
+      hasRecorded(this);
+    }
+    return this.#chain;
+  }
+
+  /** Runs a tape, on this thread or from it. */
+  #play(tape: Tape, pool: ThreadPool | undefined): void {
+    const { sequencer } = this.#table;
+    if (!pool) return sequencer.run(0, 1, tape.sync, tape.address);
+    tape.handTo(pool, false);
+    this.#place[0] = tape.address;
+    pool.run(sequencer, tape.sync, this.#place, noSlices);
+  }
+
+  /** Who runs a tape: the workers, where it is worth waking them. */
+  #crewOf(tape: Tape): ThreadPool | undefined {
+    const pool = this.#pool;
+    if (!tape.shared || tape.work < this.#worth || pool?.lost !== undefined) return undefined;
+    return pool?.ready ? pool : undefined;
+  }
+
+  /** Runs what was recorded, on this thread or from it. */
+  #flush(): void {
+    const tape = this.#chain;
+    if (!tape) return;
+    this.#chain = undefined;
+    try {
+      this.#play(tape, this.#crewOf(tape));
+    } catch (e) {
+      tape.lose(tape.step);
+      throw this.#asFault(tape, e);
+    } finally {
+      this.#over(tape);
+    }
+  }
+
+  /** Hands what was recorded to the workers; resolves when it has run, and everything before it. */
+  #submit(): Promise<void> {
+    const tape = this.#chain;
+    if (!tape) return this.#running;
+    this.#chain = undefined;
+    const running = this.#running.then(async () => {
+      try {
+        const pool = this.#crewOf(tape);
+        if (!pool) this.#play(tape, undefined);
+        else {
+          tape.handTo(pool, true);
+          await pool.runAsync(this.#table.sequencer, tape.sync, [tape.address], noSlices);
+        }
+      } catch (e) {
+        tape.lose(tape.step);
+        throw this.#asFault(tape, e);
+      } finally {
+        this.#over(tape);
+      }
+    });
+    this.#running = running.catch(() => undefined);
+    return running;
+  }
+
+  /** Runs what was recorded, now or as soon as the workers are free; an error is told at the end of the chain. */
+  #soon(): void {
+    if (this.#sync) this.#flush();
+    else
+      this.#submit().catch((e: unknown) => {
+        this.#fault ??= e;
+      });
+  }
+
+  #over(tape: Tape): void {
+    this.#done = tape.serial;
+    tape.clear();
+    this.#spare.push(tape);
+    this.#letGo();
+  }
+
+  finish(): void | Promise<void> {
+    if (this.#sync) return this.#flush();
+    return this.#submit().then(() => {
+      const fault = this.#fault;
+      this.#fault = undefined;
+      if (fault !== undefined) throw fault;
+    });
   }
 
   /** The pool once all its workers have started, which the first call that wants it sets off. */
   #ready(): ThreadPool | undefined {
-    this.#pool ??= new ThreadPool(this.threads, this.#memory, this.#blocking, this.#answerMs);
+    this.#pool ??= new ThreadPool(this.threads, this.#memory.raw, this.#sync, this.#answerMs);
     const pool = this.#pool;
     if (pool.lost !== undefined) {
       this.#pool = undefined;
       raise('Q5107', { detail: pool.lost });
     }
     return pool.ready ? pool : undefined;
-  }
-
-  /** Forgets a pool that has lost a worker, once that was raised: the next call starts another. */
-  #drop(): void {
-    if (this.#pool?.lost !== undefined) this.#pool = undefined;
   }
 
   /** Starts the threads, and resolves when they are ready: calls before that run on one. */
@@ -307,90 +438,27 @@ export class WasmDevice implements Device {
     this.#pool = undefined;
   }
 
-  /** Addresses of a call: results and temporaries are new, private ones once a thread. */
-  #prepare(
-    manifest: Manifest,
-    params: readonly DeviceBuffer[],
-    dims: readonly number[],
-    bytes: readonly number[],
-    fixed: readonly number[],
-    threads: number,
-  ): Call {
-    const call: Call = { args: [], slices: [], temps: [], results: [] };
-    const { reuses } = manifest;
-    let param = 0;
-    try {
-      manifest.buffers.forEach((b, i) => {
-        let address = fixed[i]!;
-        let slice = 0;
-        if (b.role === 'param') address = (params[param++] as WasmBuffer).address;
-        else if (b.role === 'result') {
-          const given = reuses?.find((r) => r.result === call.results.length);
-          const made = (given ? params[given.param] : this.allocate(bytes[i]!)) as WasmBuffer;
-          call.results.push(made);
-          address = made.address;
-        } else if (b.role === 'temp') {
-          // No two threads write the same cache line, and a vector may be read past the end.
-          if (b.private && threads > 1) slice = Math.ceil((bytes[i]! + PADDING) / 64) * 64;
-          address = this.#reserve(slice ? slice * threads : bytes[i]!);
-          call.temps.push(address);
-        }
-        call.args.push(address);
-        call.slices.push(slice);
-      });
-    } catch (e) {
-      this.#undo(call);
-      throw e;
-    }
-    for (const d of dims) {
-      call.args.push(d);
-      call.slices.push(0);
-    }
-    return call;
-  }
-
-  #undo(call: Call): void {
-    for (const t of call.temps) this.#allocator.free(t);
-    for (const r of call.results) this.free(r);
-  }
-
-  /** Waits for a call on the pool, during which its buffers stay where they are. */
-  async #later(
-    kernel: string,
-    running: Promise<void>,
-    call: Call,
-    params: readonly DeviceBuffer[],
-  ): Promise<readonly DeviceBuffer[]> {
-    for (const b of params as readonly WasmBuffer[]) b.pins += 1;
-    try {
-      await running;
-      for (const t of call.temps) this.#allocator.free(t);
-      return call.results;
-    } catch (e) {
-      this.#undo(call);
-      this.#drop();
-      throw asFault(kernel, e);
-    } finally {
-      this.#unpin(params);
-    }
-  }
-
   /** Uploads a const buffer, once an instance; it lives as long as the device. */
   #constant(artifact: Artifact, name: string): number {
     const bytes = artifact.constants[name];
     if (!bytes) raise('Q5106', { kind: 'wasm', detail: `the artifact lacks the constant ${name}` });
-    const address = this.#reserve(bytes.length);
-    this.#bytes.set(bytes, address);
+    const address = this.#memory.reserve(bytes.length);
+    this.#memory.bytes.set(bytes, address);
     return address;
   }
-}
 
-/** Addresses and dims of a call, and what each further thread adds to them. */
-interface Call {
-  readonly args: number[];
-  readonly slices: number[];
-  readonly temps: number[];
-  readonly results: DeviceBuffer[];
+  /** Traps are reported with the kernel that met them, a worker that is gone as what it was, once. */
+  #asFault(tape: Tape, e: unknown): unknown {
+    if (this.#pool?.lost !== undefined) this.#pool = undefined;
+    const lost = e instanceof PoolLost;
+    if (!lost && !isTrap(e)) return e;
+    try {
+      if (lost) raise('Q5107', { detail: e.message }, e);
+      return raise('Q5015', { kernel: tape.name(tape.step), detail: reasonOf(e) }, e);
+    } catch (fault) {
+      return fault;
+    }
+  }
 }
 
 /** The number asked for, in code or in the environment; else one a core. */
@@ -400,18 +468,6 @@ function wantedThreads(asked: number | undefined): number {
   if (Number.isInteger(n) && n >= 1 && n <= MOST_THREADS) return n;
   const what = asked === undefined ? 'QUERN_THREADS' : 'threads';
   return raise('Q5105', { what, found: String(asked ?? env), expected: `1 to ${MOST_THREADS}` });
-}
-
-/** Traps are reported with the kernel that met them, a worker that is gone as what it was. */
-function asFault(kernel: string, e: unknown): unknown {
-  const lost = e instanceof PoolLost;
-  if (!lost && !isTrap(e)) return e;
-  try {
-    if (lost) raise('Q5107', { detail: e.message }, e);
-    return raise('Q5015', { kernel, detail: reasonOf(e) }, e);
-  } catch (fault) {
-    return fault;
-  }
 }
 
 const isTrap = (e: unknown): boolean => {

@@ -38,12 +38,14 @@ export interface Start {
   /** Whether whoever is last tells the page, which may not wait. */
   readonly tell: boolean;
 }
-/** Every later one. */
+/** Every later one. The kernel goes into the worker's table of functions, at its number. */
 export interface Load {
   readonly kernel: number;
   readonly module: object;
   readonly failed: number;
   readonly round: number;
+  /** Of a kernel that calls others: where it keeps the addresses of `failed` and `round` of the one under way. */
+  readonly inner: readonly [failed: number, round: number] | undefined;
 }
 
 export function workerMain(): void {
@@ -53,10 +55,15 @@ export function workerMain(): void {
     onmessage?: (e: { readonly data: unknown }) => void;
     close(): void;
   }
-  interface Made {
+  interface Made extends Load {
     readonly run: (...args: number[]) => void;
-    readonly failed: number;
-    readonly round: number;
+    /** The arguments of a call, in an array of its own that every call fills. */
+    readonly args: number[];
+  }
+  interface Table {
+    readonly length: number;
+    grow(entries: number): void;
+    set(at: number, f: unknown): void;
   }
   const scope = globalThis as unknown as Host & {
     readonly process?: { getBuiltinModule?(id: string): { readonly parentPort: Host } };
@@ -65,11 +72,13 @@ export function workerMain(): void {
         m: object,
         imports: object,
       ) => { readonly exports: { readonly run: (...args: number[]) => void } };
+      readonly Table: new (descriptor: object) => Table;
     };
   };
   const node = scope.process?.getBuiltinModule?.('node:worker_threads');
   const port: Host = node ? node.parentPort : scope;
   const kernels = new Map<number, Made>();
+  const table = new scope.WebAssembly.Table({ element: 'anyfunc', initial: 0 });
   let start: Start | undefined;
   let seen = 0;
   let received = 0;
@@ -77,10 +86,12 @@ export function workerMain(): void {
   /** A share of a call. What goes wrong is written down for whoever waits, and the others are let go. */
   const share = ({ words, memory, index, layout: at }: Start, made: Made): void => {
     try {
-      const n = words[at.count]!;
-      const args: number[] = [index, words[at.workers]!, words[at.sync]!];
-      for (let i = 0; i < n; i++)
-        args.push(words[at.args + 2 * i]! + index * words[at.args + 2 * i + 1]!);
+      const { args } = made;
+      args[0] = index;
+      args[1] = words[at.workers]!;
+      args[2] = words[at.sync]!;
+      for (let i = 0; i < words[at.count]!; i++)
+        args[3 + i] = words[at.args + 2 * i]! + index * words[at.args + 2 * i + 1]!;
       made.run(...args);
     } catch (e) {
       const text = String(e instanceof Error ? e.message : e).slice(0, at.messageLength);
@@ -88,10 +99,16 @@ export function workerMain(): void {
         for (let i = 0; i < text.length; i++) words[at.message + 1 + i] = text.charCodeAt(i);
         Atomics.store(words, at.message, text.length);
       }
-      const sync = new Int32Array(memory.buffer, words[at.sync]!, 32);
-      Atomics.store(sync, made.failed >> 2, 1);
-      Atomics.add(sync, made.round >> 2, 1);
-      Atomics.notify(sync, made.round >> 2);
+      const all = new Int32Array(memory.buffer);
+      const sync = words[at.sync]!;
+      const release = (failed: number, round: number): void => {
+        Atomics.store(all, failed >>> 2, 1);
+        Atomics.add(all, round >>> 2, 1);
+        Atomics.notify(all, round >>> 2);
+      };
+      release(sync + made.failed, sync + made.round);
+      const [failed, round] = (made.inner ?? []).map((o) => all[(sync + o) >>> 2]!);
+      if (failed && round) release(failed, round);
     }
   };
 
@@ -126,10 +143,13 @@ export function workerMain(): void {
       Atomics.add(start.words, start.layout.ready, 1);
       Atomics.notify(start.words, start.layout.ready);
     } else {
-      const { kernel, module, failed, round } = data as Load;
+      const load = data as Load;
       const { memory } = start;
-      const { run } = new scope.WebAssembly.Instance(module, { env: { memory } }).exports;
-      kernels.set(kernel, { run, failed, round });
+      const { run } = new scope.WebAssembly.Instance(load.module, { env: { memory, table } })
+        .exports;
+      kernels.set(load.kernel, { ...load, run, args: [] });
+      if (table.length <= load.kernel) table.grow(load.kernel + 64 - table.length);
+      table.set(load.kernel, run);
     }
     serve(start);
   };

@@ -1,5 +1,6 @@
-// A llama-style transformer on top of compiled kernels: weights stay resident, a layer is a dozen kernel calls,
-// and nothing here knows what format a weight is stored in.
+// A llama-style transformer on top of compiled kernels: weights stay resident, a layer is a dozen kernel calls, all layers
+// are one chain, and nothing here knows what format a weight is stored in.
+import { chain } from '../chain.ts';
 import type { Device } from '../devices/device.ts';
 import { type DeviceName, device as openDevice } from '../devices/index.ts';
 import { scope } from '../scope.ts';
@@ -111,9 +112,12 @@ export class Llama {
   async losses({ inputs, targets }: Window, observe?: Observer): Promise<Float32Array> {
     const ids = { data: targets, shape: [targets.length] };
     return scope(async () => {
-      const hidden = await this.#hidden(inputs, 0, undefined, observe);
-      const logits = await this.#ops.linear(hidden, this.#output);
-      return (await (await this.#ops.crossEntropy(logits, ids)).data()) as Float32Array;
+      const losses = await chain(async () => {
+        const hidden = await this.#hidden(inputs, 0, undefined, observe);
+        const logits = await this.#ops.linear(hidden, this.#output);
+        return this.#ops.crossEntropy(logits, ids);
+      });
+      return (await losses.data()) as Float32Array;
     });
   }
 
@@ -165,10 +169,13 @@ export class Llama {
     u: number,
   ): Promise<number> {
     return scope(async () => {
-      const last = await this.#ops.lastRow(await this.#hidden(ids, start, cache));
-      const logits = await this.#ops.linear(last, this.#output);
-      if (temperature === 0) return (await (await this.#ops.greedy(logits)).data())[0]!;
-      return sampleToken(await logits.data(), temperature, u);
+      const made = await chain(async () => {
+        const last = await this.#ops.lastRow(await this.#hidden(ids, start, cache));
+        const logits = await this.#ops.linear(last, this.#output);
+        return temperature === 0 ? this.#ops.greedy(logits) : logits;
+      });
+      const values = await made.data();
+      return temperature === 0 ? values[0]! : sampleToken(values, temperature, u);
     });
   }
 

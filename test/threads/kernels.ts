@@ -101,3 +101,11 @@ export function total<M extends Dim, N extends Dim>(x: Tensor<f32, [M, N]>) {
   const rows = sum(x * x, 1);
   return { rows, whole: sum(rows), scaled: x / (sum(rows) + 1) };
 }
+
+/** A state that is updated where it lies, if it is given up. */
+export function decay<M extends Dim, N extends Dim>(
+  m: Tensor<f32, [M, N]>,
+  g: Tensor<f32, [M, N]>,
+) {
+  return m * 0.5 + g;
+}
