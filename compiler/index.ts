@@ -41,6 +41,7 @@ import type { Signature } from './ir/ir.ts';
 import { polyCode } from './ir/poly-code.ts';
 import type { Limits } from './limits.ts';
 import type { Figures } from './loops/figures.ts';
+import { liveRanges } from './loops/live.ts';
 import type { Buffer, PackedSource, Program } from './loops/loops.ts';
 import { sharedWork } from './loops/work.ts';
 import { generate, optimize, type Stage, Trace } from './pipeline.ts';
@@ -145,7 +146,13 @@ async function compileUnguarded(request: CompileRequest, host: SourceHost): Prom
   );
   const kernels = program.kernels.map((k) => ({ name: k.name, schedule: k.schedule }));
   const sync = threads && { work: polyCode(sharedWork(program)), ...threads.sync };
-  const manifest = manifestOf({ ...staged, func }, request.target, program.buffers, kernels, sync);
+  const manifest = manifestOf(
+    { ...staged, func },
+    request.target,
+    buffersOf(program),
+    kernels,
+    sync,
+  );
   const constants: Record<string, Uint8Array> = {};
   const { encodeConstant } = await import('./constants.ts');
   manifest.buffers.forEach((b, i) => {
@@ -211,7 +218,7 @@ async function packedOf(
       results: [],
       returns: 'value',
       constraints: [],
-      buffers: p.buffers.filter(isCallers).map(bufferInfo),
+      buffers: buffersOf(p),
       kernels: p.kernels.map((k) => ({ name: k.name, schedule: k.schedule })),
       ...(sync ? { threads: sync } : {}),
     };
@@ -236,13 +243,23 @@ async function packedOf(
 const layoutText = ({ layout, dtype, bias, derived }: PackedSource): string =>
   `${layout} ${dtype}${layout === 'tile' ? ` + ${bias}` : ''}${derived ? ` ${derived.stored} ${derived.text}` : ''}`;
 
-const bufferInfo = (b: Buffer & { readonly role: BufferInfo['role'] }): BufferInfo => ({
+const bufferInfo = (
+  b: Buffer & { readonly role: BufferInfo['role'] },
+  live?: BufferInfo['live'],
+): BufferInfo => ({
   name: b.name,
   role: b.role,
   dtype: b.dtype,
   bytes: polyCode(bytesOf(b)),
   ...(b.private ? { private: true } : {}),
+  ...(live ? { live } : {}),
 });
+
+/** Buffers that the caller makes. */
+function buffersOf(program: Program): readonly BufferInfo[] {
+  const live = liveRanges(program);
+  return program.buffers.filter(isCallers).map((b) => bufferInfo(b, live.get(b.id)));
+}
 
 /** The line that a span begins on, with the name of its file. */
 function lineOf(files: SourceFiles, span: Span): string | undefined {
@@ -316,7 +333,7 @@ function argInfo(s: Signature, fields: ReadonlyMap<string, readonly Field[]>): A
 function manifestOf(
   staged: Staged,
   target: string,
-  buffers: readonly Buffer[],
+  buffers: readonly BufferInfo[],
   kernels: Manifest['kernels'],
   sync?: ThreadsInfo,
 ): Manifest {
@@ -346,7 +363,7 @@ function manifestOf(
       text: `${c.poly}`,
       reason: c.reason,
     })),
-    buffers: buffers.filter(isCallers).map((b) => ({ ...bufferInfo(b), name: unique(b.name) })),
+    buffers: buffers.map((b) => ({ ...b, name: unique(b.name) })),
     kernels,
     ...(sync ? { threads: sync } : {}),
   };

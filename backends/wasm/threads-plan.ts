@@ -7,6 +7,7 @@ import {
   outerSets,
   splitLoops,
 } from '../../compiler/loops/parallel.ts';
+import { apart, liveRanges } from '../../compiler/loops/live.ts';
 import type { Expr, Program, Stmt } from '../../compiler/loops/loops.ts';
 
 export type Segment =
@@ -41,9 +42,20 @@ const maxCounters = 240;
 /** Undefined when nothing in the program can be shared. */
 export function planThreads(program: Program): ThreadsPlan | undefined {
   const own = new Set(program.buffers.filter((b) => b.private).map((b) => b.id));
-  const planner = new Planner(own);
+  const planner = new Planner(own, sharers(program, own));
   const kernels = program.kernels.map((k) => planner.kernel(k.body));
   return planner.counters === 0 ? undefined : { kernels, counters: planner.counters };
+}
+
+/** For each temporary of all workers, those that may lie in the same memory, as they are not live at the same time. */
+function sharers(
+  program: Program,
+  own: ReadonlySet<number>,
+): ReadonlyMap<number, readonly number[]> {
+  const live = [...liveRanges(program)].filter(([id]) => !own.has(id));
+  return new Map(
+    live.map(([id, at]) => [id, live.filter(([, l]) => apart(at, l)).map(([other]) => other)]),
+  );
 }
 
 /** Buffers touched since the last barrier: by the first worker alone, and by any. */
@@ -64,8 +76,12 @@ class Planner {
   /** Private buffers: every worker has its own. */
   readonly #own: ReadonlySet<number>;
 
-  constructor(own: ReadonlySet<number>) {
+  /** What else may lie where a temporary does. */
+  readonly #sharers: ReadonlyMap<number, readonly number[]>;
+
+  constructor(own: ReadonlySet<number>, sharers: ReadonlyMap<number, readonly number[]>) {
     this.#own = own;
+    this.#sharers = sharers;
   }
 
   kernel(body: readonly Stmt[]): readonly Segment[] {
@@ -133,8 +149,10 @@ class Planner {
   #note(kind: 'each' | 'first' | 'split', e: Effects): boolean {
     const shared = (ids: Iterable<number>): number[] => [...ids].filter((id) => !this.#own.has(id));
     const [reads, writes] = [shared(e.reads), shared(e.writes)];
+    // Who writes a temporary may write over others, which have had their last readers.
+    const over = writes.flatMap((id) => [id, ...(this.#sharers.get(id) ?? [])]);
     const clash = (t: { reads: Set<number>; writes: Set<number> }): boolean =>
-      meet(t.writes, reads) || meet(t.writes, writes) || meet(t.reads, writes);
+      meet(t.writes, reads) || meet(t.writes, over) || meet(t.reads, over);
     // One worker's own statements are in order.
     const wait = clash(this.#touched.any) || (kind !== 'first' && clash(this.#touched.first));
     if (wait) this.#touched = untouched();

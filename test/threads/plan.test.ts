@@ -40,6 +40,20 @@ test('kernels wait for what others wrote, and only for that', () => {
   assert.equal(plan(copy('t', 'x'), copy('y', 't')), ['split0', 'wait+split1']);
   assert.equal(plan(copy('t', 'x'), copy('y', 'x')), ['split0', 'split1']);
 });
+test('workers meet before one temporary is written where another may have been', () => {
+  const other = buffers.replace('buffer s', 'buffer u: f32[N] temp\n  buffer s');
+  const list = (...kernels: string[]): string[] | undefined => {
+    const all = kernels.map((k, i) => `kernel "k${i}" by "rows" {\n${k}\n}`).join('\n');
+    const p = parseProgram(`program "p" (N) {${other}\n${all}\n}\n`);
+    return planThreads(p)?.kernels.map(text);
+  };
+  // t has been read for the last time when u is written, which is made of x alone.
+  const separate = [copy('t', 'x'), copy('y', 't'), copy('u', 'x'), copy('y', 'u')];
+  assert.equal(list(...separate), ['split0', 'wait+split1', 'wait+split2', 'wait+split3']);
+  // Both are live in the second kernel: they never share memory.
+  const together = [copy('t', 'x'), copy('u', 'x'), copy('y', 't'), copy('y', 'u')];
+  assert.equal(list(...together), ['split0', 'split1', 'wait+split2', 'wait+split3']);
+});
 test('serial stores belong to the first worker, which waits for the others before', () => {
   assert.equal(plan(copy('t', 'x'), serial('y', 't'), copy('t', 'x')), [
     'split0',
