@@ -3,9 +3,9 @@
 // found and what was expected.
 import type { ArgInfo, Manifest, TensorInfo } from '../compiler/artifact.ts';
 import { type DType, dtypes, isFloat } from '../compiler/ir/dtype.ts';
-import type { Device, DeviceBuffer } from './devices/device.ts';
+import { type Device, type DeviceBuffer, fill } from './devices/device.ts';
 import { raise, shapeText } from './errors.ts';
-import { firstMisfit, naturalDType } from './pack.ts';
+import { firstMisfit, naturalDType, packInto, storageBytes } from './pack.ts';
 import { compilePoly, type PolyFunction } from './poly.ts';
 import {
   checkHost,
@@ -132,33 +132,45 @@ export class Params {
     });
   }
 
-  /** Buffers of an argument, uploading what is still on the host. */
+  /**
+   * Puts the buffers of an argument at `at` and behind, and gives the place behind them. What is still on the host is
+   * uploaded, into buffers that go into `uploads` as well.
+   */
   bind(
     p: Param,
     arg: Argument,
     dims: readonly number[],
     buffers: DeviceBuffer[],
-    uploads: DeviceTensor[],
-  ): void {
+    at: number,
+    uploads: DeviceBuffer[],
+  ): number {
     if (p.info.kind === 'encoded') {
       const { fields } = arg as EncodedTensor;
-      for (const f of p.fields) {
+      let next = at;
+      for (let i = 0; i < p.fields.length; i++) {
+        const f = p.fields[i]!;
         const part = fields[f.info.name];
         if (!part || part.dtype !== f.info.dtype || !sameShape(part.shape, f.shape, dims))
           this.#field(p, f, part, dims);
-        buffers.push(part.buffer);
+        buffers[next++] = part.buffer;
       }
-      return;
+      return next;
     }
-    if (arg instanceof DeviceTensor) {
-      buffers.push(arg.buffer);
-      return;
-    }
-    const host =
-      typeof arg === 'number' ? { data: [arg], shape: SCALAR_SHAPE } : (arg as HostTensor);
-    const made = DeviceTensor.from(this.device, host, p.info.dtype);
+    buffers[at] =
+      arg instanceof DeviceTensor
+        ? arg.buffer
+        : this.#upload(p.info.dtype, arg as number | HostTensor, uploads);
+    return at + 1;
+  }
+
+  #upload(dtype: DType, arg: number | HostTensor, uploads: DeviceBuffer[]): DeviceBuffer {
+    const shape = typeof arg === 'number' ? SCALAR_SHAPE : arg.shape;
+    const data = typeof arg === 'number' ? [arg] : arg.data;
+    const bytes = storageBytes(dtype, shape);
+    const made = this.device.allocate(bytes);
     uploads.push(made);
-    buffers.push(made.buffer);
+    fill(this.device, made, 0, bytes, (out) => packInto(dtype, shape, data, out));
+    return made;
   }
 
   #field(p: Param, f: Field, part: DeviceTensor | undefined, dims: readonly number[]): never {

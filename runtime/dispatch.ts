@@ -8,7 +8,7 @@ import type { Device, DeviceBuffer, Executable, Interpret } from './devices/devi
 import { raise } from './errors.ts';
 import { DimSolver } from './poly.ts';
 import { compareCall, ResultMaker, type Results } from './results.ts';
-import { DeviceTensor, type EncodedTensor, Given } from './tensor.ts';
+import { DeviceTensor, EncodedTensor, Given } from './tensor.ts';
 
 interface Packed {
   readonly buffer: number;
@@ -18,6 +18,15 @@ interface Packed {
   readonly normal: readonly number[];
   readonly executable: Executable;
 }
+
+/** A layout that is wanted, and the other buffers that it is made from. */
+interface Wanted {
+  readonly info: Packed;
+  readonly others: readonly number[];
+  /** What these hold in the call under way. */
+  readonly contents: number[];
+}
+const none: DeviceBuffer[] = [];
 
 export interface PlanOptions {
   readonly kernel: string;
@@ -47,12 +56,19 @@ export class Plan {
   readonly #params: Params;
   readonly #results: ResultMaker;
   readonly #solver: DimSolver;
-  readonly #packed: ReadonlyMap<number, Packed>;
+  readonly #packed: readonly Wanted[];
+  /** For each buffer, the parameter that it comes from, and the field of it if that is encoded. */
+  readonly #from: readonly (readonly [param: number, field: string | undefined])[];
   readonly #normal: ReadonlySet<number>;
   readonly #makeWide: (() => Promise<Plan>) | undefined;
   #wide: Promise<Plan> | undefined;
   readonly #within: PlanOptions['within'];
   readonly #others = new Map<string, Promise<Plan>>();
+  /** Of a call until it has been handed to a device that keeps nothing of it: made once, so that calls leave no garbage. */
+  readonly #shapes: (readonly number[])[] = [];
+  readonly #dims: number[] | undefined;
+  readonly #buffers: DeviceBuffer[] = [];
+  readonly #used: DeviceBuffer[] = [];
 
   constructor(options: PlanOptions) {
     const { artifact, kernel, asked } = options;
@@ -65,25 +81,33 @@ export class Plan {
     this.#check = options.check;
     this.#makeWide = options.wide;
     const packed = options.packed ?? [];
-    this.#packed = new Map(packed.map((p) => [p.buffer, p]));
+    this.#packed = packed.map((info) => {
+      const others = info.sources.filter((b) => b !== info.buffer);
+      return { info, others, contents: others.map(() => 0) };
+    });
     this.#normal = new Set(packed.flatMap((p) => p.normal));
     this.#within = options.within;
     this.#params = new Params(kernel, options.device, manifest, asked);
     this.#results = new ResultMaker(options.device, manifest);
+    this.#from = manifest.params.flatMap((p, i): (readonly [number, string | undefined])[] =>
+      p.kind === 'encoded' ? p.fields.map((f) => [i, f.name]) : [[i, undefined]],
+    );
     this.#solver = new DimSolver({ ...manifest, name: kernel }, manifest.params);
+    this.#dims = options.executable.keepsNothing && !options.check ? [] : undefined;
   }
 
   /** Checks the arguments, uploads those of the host, runs, and wraps the results. */
   run(given: readonly Argument[]): Results | Promise<Results> {
-    const args = given.some((a) => a instanceof Given) ? this.#taken(given) : given;
-    const shapes: (readonly number[])[] = [];
+    let gives = false;
+    for (let i = 0; i < given.length; i++) if (given[i] instanceof Given) gives = true;
+    const args = gives ? this.#taken(given) : given;
     const { list } = this.#params;
-    for (let i = 0; i < list.length; i++) shapes.push(this.#params.accept(list[i]!, args[i]!));
-    const dims: number[] = [];
-    this.#solver.solve(shapes, dims);
+    for (let i = 0; i < list.length; i++) this.#shapes[i] = this.#params.accept(list[i]!, args[i]!);
+    const dims = this.#dims ?? [];
+    this.#solver.solve(this.#shapes, dims);
     const lacks = this.#within && this.#executable.lacks?.(dims);
     if (lacks) return this.#for(lacks).then((plan) => plan.run(given));
-    if (this.#packed.size && this.#makeWide) {
+    if (this.#normal.size && this.#makeWide) {
       const normal = this.#areNormal(args);
       if (normal instanceof Promise) return normal.then(() => this.run(given));
       if (!normal) {
@@ -92,43 +116,62 @@ export class Plan {
       }
     }
 
-    const buffers: DeviceBuffer[] = [];
-    const uploads: DeviceTensor[] = [];
-    const release = (): void => {
-      for (const t of uploads) t.dispose();
-    };
+    const buffers = this.#dims ? this.#buffers : [];
+    const uploads = this.#hasHost(args) ? [] : none;
     let running: readonly DeviceBuffer[] | Promise<readonly DeviceBuffer[]>;
-    const giveUp =
-      args === given ? (_made: boolean) => {} : (made: boolean) => this.#giveUp(given, made);
     try {
+      let at = 0;
       for (let i = 0; i < list.length; i++)
-        this.#params.bind(list[i]!, args[i]!, dims, buffers, uploads);
-      const used = this.#packed.size ? this.#laidOut(args, buffers, dims) : buffers;
+        at = this.#params.bind(list[i]!, args[i]!, dims, buffers, at, uploads);
+      const used = this.#packed.length ? this.#laidOut(args, buffers, dims) : buffers;
       running =
         used instanceof Promise
-          ? used.then((all) => this.#executable.run(all, dims))
+          ? this.#runLater(used, [...dims])
           : this.#executable.run(used, dims);
     } catch (e) {
-      release();
-      giveUp(false);
+      this.#end(uploads, given, gives, false);
       throw e;
     }
     if (running instanceof Promise || this.#check)
-      return this.#finish(running, buffers, dims).then(
+      return this.#finish(running, buffers, this.#dims ? [...dims] : dims).then(
         (results) => {
-          release();
-          giveUp(true);
+          this.#end(uploads, given, gives, true);
           return results;
         },
         (e: unknown) => {
-          release();
-          giveUp(false);
+          this.#end(uploads, given, gives, false);
           throw e;
         },
       );
-    release();
-    giveUp(true);
+    this.#end(uploads, given, gives, true);
     return this.#results.wrap(running, dims);
+  }
+
+  async #runLater(
+    used: Promise<readonly DeviceBuffer[]>,
+    dims: readonly number[],
+  ): Promise<readonly DeviceBuffer[]> {
+    return this.#executable.run(await used, dims);
+  }
+
+  /** Whether an argument has to be uploaded. */
+  #hasHost(args: readonly Argument[]): boolean {
+    for (let i = 0; i < args.length; i++) {
+      const a = args[i];
+      if (!(a instanceof DeviceTensor) && !(a instanceof EncodedTensor)) return true;
+    }
+    return false;
+  }
+
+  /** After a call: uploads are freed, and tensors that were given up end. */
+  #end(
+    uploads: readonly DeviceBuffer[],
+    given: readonly Argument[],
+    gives: boolean,
+    made: boolean,
+  ): void {
+    for (let i = 0; i < uploads.length; i++) this.device.free(uploads[i]!);
+    if (gives) this.#giveUp(given, made);
   }
 
   /** The plan of the same kernel for what this one lacks. */
@@ -218,32 +261,47 @@ export class Plan {
     return true;
   }
 
+  /** The field of an encoded argument that a buffer belongs to. */
+  #field(args: readonly Argument[], buffer: number): DeviceTensor {
+    const [param, field] = this.#from[buffer]!;
+    return (args[param] as EncodedTensor).fields[field!]!;
+  }
+
   /** The buffers with those replaced that the kernel wants in layouts of its own. */
   #laidOut(
     args: readonly Argument[],
     buffers: readonly DeviceBuffer[],
     dims: readonly number[],
   ): readonly DeviceBuffer[] | Promise<readonly DeviceBuffer[]> {
-    /** The field of an encoded argument that a buffer belongs to. */
-    const tensors = this.#params.list.flatMap((p, i): (DeviceTensor | undefined)[] => {
-      if (p.info.kind !== 'encoded') return [undefined];
-      const { fields } = args[i] as EncodedTensor;
-      return p.fields.map((f) => fields[f.info.name]);
+    const used: (DeviceBuffer | Promise<DeviceBuffer>)[] = this.#dims ? this.#used : [];
+    for (let i = 0; i < buffers.length; i++) used[i] = buffers[i]!;
+    let waits = false;
+    for (const wanted of this.#packed) {
+      const { info, others, contents } = wanted;
+      const tensor = this.#field(args, info.buffer);
+      for (let i = 0; i < others.length; i++) contents[i] = this.#field(args, others[i]!).contents;
+      const made =
+        tensor.madeInLayout(info, contents) ?? this.#repack(wanted, tensor, buffers, dims);
+      if (made instanceof Promise) waits = true;
+      used[info.buffer] = made;
+    }
+    return waits ? Promise.all(used) : (used as DeviceBuffer[]);
+  }
+
+  #repack(
+    { info, contents }: Wanted,
+    tensor: DeviceTensor,
+    buffers: readonly DeviceBuffer[],
+    dims: readonly number[],
+  ): DeviceBuffer | Promise<DeviceBuffer> {
+    const made = tensor.inLayout([info.layout, ...contents].join(' '), () => {
+      // At once, even in a chain: if that fails, its other calls still have the copy.
+      const { executable, sources } = info;
+      const from = sources.map((b) => buffers[b]!);
+      const out = executable.runNow ? executable.runNow(from, dims) : executable.run(from, dims);
+      return out instanceof Promise ? out.then(([b]) => b!) : out[0]!;
     });
-    const all = buffers.map((buffer, at): DeviceBuffer | Promise<DeviceBuffer> => {
-      const wanted = this.#packed.get(at);
-      if (!wanted) return buffer;
-      const others = wanted.sources.filter((s) => s !== at).map((s) => tensors[s]!.contents);
-      return tensors[at]!.inLayout([wanted.layout, ...others].join(' '), () => {
-        // At once, even in a chain: if that fails, its other calls still have the copy.
-        const { executable, sources } = wanted;
-        const from = sources.map((s) => buffers[s]!);
-        const made = executable.runNow ? executable.runNow(from, dims) : executable.run(from, dims);
-        return made instanceof Promise ? made.then(([b]) => b!) : made[0]!;
-      });
-    });
-    const settled = (b: DeviceBuffer | Promise<DeviceBuffer>): b is DeviceBuffer =>
-      !(b instanceof Promise);
-    return all.every(settled) ? all : Promise.all(all);
+    if (!(made instanceof Promise)) tensor.rememberLayout(info, contents, made);
+    return made;
   }
 }

@@ -93,6 +93,20 @@ class Session implements PlanSource {
   }
 }
 
+/** Plans of a kernel that are found again without making their key. */
+const RECENT = 4;
+
+/** What tells formats apart: the format itself where it is passed, else the key of a tensor in it. */
+const formatOrKey = (x: unknown): unknown => (x instanceof EncodedTensor ? x.key : x);
+
+interface Recent {
+  readonly plan: Plan;
+  /** Of arguments. */
+  readonly count: number;
+  /** Formats, constants, and for each tensor whether it is given up. */
+  readonly decided: readonly unknown[];
+}
+
 /** One exported kernel: finds the plan that a call needs, compiling it the first time. */
 class Kernel {
   readonly #file: string;
@@ -100,6 +114,7 @@ class Kernel {
   readonly #session: Session;
   readonly #ready = new Map<string, Plan>();
   readonly #pending = new Map<string, Promise<Plan>>();
+  readonly #recent: Recent[] = [];
   /** Positions of run-time and of compile-time parameters. */
   readonly #dynamic: readonly number[];
   readonly #static: readonly number[];
@@ -121,9 +136,42 @@ class Kernel {
   }
 
   async call(args: readonly unknown[]): Promise<Results> {
-    const plan = this.#ready.get(this.#key(args)) ?? (await this.prepare(args));
+    const plan = this.#again(args) ?? this.#remember(args, this.#ready.get(this.#key(args)));
+    return this.#run(plan ?? (await this.prepare(args)), args);
+  }
+
+  #run(plan: Plan, args: readonly unknown[]): Results | Promise<Results> {
     if (this.#dynamic.length === args.length) return plan.run(args as readonly Argument[]);
     return plan.run(this.#dynamic.map((i) => args[i] as Argument));
+  }
+
+  /** The plan of an earlier call that differs in nothing which decides it. */
+  #again(args: readonly unknown[]): Plan | undefined {
+    for (const { plan, count, decided } of this.#recent) {
+      if (count !== args.length) continue;
+      let same = true;
+      let at = 0;
+      for (const i of this.#formatFrom) if (formatOrKey(args[i]) !== decided[at++]) same = false;
+      for (const i of this.#static) if (args[i] !== decided[at++]) same = false;
+      for (const i of this.#dynamic) if (args[i] instanceof Given !== decided[at++]) same = false;
+      if (same) return plan;
+    }
+    return undefined;
+  }
+
+  #remember(args: readonly unknown[], plan: Plan | undefined): Plan | undefined {
+    if (!plan) return undefined;
+    const decided = [
+      ...this.#formatFrom.map((i) => formatOrKey(args[i])),
+      ...this.#static.map((i) => args[i]),
+      ...this.#dynamic.map((i) => args[i] instanceof Given),
+    ];
+    // Lists and records may change from call to call.
+    const fixed = (x: unknown): boolean => typeof x !== 'object' || x instanceof FormatHandle;
+    if (!decided.every(fixed)) return plan;
+    this.#recent.unshift({ plan, count: args.length, decided });
+    this.#recent.length = Math.min(this.#recent.length, RECENT);
+    return plan;
   }
 
   /** Identity of the specialisation; also checks what decides it. */

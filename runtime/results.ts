@@ -41,23 +41,31 @@ export class ResultMaker {
 
   /** Takes the buffers over. A promise where lengths are read that the host does not see at once. */
   wrap(made: readonly DeviceBuffer[], dims: readonly number[]): Results | Promise<Results> {
+    if (this.#returns === 'value') return this.#wrap(this.#results[0]!, made, 0, dims);
     let next = 0;
-    const wrap = ({ info, shape, fields }: Made): Result => {
-      const sizes = shape.map((s) => s(dims));
-      if (info.kind === 'tensor')
-        return DeviceTensor.own(this.#device, made[next++]!, info.dtype, sizes);
-      const parts: Record<string, DeviceTensor> = {};
-      for (const f of fields) {
-        const size = f.shape.map((s) => s(dims));
-        parts[f.info.name] = DeviceTensor.own(this.#device, made[next++]!, f.info.dtype, size);
-      }
-      return new EncodedTensor(info.format, sizes, parts);
-    };
-    if (this.#returns === 'value') return wrap(this.#results[0]!);
-    const values = this.#results.map(wrap);
+    const values: Result[] = [];
+    for (const r of this.#results) {
+      values.push(this.#wrap(r, made, next, dims));
+      next += r.info.kind === 'tensor' ? 1 : r.fields.length;
+    }
     if (this.#returns === 'tuple') return values;
-    const parts = Object.fromEntries(this.#results.map((r, i) => [r.info.name, values[i]!]));
+    const parts: Record<string, Result> = {};
+    for (let i = 0; i < values.length; i++) parts[this.#results[i]!.info.name] = values[i]!;
     return this.#ragged.length === 0 ? parts : this.#cut(parts);
+  }
+
+  /** The result whose buffers begin at `at`. */
+  #wrap(r: Made, made: readonly DeviceBuffer[], at: number, dims: readonly number[]): Result {
+    const { info } = r;
+    const shape = sizesOf(r.shape, dims);
+    if (info.kind === 'tensor') return DeviceTensor.own(this.#device, made[at]!, info.dtype, shape);
+    const parts: Record<string, DeviceTensor> = {};
+    for (let i = 0; i < r.fields.length; i++) {
+      const { info: field, shape: size } = r.fields[i]!;
+      const sizes = sizesOf(size, dims);
+      parts[field.name] = DeviceTensor.own(this.#device, made[at + i]!, field.dtype, sizes);
+    }
+    return new EncodedTensor(info.format, shape, parts);
   }
 
   /** Results with as many rows as count, without the scalars that said so. */
@@ -101,6 +109,12 @@ export async function compareCall(
   const inputs = await fetch(params, buffers);
   const wanted = await interpret(inputs.map((x) => x.array));
   compareResults(kernel, check, found, wanted);
+}
+
+function sizesOf(shape: readonly PolyFunction[], dims: readonly number[]): readonly number[] {
+  const out: number[] = [];
+  for (let i = 0; i < shape.length; i++) out.push(shape[i]!(dims));
+  return out;
 }
 
 /** The number in a scalar: at once where the host sees the memory. */

@@ -50,6 +50,17 @@ const nextContents = (): number => {
   return contents;
 };
 
+/** A copy in another layout: of which shape, and what else it was made from. */
+interface Remembered {
+  readonly shape: readonly number[];
+  readonly others: readonly number[];
+  readonly copy: DeviceBuffer;
+}
+const equal = (a: readonly number[], b: readonly number[]): boolean => {
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return a.length === b.length;
+};
+
 /** Memory on a device, shared by a tensor and its views. */
 class Storage {
   readonly device: Device;
@@ -82,27 +93,32 @@ class Storage {
   forgetCopies(): void {
     this.normal = undefined;
     this.contents = nextContents();
+    if (!this.#copies) return;
     for (const copy of this.#copies.values()) void this.#drop(copy);
-    this.#copies.clear();
+    this.#copies = undefined;
+    this.remembered = undefined;
   }
 
   normal: boolean | undefined;
   /** A number for what the memory holds: another one after each write. */
   contents = nextContents();
-  readonly #copies = new Map<string, DeviceBuffer | Promise<DeviceBuffer>>();
+  #copies: Map<string, DeviceBuffer | Promise<DeviceBuffer>> | undefined;
+  /** Copies that are there, by what asks for them again and again. */
+  remembered: Map<object, Remembered> | undefined;
 
   /** The contents in another layout, made when first asked for; lives as long as the memory itself. */
   inLayout(
     key: string,
     make: () => DeviceBuffer | Promise<DeviceBuffer>,
   ): DeviceBuffer | Promise<DeviceBuffer> {
-    let copy = this.#copies.get(key);
+    let copy = this.#copies?.get(key);
     if (copy) return copy;
     copy = make();
+    this.#copies ??= new Map();
     this.#copies.set(key, copy);
     if (copy instanceof Promise) {
       const settle = (made?: DeviceBuffer): void => {
-        if (this.#copies.get(key) !== copy) return;
+        if (this.#copies?.get(key) !== copy) return;
         if (made) this.#copies.set(key, made);
         else this.#copies.delete(key);
       };
@@ -244,6 +260,19 @@ export class DeviceTensor {
     const { buffer } = this;
     const key = `${layout} ${this.dtype}${shapeText(this.shape)}`;
     return this.#hold.storage.inLayout(key, () => make(buffer));
+  }
+
+  /** The copy that `rememberLayout` was told, if it is still what `who` wants of this tensor and the contents of others. */
+  madeInLayout(who: object, others: readonly number[]): DeviceBuffer | undefined {
+    const known = this.#hold.storage.remembered?.get(who);
+    if (!known || !equal(known.others, others) || !equal(known.shape, this.shape)) return undefined;
+    return known.copy;
+  }
+
+  rememberLayout(who: object, others: readonly number[], copy: DeviceBuffer): void {
+    const { storage } = this.#hold;
+    storage.remembered ??= new Map();
+    storage.remembered.set(who, { shape: this.shape, others: [...others], copy });
   }
 
   #gone(use: string): never {
@@ -394,8 +423,16 @@ export function misfitFacts(kernel: string, where: string, value: number, dtype:
 }
 
 /** Identity of a format: equal keys are the same format with the same options. */
-export const formatKey = (ref: FormatRef): string =>
-  JSON.stringify(ref.args?.length ? [ref.file, ref.name, ref.args] : [ref.file, ref.name]);
+export function formatKey(ref: FormatRef): string {
+  const key = JSON.stringify(
+    ref.args?.length ? [ref.file, ref.name, ref.args] : [ref.file, ref.name],
+  );
+  // One string object a format, which compares at once.
+  const known = keys.get(key);
+  if (known === undefined) keys.set(key, key);
+  return known ?? key;
+}
+const keys = new Map<string, string>();
 
 /** A format as an author would name it. */
 export const formatText = (ref: FormatRef): string =>

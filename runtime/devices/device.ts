@@ -41,6 +41,8 @@ export interface Executable {
     params: readonly DeviceBuffer[],
     dims: readonly number[],
   ): readonly DeviceBuffer[] | Promise<readonly DeviceBuffer[]>;
+  /** `run` keeps neither the params nor the dims that it is handed, but only what they hold. */
+  readonly keepsNothing?: boolean;
   /** What the kernel has to be compiled for, beside the device's target, before it can run at these sizes. */
   lacks?(dims: readonly number[]): Partial<Limits> | undefined;
 }

@@ -162,10 +162,10 @@ export class Tape {
     return this.#names[step] ?? 'a copy';
   }
 
-  /** Marks what the steps from a failed one on should have written. */
-  lose(step: number): void {
+  /** Marks what the steps from one on should have written as lost with a kernel that stopped. */
+  lose(step: number, kernel: string): void {
     for (let i = 0; i < this.#writes; i++)
-      if (this.#writers[i]! >= step) this.#written[i]!.lost = this.name(step);
+      if (this.#writers[i]! >= step) this.#written[i]!.lost = kernel;
   }
 
   /** Makes room for the next calls. */

@@ -3,14 +3,15 @@
 // steps that have not run yet use is marked, so that reads and writes of the host stay in order.
 import type { Artifact } from '../../compiler/artifact.ts';
 import { hasRecorded, isRecording, type Recorder } from '../chain.ts';
-import { raise, reasonOf } from '../errors.ts';
-import { nodeModule, wasmApi } from '../platform.ts';
+import { raise } from '../errors.ts';
+import { wasmApi } from '../platform.ts';
+import { Crew, wantedThreads } from './crew.ts';
 import type { CompileTarget, Declined, Device, DeviceBuffer, Executable } from './device.ts';
 import { KernelTable } from './kernel-table.ts';
 import { LinearMemory } from './linear-memory.ts';
-import { type PoolKernel, PoolLost, ThreadPool, WorkerFault } from './pool.ts';
+import type { PoolKernel } from './pool.ts';
 import { computesRelaxed, dotsUnsigned } from './relaxed.ts';
-import { mayWait, parallelism, plainMemory, sharedMemory } from './shared-memory.ts';
+import { mayWait, plainMemory, sharedMemory } from './shared-memory.ts';
 import { Tape, type WasmBuffer } from './tape.ts';
 import { usable, WasmKernel } from './wasm-kernel.ts';
 
@@ -21,18 +22,6 @@ const LONE = 32 * 1024;
 const CHAIN = 256 * 1024;
 /** Bytes that are freed while a chain is recorded, and wait for its end, before it is run. */
 const HELD = 32 * 2 ** 20;
-
-/**
- * Work (see ThreadsInfo) from which threads pay: about 40 µs on one. Waking a worker takes some 10 µs, and more
- * on a machine that has gone to sleep.
- */
-const WORTH = 300_000;
-/** The same for a step of a chain, where the workers are awake and only meet: about 13 µs. */
-const WORTH_AWAKE = 100_000;
-/** Most threads unless told: memory feeds no more. */
-const CAP = 8;
-const MOST_THREADS = 64;
-const noSlices: readonly number[] = [0];
 
 export interface WasmDeviceOptions {
   readonly reason?: string;
@@ -66,11 +55,8 @@ export class WasmDevice implements Device, Recorder {
   readonly #shared: boolean;
   /** Whether calls end before they return: this thread may wait for others, or there are none. */
   readonly #sync: boolean;
-  readonly #worth: number;
-  readonly #worthAwake: number;
-  readonly #answerMs: number | undefined;
+  readonly #crew: Crew;
   readonly #executables = new WeakMap<Artifact, Promise<Executable>>();
-  #pool: ThreadPool | undefined;
   /** The tape of calls that run at once, on this thread or with it, and the one that is recorded. */
   readonly #lone: Tape;
   #chain: Tape | undefined;
@@ -85,7 +71,8 @@ export class WasmDevice implements Device, Recorder {
   /** Tapes on their way through the workers of a page, and the first error of one that nobody waited for. */
   #running: Promise<void> = Promise.resolve();
   #fault: unknown;
-  readonly #place: number[] = [0];
+  /** A tape that stopped there, and until which one those behind it are lost with it. */
+  #broken: { readonly until: number; readonly kernel: string; readonly fault: unknown } | undefined;
 
   constructor(options: WasmDeviceOptions = {}) {
     const api = wasmApi();
@@ -94,9 +81,6 @@ export class WasmDevice implements Device, Recorder {
     this.declined = options.declined ?? [];
     const wanted = wantedThreads(options.threads);
     const shared = wanted > 1 ? sharedMemory(api, 1) : undefined;
-    this.#worth = options.worth ?? WORTH;
-    this.#worthAwake = options.worth === undefined ? WORTH_AWAKE : options.worth / 3;
-    this.#answerMs = options.answerMs;
     this.#shared = typeof shared === 'object';
     const raw = typeof shared === 'object' ? shared : plainMemory(api, 1);
     this.#memory = new LinearMemory(raw, options.limit);
@@ -113,6 +97,14 @@ export class WasmDevice implements Device, Recorder {
       ...(this.threads > 1 ? { threads: true } : {}),
     };
     this.#sync = !this.#shared || (options.blocking ?? mayWait());
+    this.#crew = new Crew({
+      threads: this.threads,
+      memory: raw,
+      sequencer: this.#table.sequencer,
+      waits: this.#sync,
+      worth: options.worth,
+      answerMs: options.answerMs,
+    });
     const why = typeof shared === 'string' ? ` (${shared})` : '';
     this.name = `WebAssembly, ${this.threads === 1 ? 'one thread' : `${wanted} threads`}${why}`;
   }
@@ -139,18 +131,19 @@ export class WasmDevice implements Device, Recorder {
   }
 
   allocate(bytes: number): DeviceBuffer {
-    return this.#withRoom(() => this.block(bytes));
+    try {
+      return this.block(bytes);
+    } catch (e) {
+      if (!this.#makeRoom()) throw e;
+      return this.block(bytes);
+    }
   }
 
-  /** Again, where memory is short, once a chain has run: then there is what was freed since it began. */
-  #withRoom<T>(body: () => T): T {
-    try {
-      return body();
-    } catch (e) {
-      if (this.#held.length === 0 || !this.#sync) throw e;
-      this.#flush();
-      return body();
-    }
+  /** Runs a chain where memory is short, for what was freed since it began; false if that is nothing. */
+  #makeRoom(): boolean {
+    if (this.#held.length === 0 || !this.#sync) return false;
+    this.#flush();
+    return true;
   }
 
   free(buffer: DeviceBuffer): void {
@@ -273,12 +266,13 @@ export class WasmDevice implements Device, Recorder {
     const shares = this.#shared && variants?.threads && threads && threads.bytes <= MAX_SYNC;
     const threaded = shares ? await this.#table.load(variants.threads, threads) : undefined;
     // Ahead of the first call.
-    if (threaded) this.#pool?.prepare(threaded);
+    if (threaded) this.#crew.prepare(threaded);
     const fixed = manifest.buffers.map((b) =>
       b.role === 'const' ? this.#constant(artifact, b.name) : 0,
     );
     const kernel = new WasmKernel(manifest, fixed, plain, threaded);
     return {
+      keepsNothing: true,
       run: (params, dims) => this.#call(kernel, params, dims, isRecording()),
       runNow: (params, dims) => this.#call(kernel, params, dims, false),
     };
@@ -296,29 +290,46 @@ export class WasmDevice implements Device, Recorder {
       usable(b);
       if (b.used > this.#done) free = false;
     }
-    const least = recorded ? this.#worthAwake : this.#worth;
-    const pool = kernel.threaded && kernel.work(dims) >= least ? this.#ready() : undefined;
-    const workers = pool?.size ?? 1;
-    if (recorded || (!this.#sync && (pool || !free))) {
-      const made = this.#withRoom(() => {
-        const tape = this.#room(kernel.args, kernel.sync);
-        return kernel.record(this, tape, params, dims, workers);
-      });
-      return recorded ? made : this.#submit().then(() => made);
+    const workers = kernel.threaded ? this.#crew.sharing(kernel.work(dims), recorded) : 1;
+    if (recorded || (!this.#sync && (workers > 1 || !free))) {
+      let made: readonly DeviceBuffer[];
+      try {
+        made = kernel.record(this, this.#room(kernel.args, kernel.sync), params, dims, workers);
+      } catch (e) {
+        if (!this.#makeRoom()) throw e;
+        made = kernel.record(this, this.#room(kernel.args, kernel.sync), params, dims, workers);
+      }
+      return recorded ? made : this.#after(this.#submit(), made, params);
     }
     if (!free) this.#flush();
     const tape = this.#lone;
     tape.serial = this.#done;
     const made = kernel.record(this, tape, params, dims, workers);
     try {
-      this.#play(tape, pool);
+      this.#crew.play(tape);
     } catch (e) {
       for (const b of made) if (!params.includes(b)) this.free(b);
-      throw this.#asFault(tape, e);
+      throw e;
     } finally {
       tape.clear();
     }
     return made;
+  }
+
+  /** The results of a call once it has run. */
+  async #after(
+    running: Promise<void>,
+    made: readonly DeviceBuffer[],
+    params: readonly DeviceBuffer[],
+  ): Promise<readonly DeviceBuffer[]> {
+    const own = made.filter((b) => !params.includes(b));
+    try {
+      await running;
+      return made;
+    } catch (e) {
+      for (const b of own) this.free(b);
+      throw e;
+    }
   }
 
   /** The tape that is recorded, with room for a step. */
@@ -333,32 +344,16 @@ export class WasmDevice implements Device, Recorder {
     return this.#chain;
   }
 
-  /** Runs a tape, on this thread or from it. */
-  #play(tape: Tape, pool: ThreadPool | undefined): void {
-    const { sequencer } = this.#table;
-    if (!pool) return sequencer.run(0, 1, tape.sync, tape.address);
-    tape.handTo(pool, false);
-    this.#place[0] = tape.address;
-    pool.run(sequencer, tape.sync, this.#place, noSlices);
-  }
-
-  /** Who runs a tape: the workers, where it is worth waking them. */
-  #crewOf(tape: Tape): ThreadPool | undefined {
-    const pool = this.#pool;
-    if (!tape.shared || tape.work < this.#worth || pool?.lost !== undefined) return undefined;
-    return pool?.ready ? pool : undefined;
-  }
-
   /** Runs what was recorded, on this thread or from it. */
   #flush(): void {
     const tape = this.#chain;
     if (!tape) return;
     this.#chain = undefined;
     try {
-      this.#play(tape, this.#crewOf(tape));
+      this.#crew.play(tape);
     } catch (e) {
-      tape.lose(tape.step);
-      throw this.#asFault(tape, e);
+      tape.lose(tape.step, tape.name(tape.step));
+      throw e;
     } finally {
       this.#over(tape);
     }
@@ -369,23 +364,28 @@ export class WasmDevice implements Device, Recorder {
     const tape = this.#chain;
     if (!tape) return this.#running;
     this.#chain = undefined;
-    const running = this.#running.then(async () => {
-      try {
-        const pool = this.#crewOf(tape);
-        if (!pool) this.#play(tape, undefined);
-        else {
-          tape.handTo(pool, true);
-          await pool.runAsync(this.#table.sequencer, tape.sync, [tape.address], noSlices);
-        }
-      } catch (e) {
-        tape.lose(tape.step);
-        throw this.#asFault(tape, e);
-      } finally {
-        this.#over(tape);
-      }
-    });
+    const running = this.#running.then(() => this.#playLater(tape));
     this.#running = running.catch(() => undefined);
     return running;
+  }
+
+  async #playLater(tape: Tape): Promise<void> {
+    const broken = this.#broken;
+    try {
+      if (broken && tape.serial <= broken.until) {
+        tape.lose(0, broken.kernel);
+        throw broken.fault;
+      }
+      await this.#crew.playLater(tape).catch((fault: unknown) => {
+        const kernel = tape.name(tape.step);
+        tape.lose(tape.step, kernel);
+        // What has been recorded by now may need what was lost.
+        this.#broken = { until: this.#serial, kernel, fault };
+        throw fault;
+      });
+    } finally {
+      this.#over(tape);
+    }
   }
 
   /** Runs what was recorded, now or as soon as the workers are free; an error is told at the end of the chain. */
@@ -413,29 +413,14 @@ export class WasmDevice implements Device, Recorder {
     });
   }
 
-  /** The pool once all its workers have started, which the first call that wants it sets off. */
-  #ready(): ThreadPool | undefined {
-    this.#pool ??= new ThreadPool(this.threads, this.#memory.raw, this.#sync, this.#answerMs);
-    const pool = this.#pool;
-    if (pool.lost !== undefined) {
-      this.#pool = undefined;
-      raise('Q5107', { detail: pool.lost });
-    }
-    return pool.ready ? pool : undefined;
-  }
-
   /** Starts the threads, and resolves when they are ready: calls before that run on one. */
   async start(): Promise<void> {
-    if (this.threads === 1) return;
-    this.#ready();
-    await this.#pool?.started();
-    this.#ready();
+    if (this.threads > 1) await this.#crew.start();
   }
 
   /** Ends the threads. Kernels still run, and start new ones. */
   close(): void {
-    this.#pool?.close();
-    this.#pool = undefined;
+    this.#crew.close();
   }
 
   /** Uploads a const buffer, once an instance; it lives as long as the device. */
@@ -446,33 +431,4 @@ export class WasmDevice implements Device, Recorder {
     this.#memory.bytes.set(bytes, address);
     return address;
   }
-
-  /** Traps are reported with the kernel that met them, a worker that is gone as what it was, once. */
-  #asFault(tape: Tape, e: unknown): unknown {
-    if (this.#pool?.lost !== undefined) this.#pool = undefined;
-    const lost = e instanceof PoolLost;
-    if (!lost && !isTrap(e)) return e;
-    try {
-      if (lost) raise('Q5107', { detail: e.message }, e);
-      return raise('Q5015', { kernel: tape.name(tape.step), detail: reasonOf(e) }, e);
-    } catch (fault) {
-      return fault;
-    }
-  }
 }
-
-/** The number asked for, in code or in the environment; else one a core. */
-function wantedThreads(asked: number | undefined): number {
-  const env = nodeModule('node:os') ? process.env.QUERN_THREADS : undefined;
-  const n = asked ?? (env ? Number(env) : Math.min(parallelism(), CAP));
-  if (Number.isInteger(n) && n >= 1 && n <= MOST_THREADS) return n;
-  const what = asked === undefined ? 'QUERN_THREADS' : 'threads';
-  return raise('Q5105', { what, found: String(asked ?? env), expected: `1 to ${MOST_THREADS}` });
-}
-
-const isTrap = (e: unknown): boolean => {
-  const api = (globalThis as { WebAssembly?: { RuntimeError?: new () => Error } }).WebAssembly;
-  return (
-    e instanceof WorkerFault || (api?.RuntimeError !== undefined && e instanceof api.RuntimeError)
-  );
-};
