@@ -1,6 +1,6 @@
 // Devices that share out whatever can be shared, and results of all of them side by side.
 import * as assert from 'uvu/assert';
-import type { HostTensor } from '../../index.ts';
+import type { HostTensor, Plan } from '../../index.ts';
 import { WasmDevice } from '../../runtime/devices/wasm.ts';
 import { load } from '../../runtime/load.ts';
 import { DeviceTensor, EncodedTensor } from '../../runtime/tensor.ts';
@@ -30,6 +30,7 @@ interface Exported {
   (...args: readonly unknown[]): Promise<DeviceTensor>;
   encode(x: HostTensor): Promise<EncodedTensor>;
   decode(w: EncodedTensor): Promise<DeviceTensor>;
+  prepare(...args: readonly unknown[]): Promise<Plan>;
 }
 export interface Kernels {
   readonly [name: string]: Exported;
