@@ -59,7 +59,8 @@ export class Plan {
   readonly #packed: readonly Wanted[];
   /** For each buffer, the parameter that it comes from, and the field of it if that is encoded. */
   readonly #from: readonly (readonly [param: number, field: string | undefined])[];
-  readonly #normal: ReadonlySet<number>;
+  /** Buffers of half floats that must be zero or normal. */
+  readonly #normal: readonly number[];
   readonly #makeWide: (() => Promise<Plan>) | undefined;
   #wide: Promise<Plan> | undefined;
   readonly #within: PlanOptions['within'];
@@ -85,7 +86,7 @@ export class Plan {
       const others = info.sources.filter((b) => b !== info.buffer);
       return { info, others, contents: others.map(() => 0) };
     });
-    this.#normal = new Set(packed.flatMap((p) => p.normal));
+    this.#normal = [...new Set(packed.flatMap((p) => p.normal))];
     this.#within = options.within;
     this.#params = new Params(kernel, options.device, manifest, asked);
     this.#results = new ResultMaker(options.device, manifest);
@@ -107,7 +108,7 @@ export class Plan {
     this.#solver.solve(this.#shapes, dims);
     const lacks = this.#within && this.#executable.lacks?.(dims);
     if (lacks) return this.#for(lacks).then((plan) => plan.run(given));
-    if (this.#normal.size && this.#makeWide) {
+    if (this.#normal.length && this.#makeWide) {
       const normal = this.#areNormal(args);
       if (normal instanceof Promise) return normal.then(() => this.run(given));
       if (!normal) {
@@ -246,25 +247,17 @@ export class Plan {
 
   /** Whether half floats are what the kernel takes them for; a promise where that cannot be seen yet. */
   #areNormal(args: readonly Argument[]): boolean | Promise<boolean> {
-    let at = 0;
-    for (const [i, p] of this.#params.list.entries()) {
-      if (p.info.kind !== 'encoded') {
-        at += 1;
-        continue;
-      }
-      const { fields } = args[i] as EncodedTensor;
-      for (const f of p.fields) {
-        const normal = !this.#normal.has(at++) || (fields[f.info.name]?.isNormal() ?? true);
-        if (normal !== true) return normal;
-      }
+    for (let i = 0; i < this.#normal.length; i++) {
+      const normal = this.#field(args, this.#normal[i]!)?.isNormal() ?? true;
+      if (normal !== true) return normal;
     }
     return true;
   }
 
   /** The field of an encoded argument that a buffer belongs to. */
-  #field(args: readonly Argument[], buffer: number): DeviceTensor {
-    const [param, field] = this.#from[buffer]!;
-    return (args[param] as EncodedTensor).fields[field!]!;
+  #field(args: readonly Argument[], buffer: number): DeviceTensor | undefined {
+    const from = this.#from[buffer]!;
+    return (args[from[0]] as EncodedTensor).fields[from[1]!];
   }
 
   /** The buffers with those replaced that the kernel wants in layouts of its own. */
@@ -276,10 +269,11 @@ export class Plan {
     const used: (DeviceBuffer | Promise<DeviceBuffer>)[] = this.#dims ? this.#used : [];
     for (let i = 0; i < buffers.length; i++) used[i] = buffers[i]!;
     let waits = false;
-    for (const wanted of this.#packed) {
+    for (let p = 0; p < this.#packed.length; p++) {
+      const wanted = this.#packed[p]!;
       const { info, others, contents } = wanted;
-      const tensor = this.#field(args, info.buffer);
-      for (let i = 0; i < others.length; i++) contents[i] = this.#field(args, others[i]!).contents;
+      const tensor = this.#field(args, info.buffer)!;
+      for (let i = 0; i < others.length; i++) contents[i] = this.#field(args, others[i]!)!.contents;
       const made =
         tensor.madeInLayout(info, contents) ?? this.#repack(wanted, tensor, buffers, dims);
       if (made instanceof Promise) waits = true;

@@ -77,12 +77,14 @@ export async function scopeWith<T>(by: Tracker, body: () => Promise<T> | T): Pro
     const inner: Scope = { outer, members: new Set(), closed: false };
     try {
       const result = await by.run(inner, async () => body());
-      for (const kept of disposables(result))
+      eachDisposable(result, (kept) => {
         if (inner.members.delete(kept)) outer?.members.add(kept);
+      });
       return result;
     } finally {
       inner.closed = true;
-      for (const m of [...inner.members]) m.dispose();
+      // Whoever is disposed leaves the set, which iteration allows.
+      for (const m of inner.members) m.dispose();
       inner.members.clear();
     }
   } finally {
@@ -94,12 +96,18 @@ const isDisposable = (x: object): x is Disposable =>
   'dispose' in x && typeof x.dispose === 'function';
 
 /** Every owner of memory that a value holds. */
-function* disposables(value: unknown, seen = new Set<object>()): Generator<Disposable> {
-  if (typeof value !== 'object' || value === null || seen.has(value)) return;
+function eachDisposable(
+  value: unknown,
+  visit: (owner: Disposable) => void,
+  seen = new Set<object>(),
+): void {
+  if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return;
+  if (seen.has(value)) return;
   seen.add(value);
-  if (ArrayBuffer.isView(value)) return;
-  if (isDisposable(value)) yield value;
-  const inner =
-    value instanceof Map || value instanceof Set ? value.values() : Object.values(value);
-  for (const v of inner) yield* disposables(v, seen);
+  if (isDisposable(value)) visit(value);
+  if (value instanceof Map || value instanceof Set)
+    for (const v of value.values()) eachDisposable(v, visit, seen);
+  else if (Array.isArray(value))
+    for (let i = 0; i < value.length; i++) eachDisposable(value[i], visit, seen);
+  else for (const v of Object.values(value)) eachDisposable(v, visit, seen);
 }

@@ -21,12 +21,6 @@ export interface Placement {
 const LINE = 64;
 const roundUp = (n: number): number => Math.ceil(n / LINE) * LINE;
 
-interface Placed {
-  readonly start: number;
-  readonly end: number;
-  readonly of: Scratch;
-}
-
 const together = (a: Scratch, b: Scratch): boolean =>
   !a.live || !b.live || (a.live[0] <= b.live[1] && b.live[0] <= a.live[1]);
 
@@ -37,21 +31,23 @@ export function place(
   workers: number,
 ): Placement {
   const offsets = scratch.map(() => 0);
+  const size = (i: number): number => roundUp(bytes[scratch[i]!.buffer]! + PADDING);
+  const order = scratch.map((_, i) => i).sort((a, b) => size(b) - size(a) || a - b);
   const extent = (isPrivate: boolean): number => {
-    const placed: Placed[] = [];
-    const order = scratch
-      .map((of, index) => ({ of, index, size: roundUp(bytes[of.buffer]! + PADDING) }))
-      .filter((x) => x.of.private === isPrivate)
-      .sort((a, b) => b.size - a.size || a.index - b.index);
+    /** What lies there already, by offset. */
+    const placed: number[] = [];
     let whole = 0;
-    for (const { of, index, size } of order) {
+    for (const i of order) {
+      if (scratch[i]!.private !== isPrivate) continue;
       let start = 0;
       for (const p of placed)
-        if (together(p.of, of) && p.start < start + size) start = Math.max(start, p.end);
-      offsets[index] = start;
-      placed.push({ start, end: start + size, of });
-      placed.sort((a, b) => a.start - b.start);
-      whole = Math.max(whole, start + size);
+        if (together(scratch[p]!, scratch[i]!) && offsets[p]! < start + size(i))
+          start = Math.max(start, offsets[p]! + size(p));
+      offsets[i] = start;
+      let at = placed.length;
+      for (; at > 0 && offsets[placed[at - 1]!]! > start; at--) placed[at] = placed[at - 1]!;
+      placed[at] = i;
+      whole = Math.max(whole, start + size(i));
     }
     return whole;
   };

@@ -83,7 +83,8 @@ export class WasmKernel {
   }
 
   #sizes(dims: readonly number[]): Sizes {
-    for (const known of this.#known) if (sameDims(known.dims, dims)) return known;
+    for (let i = 0; i < this.#known.length; i++)
+      if (sameDims(this.#known[i]!.dims, dims)) return this.#known[i]!;
     const bytes = this.#size.map((size) => size(dims));
     const made = { dims: [...dims], bytes, work: this.#work(dims) };
     this.#known[this.#next] = made;
