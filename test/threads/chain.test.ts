@@ -278,6 +278,24 @@ test('a kernel that stops ends the chain, is named, and leaves no garbage', asyn
   }
 });
 
+test('what was recorded while a failing chain was on its way is lost with it', async () => {
+  const d = devices[3]!;
+  const k = await open(d);
+  const x = DeviceTensor.from(d, noise(shape));
+  const far = await d.load(await named('far'));
+  let late: DeviceTensor | undefined;
+  const failing = chain(async () => {
+    const [buffer] = (await far.run([beyond(x)], shape)) as readonly DeviceBuffer[];
+    const y = DeviceTensor.own(d, buffer!, 'f32', shape);
+    // Sends the first call to the workers.
+    const read = errorOf(() => y.data());
+    late = await k.softmax!(y);
+    assert.match(await read, /^Q5015: far/);
+  });
+  assert.match(await errorOf(() => failing), /^Q5015: far/);
+  assert.match(await errorOf(() => late!.data()), /^Q5018: .*far stopped/);
+});
+
 test('an error of the body is the error of the chain, and what was called still runs', async () => {
   for (const d of devices) {
     const k = await open(d);
