@@ -8,11 +8,10 @@ import type { Tape } from './tape.ts';
 
 /**
  * Work (see ThreadsInfo) from which threads pay: about 40 µs on one. Waking a worker takes some 10 µs, and more
- * on a machine that has gone to sleep.
+ * on a machine that has gone to sleep. Steps of a chain wake nobody, but sharing smaller ones was slower: workers meet
+ * before and after, and one that the machine has given to somebody else is late.
  */
 const WORTH = 300_000;
-/** The same for a step of a chain, where the workers are awake and only meet: about 13 µs. */
-const WORTH_AWAKE = 100_000;
 /** Most threads unless told: memory feeds no more. */
 const CAP = 8;
 const MOST_THREADS = 64;
@@ -32,19 +31,17 @@ export interface CrewOptions {
 export class Crew {
   readonly #options: CrewOptions;
   readonly #worth: number;
-  readonly #worthAwake: number;
   #pool: ThreadPool | undefined;
   readonly #place: number[] = [0];
 
   constructor(options: CrewOptions) {
     this.#options = options;
     this.#worth = options.worth ?? WORTH;
-    this.#worthAwake = options.worth === undefined ? WORTH_AWAKE : options.worth / 3;
   }
 
-  /** How many share a call of so much work, which is recorded or not; the first one that wants others sets them off. */
-  sharing(work: number, recorded: boolean): number {
-    if (work < (recorded ? this.#worthAwake : this.#worth)) return 1;
+  /** How many share a call of so much work; the first one that wants others sets them off. */
+  sharing(work: number): number {
+    if (work < this.#worth) return 1;
     return this.#ready()?.size ?? 1;
   }
 
@@ -79,7 +76,7 @@ export class Crew {
   /** The workers, for a tape that it is worth waking them for. */
   #for(tape: Tape): ThreadPool | undefined {
     const pool = this.#pool;
-    if (!tape.shared || tape.work < this.#worth || pool?.lost !== undefined) return undefined;
+    if (!tape.shared || pool?.lost !== undefined) return undefined;
     return pool?.ready ? pool : undefined;
   }
 

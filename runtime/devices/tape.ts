@@ -50,8 +50,6 @@ export class Tape {
   #scratchBytes = 0;
   /** Scratch that was too small for a later step, but is in the records of earlier ones. */
   readonly #outgrown: number[] = [];
-  /** Estimated operations of the shared steps: see ThreadsInfo. */
-  work = 0;
 
   constructor(memory: LinearMemory, bytes: number) {
     this.#memory = memory;
@@ -176,7 +174,6 @@ export class Tape {
     this.#memory.words[(this.address + tapeHead.step) >>> 2] = 0;
     this.#shared = false;
     this.#wasShared = false;
-    this.work = 0;
     this.#at = this.address + tapeHead.bytes;
     this.#top = this.#end;
     this.#freeOutgrown();

@@ -170,7 +170,6 @@ export class WasmKernel {
       words[at++] = dims[i]!;
       if (shared) words[at++] = 0;
     }
-    if (shared) tape.work += sizes.work;
     return results;
   }
 }

@@ -30,7 +30,7 @@ export interface WasmDeviceOptions {
   readonly limit?: number;
   /** Most threads that kernels run on; by default QUERN_THREADS, or the cores there are, at most 8. */
   readonly threads?: number;
-  /** Least work of a call that is shared out, or of a chain; see ThreadsInfo of the manifest. Of a step of a chain, a third. */
+  /** Least work of a call that is shared out; see ThreadsInfo of the manifest. */
   readonly worth?: number;
   /** Whether kernels may use relaxed SIMD; by default where the host computes it right. */
   readonly relaxed?: boolean;
@@ -290,7 +290,7 @@ export class WasmDevice implements Device, Recorder {
       usable(b);
       if (b.used > this.#done) free = false;
     }
-    const workers = kernel.threaded ? this.#crew.sharing(kernel.work(dims), recorded) : 1;
+    const workers = kernel.threaded ? this.#crew.sharing(kernel.work(dims)) : 1;
     if (recorded || (!this.#sync && (workers > 1 || !free))) {
       let made: readonly DeviceBuffer[];
       try {

@@ -2,7 +2,7 @@
 // the host sees and on others; interpreters and packages have the bound and the length beside it.
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { array, type DeviceTensor, load, type Results } from '../../index.ts';
+import { array, chain, type DeviceTensor, load, type Results } from '../../index.ts';
 import type { DeviceBuffer } from '../../runtime/devices/device.ts';
 import { WasmDevice } from '../../runtime/devices/wasm.ts';
 
@@ -64,6 +64,22 @@ test('the true length, wherever it runs', async () => {
     }
   }
   assert.is(wasm.blocks, 0);
+});
+
+test('in a chain, lengths are known as soon as the result is there', async () => {
+  for (const blocking of [true, false]) {
+    const device = new WasmDevice({ threads: 2, worth: 0, blocking });
+    await device.start();
+    const kernels = await open(device);
+    const made = await chain(async () => {
+      const first = (await kernels.positive!(f32s(1, -2, 3, 4))) as Record<string, DeviceTensor>;
+      assert.equal([...first.kept!.shape], [3]);
+      const again = (await kernels.positive!(first.kept!)) as Record<string, DeviceTensor>;
+      return again.kept!;
+    });
+    assert.equal([...(await made.data())], [1, 3, 4]);
+    device.close();
+  }
 });
 
 test('a length beyond the bound is the bound, one below 0 is 0', async () => {

@@ -13,6 +13,7 @@ import { ReferenceDevice } from '../../runtime/devices/reference.ts';
 
 import { WasmDevice } from '../../runtime/devices/wasm.ts';
 import { QuernError } from '../../runtime/errors.ts';
+import { load } from '../../runtime/load.ts';
 import { DeviceTensor } from '../../runtime/tensor.ts';
 import { bitsOf, type Kernels, noise, open, threaded } from './harness.ts';
 
@@ -214,6 +215,13 @@ test('weights that are encoded in a chain are repacked when they are there', asy
     };
     assert.equal(await chain(product), await product(), d.name);
   }
+});
+
+test('checked calls are compared in a chain as well', async () => {
+  const checked = (await load(kernels, { device: one, cache: false, check: true })) as unknown;
+  const k = checked as Kernels;
+  const calls = async () => bitsOf(await k.relax!(await k.softmax!(noise(shape))));
+  assert.equal(await chain(calls), await calls());
 });
 
 test('elsewhere a chain just calls', async () => {
