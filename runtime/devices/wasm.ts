@@ -292,28 +292,38 @@ export class WasmDevice implements Device, Recorder {
     }
     const workers = kernel.threaded ? this.#crew.sharing(kernel.work(dims)) : 1;
     if (recorded || (!this.#sync && (workers > 1 || !free))) {
-      let made: readonly DeviceBuffer[];
-      try {
-        made = kernel.record(this, this.#room(kernel.args, kernel.sync), params, dims, workers);
-      } catch (e) {
-        if (!this.#makeRoom()) throw e;
-        made = kernel.record(this, this.#room(kernel.args, kernel.sync), params, dims, workers);
-      }
+      const made = this.#record(kernel, false, params, dims, workers);
       return recorded ? made : this.#after(this.#submit(), made, params);
     }
     if (!free) this.#flush();
-    const tape = this.#lone;
-    tape.serial = this.#done;
-    const made = kernel.record(this, tape, params, dims, workers);
+    const made = this.#record(kernel, true, params, dims, workers);
     try {
-      this.#crew.play(tape);
+      this.#crew.play(this.#lone);
     } catch (e) {
       for (const b of made) if (!params.includes(b)) this.free(b);
       throw e;
     } finally {
-      tape.clear();
+      this.#lone.clear();
     }
     return made;
+  }
+
+  /** Adds a call to the tape of lone ones or to that of the chain. */
+  #record(
+    kernel: WasmKernel,
+    lone: boolean,
+    params: readonly DeviceBuffer[],
+    dims: readonly number[],
+    workers: number,
+  ): readonly DeviceBuffer[] {
+    const tape = lone ? this.#lone : this.#room(kernel.args, kernel.sync);
+    if (lone) tape.serial = this.#done;
+    try {
+      return kernel.record(this, tape, params, dims, workers);
+    } catch (e) {
+      if (!this.#makeRoom()) throw e;
+      return this.#record(kernel, lone, params, dims, workers);
+    }
   }
 
   /** The results of a call once it has run. */
