@@ -27,8 +27,9 @@ export interface Limits {
     readonly single?: boolean;
   };
   /**
-   * wgsl: buffers that are larger than a binding may be, by their index in the manifest, as several bindings: so many
-   * bytes each, a multiple of 256, and how many.
+   * wgsl: what is larger than a binding may be is bound as several: so many bytes each, a multiple of 256. `of`: how large the
+   * buffers are, by their index in the manifest, in sixteenths of that; those that are not named have room in one of them
+   * together.
    */
   readonly windows?: {
     readonly bytes: number;

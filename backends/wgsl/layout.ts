@@ -1,6 +1,7 @@
 // How buffers are declared: as words of 32 bits, or as vectors of words where every access fits, so that they move in
 // wide pieces. Elements narrower than a word are shifted out of words. Where threads may write parts of the same word,
-// the words are atomic. When a kernel has more buffers than a target binds, the smallest are merged into one binding.
+// the words are atomic. When a kernel has more buffers than a target binds, the smallest lie behind each other in one. What
+// is larger than a binding, a tensor or those merged, is bound in windows.
 import { type DType, dtypes } from '../../compiler/ir/dtype.ts';
 import { nested } from '../../compiler/loops/expand.ts';
 import type { Launch } from '../../compiler/loops/launches.ts';
@@ -36,7 +37,7 @@ export interface Binding {
   readonly buffers: readonly Buffer[];
   readonly written: boolean;
   readonly place: Place;
-  /** The part of the buffer that it holds, in bytes. */
+  /** The part that it holds of the buffer, or of those behind each other, in bytes. */
   readonly window?: { readonly from: number; readonly bytes: number };
 }
 
@@ -150,45 +151,46 @@ export function layoutOf(
     dims.set(dim, `sizes.${name}`);
     sizes.push({ name, dim });
   }
-  const countOf = (b: Buffer): number => windows?.of[program.buffers.indexOf(b)] ?? 1;
-  const { groups, merged } = mergesOf(launches, buffers, written, maxBuffers, countOf);
+  const { groups, merged, windowsOf } = mergesOf(program, launches, buffers, written, {
+    maxBuffers,
+    windows,
+  });
+  /** The bindings of buffers with a place: one, or as many as there are windows. */
+  const bind = (list: readonly Buffer[], place: Place): Place => {
+    const count = windowsOf(list);
+    const isWritten = list.some((b) => written.has(b.id));
+    const whole: Place =
+      count === 1
+        ? place
+        : { ...place, windows: { count, elements: windows!.bytes / 4 / place.unit } };
+    for (let k = 0; k < count; k += 1)
+      bindings.push({
+        number: bindings.length + 1,
+        name:
+          count === 1
+            ? place.name
+            : names.of(`window ${k} of ${list[0]!.id}`, `${place.name}_${k}`),
+        buffers: list,
+        written: isWritten,
+        place: whole,
+        ...(count === 1 ? {} : { window: { from: k * windows!.bytes, bytes: windows!.bytes } }),
+      });
+    return whole;
+  };
   for (const b of buffers) {
     if (merged.has(b.id)) continue;
     const place = placeOf(b, names.of(`buffer ${b.id}`, b.name), access.get(b.id));
-    places.set(b.id, place);
-    if (place.space !== 'storage') continue;
-    const count = countOf(b);
-    if (windows && count > 1) {
-      const { bytes } = windows;
-      const elements = bytes / 4 / place.unit;
-      const cut: Place = { ...place, windows: { count, elements } };
-      places.set(b.id, cut);
-      for (let k = 0; k < count; k += 1)
-        bindings.push({
-          number: bindings.length + 1,
-          name: names.of(`window ${k} of ${b.id}`, `${place.name}_${k}`),
-          buffers: [b],
-          written: written.has(b.id),
-          place: cut,
-          window: { from: k * bytes, bytes },
-        });
-      continue;
-    }
-    const number = bindings.length + 1;
-    bindings.push({ number, name: place.name, buffers: [b], written: written.has(b.id), place });
+    places.set(b.id, place.space === 'storage' ? bind([b], place) : place);
   }
   for (const group of groups) {
     const name = names.fresh('merged');
     const atomic = group.some((b) => (access.get(b.id)?.stores ?? 256) < 32);
-    const place: Place = { name, space: 'storage', word: 'u32', unit: 1, atomic };
+    const place = bind(group, { name, space: 'storage', word: 'u32', unit: 1, atomic });
     for (const b of group) {
       const at = names.fresh(`${b.name}_at`);
       sizes.push({ name: at, buffer: b });
       places.set(b.id, { ...place, offset: `sizes.${at}` });
     }
-    const number = bindings.length + 1;
-    const isWritten = group.some((b) => written.has(b.id));
-    bindings.push({ number, name, buffers: group, written: isWritten, place });
   }
   return { places, bindings, sizes, dims, names };
 }
@@ -196,35 +198,48 @@ export function layoutOf(
 /** Sizes at which buffers are compared, to merge what is cheap to copy. */
 const typical = 4096;
 
+interface Merges {
+  readonly groups: readonly (readonly Buffer[])[];
+  readonly merged: ReadonlySet<number>;
+  /** Bindings that buffers behind each other take. */
+  readonly windowsOf: (list: readonly Buffer[]) => number;
+}
+
 /**
- * Buffers that share a binding so that no launch binds more than the limit: those that are only read in one, the
+ * Buffers that share bindings so that no launch binds more than the limit: those that are only read in one group, the
  * others in another, the smallest first.
  */
 function mergesOf(
+  program: Program,
   launches: readonly Launch[],
   buffers: readonly Buffer[],
   written: ReadonlySet<number>,
-  most: number,
-  countOf: (b: Buffer) => number,
-): { groups: readonly (readonly Buffer[])[]; merged: ReadonlySet<number> } {
+  { maxBuffers, windows }: Pick<Limits, 'maxBuffers' | 'windows'>,
+): Merges {
+  const sixteenths = (b: Buffer): number => windows?.of[program.buffers.indexOf(b)] ?? 0;
+  const windowsOf = (list: readonly Buffer[]): number => {
+    const all = list.reduce((n, b) => n + sixteenths(b), 0);
+    // Those that are not named take another sixteenth together.
+    const more = list.some((b) => sixteenths(b) === 0) ? 1 : 0;
+    return Math.max(1, Math.ceil((all + more) / 16));
+  };
   const bytes = (b: Buffer): number => (b.size.evaluate(() => typical) * dtypes[b.dtype].bits) / 8;
   const order = buffers
-    .filter((b) => countOf(b) === 1)
     .filter((b) => b.role !== 'group' && b.role !== 'thread')
-    .map((b) => ({ b, bytes: bytes(b) }))
-    .sort((x, y) => x.bytes - y.bytes || x.b.id - y.b.id)
+    .map((b) => ({ b, large: sixteenths(b), bytes: bytes(b) }))
+    .sort((x, y) => x.large - y.large || x.bytes - y.bytes || x.b.id - y.b.id)
     .map((x) => x.b);
   const read = order.filter((b) => !written.has(b.id));
   const wrote = order.filter((b) => written.has(b.id));
   const groups: [Buffer[], Buffer[]] = [[], []];
   const merged = new Set<number>();
   const bound = (l: Launch): number => {
-    const own = l.buffers.reduce((n, b) => n + (merged.has(b.id) ? 0 : countOf(b)), 0);
-    const shared = groups.filter((g) => g.some((b) => l.buffers.includes(b))).length;
-    return own + shared;
+    const own = l.buffers.reduce((n, b) => n + (merged.has(b.id) ? 0 : windowsOf([b])), 0);
+    const mine = groups.filter((g) => g.some((b) => l.buffers.includes(b)));
+    return mine.reduce((n, g) => n + windowsOf(g), own);
   };
   for (;;) {
-    const over = launches.find((l) => bound(l) > most);
+    const over = launches.find((l) => bound(l) > maxBuffers);
     if (!over) break;
     const take = (from: Buffer[], to: Buffer[]): boolean => {
       const i = from.findIndex((b) => over.buffers.some((x) => x.id === b.id));
@@ -238,5 +253,5 @@ function mergesOf(
   }
   // A lone buffer is as well off in a binding of its own.
   for (const g of groups) if (g.length === 1) merged.delete(g[0]!.id);
-  return { groups: groups.filter((g) => g.length > 1), merged };
+  return { groups: groups.filter((g) => g.length > 1), merged, windowsOf };
 }

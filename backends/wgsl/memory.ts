@@ -354,8 +354,8 @@ export function storeVector(
     const base = named(w, shifted(at, 1), 'i');
     pieces.forEach((x, k) => {
       const v = named(w, x, 'v');
-      w.line(`${p.name}[${plus(base, 2 * k).text}] = ${v.text}.xy;`);
-      w.line(`${p.name}[${plus(base, 2 * k + 1).text}] = ${v.text}.zw;`);
+      w.line(put(w, p, plus(base, 2 * k).text, `${v.text}.xy`));
+      w.line(put(w, p, plus(base, 2 * k + 1).text, `${v.text}.zw`));
     });
     return;
   }

@@ -2,7 +2,7 @@
 import { CompileError, diagnostic, noSpan } from '../../compiler/diagnostics/diagnostic.ts';
 import { dtypes } from '../../compiler/ir/dtype.ts';
 import type { Launch } from '../../compiler/loops/launches.ts';
-import type { Program } from '../../compiler/loops/loops.ts';
+import type { Buffer, Program } from '../../compiler/loops/loops.ts';
 import type { EmitOptions, Limits } from '../backend.ts';
 import { elementType, type Layout, layoutOf, wordsOf } from './layout.ts';
 import { partNames, preludeText, type Use } from './prelude.ts';
@@ -56,20 +56,24 @@ export function sourceText(
   return { text: `${text}\n`, layout, shared };
 }
 
-/** Windows of large buffers may be more than can be bound: merging does not help there. */
+/** All that a launch touches must be bound at once, in so many windows of a size: merging does not help beyond that. */
 function checkBindings(
   program: Program,
   launches: readonly Launch[],
   { bindings }: Layout,
-  { maxBuffers, target }: Limits,
+  { maxBuffers, target, windows }: Limits,
 ): void {
   for (const l of launches) {
     const own = new Set(l.buffers.map((b) => b.id));
     const count = bindings.filter((b) => b.buffers.some((x) => own.has(x.id))).length;
-    if (count <= maxBuffers || !bindings.some((b) => b.window)) continue;
+    if (count <= maxBuffers || !windows) continue;
+    const bytes = (b: Buffer): number =>
+      ((windows.of[program.buffers.indexOf(b)] ?? 0) * windows.bytes) / 16;
+    const largest = [...l.buffers].sort((a, b) => bytes(b) - bytes(a))[0]!;
+    const inMiB = (n: number): string => `${Number((n / 2 ** 20).toPrecision(3))} MiB`;
     throw new CompileError([
       diagnostic('Q4002', l.span ?? noSpan, {
-        what: `${count} bindings for the tensors of ${program.name}, some of them in parts`,
+        what: `${count} bindings of ${inMiB(windows.bytes)} for the tensors of ${program.name} (the largest is ${largest.name}, ${inMiB(bytes(largest))})`,
         limit: `${maxBuffers}`,
         target,
         instead: "Split the tensors into slabs of rows, or use device('wasm').",

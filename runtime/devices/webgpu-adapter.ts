@@ -2,6 +2,7 @@
 // of it is loaded before somebody asks for the device.
 import { raise, reasonOf } from '../errors.ts';
 import { nodeModule } from '../platform.ts';
+import type { CompileTarget } from './device.ts';
 
 /** The parts of Dawn's package that are used. */
 interface DawnPackage {
@@ -39,7 +40,8 @@ async function loadDawn(): Promise<GPU> {
       : `the package webgpu does not load: ${reasonOf(e)}`;
     return raise('Q5106', { kind: 'webgpu', detail }, e);
   }
-  return found.create([]);
+  // Such as `backend=vulkan` or `adapter=NAME`: what the package's own page lists.
+  return found.create((process.env.QUERN_WEBGPU ?? '').split(' ').filter(Boolean));
 }
 
 /**
@@ -54,6 +56,53 @@ export function withoutGpu(): string | undefined {
   if (process.platform !== 'linux') return undefined;
   const nodes = ['/dev/dri', '/dev/nvidia0', '/dev/dxg', '/dev/kgsl-3d0', '/dev/mali0'];
   return nodes.some((n) => fs.existsSync(n)) ? undefined : 'there is no GPU in /dev';
+}
+
+/** Dawn's devices must not outlive what they came from. */
+const hosts = new WeakMap<GPUDevice, GPU>();
+
+/** A device, and what kernels for it may use: everything that the adapter offers and Quern has a use for. */
+export async function openGpu(
+  gpu: GPU,
+  { defaults, profile }: { readonly defaults?: boolean; readonly profile?: boolean },
+): Promise<{ device: GPUDevice; info: GPUAdapterInfo; target: CompileTarget }> {
+  const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' });
+  if (!adapter)
+    return raise('Q5106', {
+      kind: 'webgpu',
+      detail: 'WebGPU finds no adapter: no GPU, or no driver for it',
+    });
+  const has = (feature: string): boolean => !defaults && adapter.features.has(feature);
+  const language = (feature: string): boolean => gpu.wgslLanguageFeatures?.has(feature) ?? false;
+  const { maxBufferSize, maxStorageBufferBindingSize, maxStorageBuffersPerShaderStage } =
+    adapter.limits;
+  const halves = has('shader-f16');
+  // Their numbers and count are a feature of the language.
+  const subgroups = has('subgroups') && language('subgroup_id');
+  const requiredFeatures: GPUFeatureName[] = [
+    ...(profile && adapter.features.has('timestamp-query') ? (['timestamp-query'] as const) : []),
+    ...(halves ? (['shader-f16'] as const) : []),
+    ...(subgroups ? (['subgroups'] as const) : []),
+  ];
+  const device = await adapter.requestDevice({
+    requiredFeatures,
+    requiredLimits: defaults
+      ? {}
+      : {
+          maxBufferSize,
+          maxStorageBufferBindingSize,
+          maxStorageBuffersPerShaderStage: Math.min(maxStorageBuffersPerShaderStage, 16),
+        },
+  });
+  hosts.set(device, gpu);
+  const features = [
+    ...(language('packed_4x8_integer_dot_product') ? ['packed'] : []),
+    ...(halves ? ['f16'] : []),
+    ...(subgroups ? ['subgroups'] : []),
+  ];
+  const maxBuffers = device.limits.maxStorageBuffersPerShaderStage;
+  const target: CompileTarget = { name: 'wgsl', limits: { maxBuffers, features } };
+  return { device, info: adapter.info, target };
 }
 
 /** Adapters that compute on the processor: right, but no faster than the wasm device. */

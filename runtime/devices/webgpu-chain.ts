@@ -1,7 +1,7 @@
 // Commands on their way to the GPU: dispatches and copies are recorded into one encoder, which is submitted when somebody
 // waits for a result, when the host comes to rest, or when it has grown long. With `profile`, every dispatch is a pass of
 // its own between two timestamps.
-import type { GpuBuffer, GpuMemory } from './webgpu-memory.ts';
+import type { Block, GpuMemory, Segment } from './webgpu-memory.ts';
 import { mapRead, usage } from './webgpu-memory.ts';
 
 /** Dispatches after which a chain is submitted, so that the GPU has work while the host records more. */
@@ -88,18 +88,17 @@ export class GpuChain {
     };
   }
 
-  copy(from: GpuBuffer, fromOffset: number, to: GpuBuffer, toOffset: number, bytes: number): void {
+  copy(from: Block, fromOffset: number, to: Block, toOffset: number, bytes: number): void {
     const encoder = this.#open();
     this.#endPass();
-    encoder.copyBufferToBuffer(from.block.raw, fromOffset, to.block.raw, toOffset, bytes);
-    from.block.used = this.serial;
-    to.block.used = this.serial;
+    encoder.copyBufferToBuffer(from.raw, fromOffset, to.raw, toOffset, bytes);
+    from.used = this.serial;
+    to.used = this.serial;
   }
 
   /** Writes words: at once, or behind the commands that use the memory and are not yet submitted. */
-  write(b: GpuBuffer, offset: number, bytes: Uint8Array): void {
+  write({ raw, used }: Block, offset: number, bytes: Uint8Array): void {
     if (bytes.length === 0) return;
-    const { raw, used } = b.block;
     if (used !== this.serial) {
       this.#device.queue.writeBuffer(raw, offset, bytes as Uint8Array<ArrayBuffer>);
       return;
@@ -119,18 +118,27 @@ export class GpuChain {
   }
 
   /** A copy of words, as soon as everything before it has run. */
-  async read(b: GpuBuffer, offset: number, bytes: number): Promise<Uint8Array> {
-    const size = Math.max(16, bytes);
-    const staging = this.#device.createBuffer({ size, usage: usage.COPY_DST | usage.MAP_READ });
-    const encoder = this.#open();
-    this.#endPass();
-    if (bytes > 0) encoder.copyBufferToBuffer(b.block.raw, offset, staging, 0, bytes);
+  async read(segments: readonly Segment[]): Promise<Uint8Array> {
+    const stagings = segments.map(({ block, offset, bytes }) => {
+      const size = Math.max(16, bytes);
+      const staging = this.#device.createBuffer({ size, usage: usage.COPY_DST | usage.MAP_READ });
+      const encoder = this.#open();
+      this.#endPass();
+      if (bytes > 0) encoder.copyBufferToBuffer(block.raw, offset, staging, 0, bytes);
+      return staging;
+    });
     this.flush();
+    const out = new Uint8Array(segments.reduce((n, s) => n + s.bytes, 0));
     try {
-      await staging.mapAsync(mapRead);
-      return new Uint8Array(staging.getMappedRange(0, size)).slice(0, bytes);
+      await Promise.all(stagings.map((s) => s.mapAsync(mapRead)));
+      let at = 0;
+      segments.forEach(({ bytes }, i) => {
+        out.set(new Uint8Array(stagings[i]!.getMappedRange()).subarray(0, bytes), at);
+        at += bytes;
+      });
+      return out;
     } finally {
-      staging.destroy();
+      for (const s of stagings) s.destroy();
     }
   }
 

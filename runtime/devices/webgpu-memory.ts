@@ -1,9 +1,9 @@
-// Memory of the WebGPU device: buffers by size class, kept for reuse when they are freed. A buffer is padded, because
-// kernels read whole words and whole vectors of them, and never ends inside of one.
-import { raise } from '../errors.ts';
+// Memory of the WebGPU device: GPU buffers by size class, kept for reuse when they are freed. A buffer is padded, because
+// kernels read whole words and whole vectors of them. What is larger than a binding may be lies in several GPU buffers, one
+// behind the other, so that nothing is larger than any of them can be: kernels bind the parts as windows.
 import type { DeviceBuffer } from './device.ts';
 
-/** Memory that buffers have one after another. */
+/** A GPU buffer, which holds parts of tensors one after another. */
 export interface Block {
   readonly raw: GPUBuffer;
   readonly id: number;
@@ -14,22 +14,32 @@ export interface Block {
 }
 
 export interface GpuBuffer extends DeviceBuffer {
-  readonly block: Block;
+  /** All but the last hold `partBytes`. */
+  readonly parts: readonly Block[];
   readonly id: number;
   live: boolean;
   /** Calls that wait for their pipelines: it is freed after them. */
   pins: number;
-  /** Merged copies that were made of it: see webgpu.ts. */
+  /** Merged copies that were made of it: see webgpu-merged.ts. */
   copies: Set<string> | undefined;
 }
 
+/** A range of bytes within one block. */
+export interface Segment {
+  readonly block: Block;
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+/** Kernels read whole words and vectors, up to here beyond the end. */
+export const PADDING = 16;
 /** Freed memory that is kept for reuse. */
 const KEEP = 256 * 2 ** 20;
 const GRAIN = 256;
 
-/** Room for a buffer: its bytes, a vector of padding, rounded so that sizes recur. */
+/** Room for a part: its bytes, a vector of padding, rounded so that sizes recur. */
 export function roomFor(bytes: number): number {
-  const least = Math.ceil((bytes + 16) / GRAIN) * GRAIN;
+  const least = Math.ceil((bytes + PADDING) / GRAIN) * GRAIN;
   if (least <= 16 * GRAIN) return least;
   const step = 2 ** Math.floor(Math.log2(least) - 3);
   return Math.ceil(least / step) * step;
@@ -38,30 +48,36 @@ export function roomFor(bytes: number): number {
 export class GpuMemory {
   readonly #device: GPUDevice;
   readonly #free = new Map<number, Block[]>();
+  /** Bytes of a part, and of the largest binding. */
+  readonly partBytes: number;
   /** To be destroyed once no open chain uses it. */
   #doomed: GPUBuffer[] = [];
   #kept = 0;
   #nextId = 1;
   used = 0;
 
-  constructor(device: GPUDevice) {
+  /** `largest`: bytes of a binding. */
+  constructor(device: GPUDevice, largest: number) {
     this.#device = device;
+    const most = Math.min(largest, device.limits.maxBufferSize);
+    // Bindings start at multiples of 256.
+    this.partBytes = most - (most % 256);
+  }
+
+  /** How many parts a tensor of so many bytes has. */
+  partsOf(bytes: number): number {
+    return Math.ceil((bytes + PADDING) / this.partBytes);
   }
 
   allocate(bytes: number): GpuBuffer {
-    let size = roomFor(bytes);
-    const most = this.#device.limits.maxBufferSize;
-    if (size > most) size = Math.ceil((bytes + 16) / 16) * 16;
-    if (size > most)
-      raise('Q5102', {
-        needed: bytes,
-        used: this.used,
-        limit: most,
-        detail: 'the GPU allows no buffer of that size',
-      });
-    const block = this.#take(size) ?? this.#make(size);
+    const count = this.partsOf(bytes);
+    const parts = Array.from({ length: count }, (_, k) => {
+      const last = Math.min(roomFor(bytes - k * this.partBytes), this.partBytes);
+      const size = k < count - 1 ? this.partBytes : last;
+      return this.#take(size) ?? this.#make(size);
+    });
     this.used += bytes;
-    return { bytes, block, id: this.#nextId++, live: true, pins: 0, copies: undefined };
+    return { bytes, parts, id: this.#nextId++, live: true, pins: 0, copies: undefined };
   }
 
   #take(size: number): Block | undefined {
@@ -76,9 +92,27 @@ export class GpuMemory {
     return { raw, id: this.#nextId++, size, used: 0 };
   }
 
+  /** The parts of a range of a buffer. */
+  segments(b: GpuBuffer, offset: number, bytes: number): Segment[] {
+    if (b.parts.length === 1) return [{ block: b.parts[0]!, offset, bytes }];
+    const out: Segment[] = [];
+    for (let at = offset; at < offset + bytes; ) {
+      const k = Math.min(Math.floor(at / this.partBytes), b.parts.length - 1);
+      const own = at - k * this.partBytes;
+      const room = k < b.parts.length - 1 ? this.partBytes - own : Infinity;
+      const size = Math.min(room, offset + bytes - at);
+      out.push({ block: b.parts[k]!, offset: own, bytes: size });
+      at += size;
+    }
+    return out;
+  }
+
   free(b: GpuBuffer): void {
     this.used -= b.bytes;
-    const { block } = b;
+    for (const block of b.parts) this.#keep(block);
+  }
+
+  #keep(block: Block): void {
     if (this.#kept + block.size > KEEP) {
       this.#doomed.push(block.raw);
       return;
