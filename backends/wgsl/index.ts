@@ -21,7 +21,7 @@ const base: Limits = {
   scratchBytes: 16 * 1024 - combining,
   maxBuffers: 8,
   gpu: { warp: 32, threads: 256, tileBytes: 16 * 1024 },
-  // 'packed': dot products of four bytes in a word; 'f16': the type, which not every device has.
+  // 'packed': dot products of four bytes in a word. Not every device has 'f16', the type, and 'subgroups', with their numbers.
   features: ['packed'],
 };
 

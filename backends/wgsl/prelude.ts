@@ -28,6 +28,18 @@ fn ${name}(a: ${t.f}, b: ${t.f}) -> ${t.f} {
   needs: ['is_nan'],
 });
 
+/** Integers in the order of floats, -0 below 0: of negative ones the bits are flipped. */
+const keyed = (nan: string, where: string): Part => ({
+  text: (name, t) =>
+    `/* A whole number that is ordered as x is; that of a NaN is ${where} all others. */
+fn ${name}(x: ${t.f}) -> ${t.i} {
+  let bits = bitcast<${t.i}>(x);
+  let key = bits ^ ((bits >> ${t.u}(31u)) & ${t.i}(0x7fffffff));
+  return select(key, ${t.i}(${nan}), ${named('is_nan', t)}(x));
+}`,
+  needs: ['is_nan'],
+});
+
 export type PartName =
   | 'is_nan'
   | 'min_nan'
@@ -46,7 +58,10 @@ export type PartName =
   | 'half_of'
   | 'quarter_of'
   | 'is_set'
-  | 'from_uint';
+  | 'from_uint'
+  | 'key_or_least'
+  | 'key_or_most'
+  | 'of_key';
 
 const parts: { readonly [N in PartName]: Part } = {
   float_of: {
@@ -137,6 +152,12 @@ fn ${name}(x: ${t.f}) -> ${t.u} {
   return select(whole, ${t.u}(0u), ${named('is_nan', t)}(x));
 }`,
     needs: ['is_nan'],
+  },
+  key_or_least: keyed('-2143289345', 'below'),
+  key_or_most: keyed('0x7fc00000', 'above'),
+  of_key: {
+    text: (name, t) =>
+      `fn ${name}(key: ${t.i}) -> ${t.f} { return bitcast<${t.f}>(key ^ ((key >> ${t.u}(31u)) & ${t.i}(0x7fffffff))); }`,
   },
   half_of: {
     text: (name, t) =>

@@ -7,7 +7,7 @@ import type { EmitOptions, Limits } from '../backend.ts';
 import { elementType, type Layout, layoutOf, wordsOf } from './layout.ts';
 import { partNames, preludeText, type Use } from './prelude.ts';
 import { statements } from './statements.ts';
-import { type Module, Writer } from './writer.ts';
+import { type GroupMemory, type Module, Writer } from './writer.ts';
 
 export interface Source {
   readonly text: string;
@@ -28,13 +28,12 @@ export function sourceText(
   const used = new Set<Use>();
   const functions = new Map<string, string>();
   const features = new Set(limits.features ?? []);
-  const shared: number[] = [];
-  const kernels = launches.map((l) => {
-    const module: Module = { layout, used, functions, shared: new Map(), features };
-    const text = kernelText(l, module, l.span && line(l.span));
-    shared.push(sharedBytes(l, module));
-    return text;
-  });
+  const memory = new Map<string, GroupMemory>();
+  const modules = launches.map(
+    (): Module => ({ layout, used, functions, memory, shared: new Set(), features }),
+  );
+  const kernels = launches.map((l, i) => kernelText(l, modules[i]!, l.span && line(l.span)));
+  const shared = launches.map((l, i) => sharedBytes(l, modules[i]!));
   const prelude = preludeText(used);
   const group = launches
     .flatMap((l) => l.inner)
@@ -46,14 +45,24 @@ export function sourceText(
     });
   const text = [
     `// ${program.name}: WGSL. How the kernels are launched stands in the manifest.`,
-    ...(kernels.some((k) => /\bvec2h\b/.test(k)) ? ['enable f16;'] : []),
+    ...enables([...kernels, ...functions.values()]),
     declarations(layout),
     ...(group.length ? [group.join('\n')] : []),
+    ...[...memory.values()].map((m) => m.declared),
     ...prelude.texts,
     ...functions.values(),
     ...kernels,
   ].join('\n\n');
   return { text: `${text}\n`, layout, shared };
+}
+
+/** What the texts need beyond the core of WGSL. */
+function enables(texts: readonly string[]): string[] {
+  const uses = (what: RegExp): boolean => texts.some((t) => what.test(t));
+  return [
+    ...(uses(/\bvec2h\b/) ? ['enable f16;'] : []),
+    ...(uses(/\bsubgroupElect\b/) ? ['enable subgroups;\nrequires subgroup_id;'] : []),
+  ];
 }
 
 /** All that a launch touches must be bound at once, in so many windows of a size: merging does not help beyond that. */
@@ -86,7 +95,7 @@ function checkBindings(
 function sharedBytes(l: Launch, module: Module): number {
   const own = l.inner.filter((b) => b.role === 'group');
   const bytes = own.reduce((n, b) => n + 4 * wordsOf(b.dtype, b.size.constant!), 0);
-  return [...module.shared.values()].reduce((n, x) => n + x, bytes);
+  return [...module.shared].reduce((n, x) => n + module.memory.get(x)!.bytes, bytes);
 }
 
 function declarations(layout: Layout): string {
@@ -126,6 +135,9 @@ function kernelText(l: Launch, module: Module, source: string | undefined): stri
       ? ['@builtin(workgroup_id) group_id: vec3u', '@builtin(num_workgroups) groups: vec3u']
       : []),
     ...(uses('member') ? ['@builtin(local_invocation_index) member: u32'] : []),
+    ...(uses('subgroups')
+      ? ['@builtin(subgroup_id) subgroup: u32', '@builtin(num_subgroups) subgroups: u32']
+      : []),
   ];
   const lines = [
     ...(source === undefined ? [] : [`// ${source}`]),

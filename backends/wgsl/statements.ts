@@ -3,7 +3,7 @@
 import type { Expr, Spread, Stmt } from '../../compiler/loops/loops.ts';
 import { scalarOf } from '../../compiler/ir/dtype.ts';
 import { usesOf } from '../../compiler/loops/launches.ts';
-import { combineFunction } from './combine.ts';
+import { combineOf } from './combine.ts';
 import { begin, scalar, vectors } from './expressions.ts';
 import { letters, storeElement, storeVector } from './memory.ts';
 import { levels } from './tables.ts';
@@ -105,8 +105,8 @@ function combine(w: Writer, list: readonly Stmt[], from: number): number {
     begin(w, [first.value]);
     const texts = vectors(w, first.value, true);
     const names = w.variable(first.var);
-    const f = combineFunction(w, first.op, { scalar: type, lanes: widthOf(first.var.type.lanes) });
-    texts.forEach((t, i) => w.line(`let ${names[i]} = ${f}(${argument(t)}, member);`));
+    const all = combineOf(w, first.op, { scalar: type, lanes: widthOf(first.var.type.lanes) });
+    texts.forEach((t, i) => w.line(`let ${names[i]} = ${all(argument(t))};`));
     return 1;
   }
   begin(
@@ -115,9 +115,9 @@ function combine(w: Writer, list: readonly Stmt[], from: number): number {
   );
   const taken = run.length === 3 ? run.slice(0, 2) : run;
   const texts = taken.map((s) => argument(scalar(w, s.value, true)));
-  const f = combineFunction(w, first.op, { scalar: type, lanes: taken.length });
+  const together = combineOf(w, first.op, { scalar: type, lanes: taken.length });
   const all = w.temp('all');
-  w.line(`let ${all} = ${f}(${typeText(type, taken.length)}(${texts.join(', ')}), member);`);
+  w.line(`let ${all} = ${together(`${typeText(type, taken.length)}(${texts.join(', ')})`)};`);
   taken.forEach((s, i) => w.line(`let ${w.variable(s.var)[0]} = ${all}.${letters[i]};`));
   return taken.length;
 }

@@ -59,7 +59,8 @@ const words =
   'vec3 vec4 vec2i vec3i vec4i vec2u vec3u vec4u vec2f vec3f vec4f vec2h vec3h vec4h array atomic ptr sampler bitcast ' +
   'all any select arrayLength abs acos asin atan ceil clamp cos cross exp exp2 floor fma fract log log2 max min pow ' +
   'round sign sin sqrt step tan tanh trunc dot countOneBits extractBits insertBits unpack2x16float pack2x16float ' +
-  'function private workgroup uniform storage read write read_write member group_id groups group sizes main';
+  'function private workgroup uniform storage read write read_write member group_id groups group subgroup subgroups subgroupAdd subgroupMin subgroupMax subgroupAnd subgroupOr ' +
+  'subgroupElect sizes main';
 
 /** Gives each thing an identifier of its own, close to its name. A child knows the names of its parent. */
 export class Names {

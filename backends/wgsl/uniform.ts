@@ -32,13 +32,12 @@ export function isUniform(w: Writer, e: Expr): boolean {
 export function agreed(w: Writer, text: string, type: 'i32' | 'bool'): string {
   w.module.functions.set(
     'agree',
-    `var<workgroup> agreed: i32;
-/* What the first thread has, for all of them: threads may only meet where they provably agree. */
+    `/* What the first thread has, for all of them: threads may only meet where they provably agree. */
 fn agree(value: i32, member: u32) -> i32 {
   if (member == 0u) { agreed = value; }
   return workgroupUniformLoad(&agreed);
 }`,
   );
-  w.module.shared.set('agreed', 4);
+  w.share('agreed', 4, () => 'var<workgroup> agreed: i32;');
   return type === 'bool' ? `agree(i32(${text}), member) != 0` : `agree(${text}, member)`;
 }

@@ -16,13 +16,20 @@ export interface Text {
   readonly all?: true;
 }
 
+export interface GroupMemory {
+  readonly declared: string;
+  readonly bytes: number;
+}
+
 export interface Module {
   readonly layout: Layout;
   readonly used: Set<Use>;
-  /** Functions of this program, by name: those that combine values of a team. */
+  /** Functions of this program, by name: those that combine values of a team, and that find windows. */
   readonly functions: Map<string, string>;
-  /** Bytes of workgroup memory that those take in the launch under construction, by variable. */
-  readonly shared: Map<string, number>;
+  /** Workgroup memory of those, by variable: what any of them needs. */
+  readonly memory: Map<string, GroupMemory>;
+  /** The variables that the launch under construction has. */
+  readonly shared: Set<string>;
   /** Features of the language that may be used. */
   readonly features: ReadonlySet<string>;
 }
@@ -60,6 +67,14 @@ export class Writer {
     this.#indent += 1;
     body();
     this.#indent -= 1;
+  }
+
+  /** Workgroup memory that functions of this launch need: the most that any of the program does. */
+  share(name: string, bytes: number, declared: (bytes: number) => string): void {
+    const { memory, shared } = this.module;
+    const most = Math.max(bytes, memory.get(name)?.bytes ?? 0);
+    memory.set(name, { bytes: most, declared: declared(most) });
+    shared.add(name);
   }
 
   /** The name of a part of the prelude for operands of a width. */

@@ -45,6 +45,8 @@ export interface Runner {
   readonly name: string;
   readonly target: CompileRequest['target'];
   readonly backend: Backend;
+  /** What the device offers beyond the target's defaults. */
+  readonly limits?: CompileRequest['limits'];
   /**
    * The target may take subnormal f32 numbers for 0. Then no case has any among its inputs, and where the interpreter has
    * one a 0 will do.

@@ -30,7 +30,9 @@ export const cases: readonly Case[] = [
 export async function check(runner: Runner, c: Case): Promise<void> {
   const text = sourceOf(c);
   const host = hostOf(text);
-  const { artifact } = await compile({ ...requestOf('kernel'), target: runner.target }, host);
+  const { target, limits } = runner;
+  const request = { ...requestOf('kernel'), target, ...(limits ? { limits } : {}) };
+  const { artifact } = await compile(request, host);
   const run = (inputs: readonly HostArray[]) => runner.run(artifact as Artifact, inputs);
   await compareCalls(c, text, run, runner);
 }

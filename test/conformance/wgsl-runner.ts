@@ -16,6 +16,7 @@ export const wgslRunner = (device: WebGpuDevice): Runner => ({
   name: `wgsl on ${device.name}`,
   target: 'wgsl',
   backend: wgslBackend,
+  ...(device.target.limits ? { limits: device.target.limits } : {}),
   flushes: true,
   run: (artifact, inputs) => runOn(device, artifact, inputs, (sizes) => poison(device, sizes)),
 });

@@ -22,6 +22,16 @@ test('a launch stands under the line of its author', () => {
   );
 });
 
+test('where the device has subgroups, they combine values before memory does', () => {
+  const text = kept(wgslGoldens.find((g) => g.name === 'rows-subgroups')!)!;
+  assert.match(text, /^\/\/ .*\n\nenable subgroups;\nrequires subgroup_id;\n/);
+  assert.match(
+    text,
+    /let own = subgroupAdd\(value\);\n {2}if \(subgroups == 1u\) \{ return own; \}/,
+  );
+  assert.match(text, /subgroupMax\(key_or_most\(value\)\)/);
+});
+
 test('where the device has f16, halves are read as such', () => {
   const text = kept(wgslGoldens.find((g) => g.name === 'decode-q8_0-f16')!)!;
   assert.match(text, /^\/\/ .*\n\nenable f16;\n/);

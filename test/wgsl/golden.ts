@@ -13,6 +13,15 @@ const kernels: Readonly<Record<string, EmittedKernel>> = {
     ),
     formats: ['q4_0'],
   },
+  'rows-subgroups': {
+    text: source(
+      'amax, sum',
+      `export function linear<M extends Dim, N extends Dim>(x: Tensor<f32, [M, N]>) {
+  return x * amax(x, 1, { keepdims: true }) - sum(x, 1, { keepdims: true });
+}`,
+    ),
+    features: ['packed', 'subgroups'],
+  },
   'decode-q8_0-f16': {
     text: source(
       'decode',

@@ -14,21 +14,21 @@ struct Sizes {
 
 var<workgroup> part_32: array<u32, 128>;
 
+var<workgroup> last_32: array<u32, 32>;
+
 /* The values of 32 threads combined; every one of them gets the result. */
 fn combine_add_vec4f_32(value: vec4f, member: u32) -> vec4f {
+  part_32[member] = bitcast<u32>(value.x); part_32[member + 32u] = bitcast<u32>(value.y); part_32[member + 64u] = bitcast<u32>(value.z); part_32[member + 96u] = bitcast<u32>(value.w);
   workgroupBarrier();
-  part_32[member] = bitcast<u32>(value.x); part_32[32u + member] = bitcast<u32>(value.y); part_32[64u + member] = bitcast<u32>(value.z); part_32[96u + member] = bitcast<u32>(value.w);
-  workgroupBarrier();
-  var all = value;
   if (member < 8u) {
-    all = vec4f(bitcast<f32>(part_32[member * 4u]), bitcast<f32>(part_32[32u + member * 4u]), bitcast<f32>(part_32[64u + member * 4u]), bitcast<f32>(part_32[96u + member * 4u]));
-    for (var i = member * 4u + 1u; i < (member + 1u) * 4u; i++) { all = all + vec4f(bitcast<f32>(part_32[i]), bitcast<f32>(part_32[32u + i]), bitcast<f32>(part_32[64u + i]), bitcast<f32>(part_32[96u + i])); }
+    let start = member * 4u;
+    var own = vec4f(bitcast<f32>(part_32[start]), bitcast<f32>(part_32[start + 32u]), bitcast<f32>(part_32[start + 64u]), bitcast<f32>(part_32[start + 96u]));
+    for (var i = start + 1u; i < start + 4u; i++) { own = own + vec4f(bitcast<f32>(part_32[i]), bitcast<f32>(part_32[i + 32u]), bitcast<f32>(part_32[i + 64u]), bitcast<f32>(part_32[i + 96u])); }
+    last_32[member] = bitcast<u32>(own.x); last_32[member + 8u] = bitcast<u32>(own.y); last_32[member + 16u] = bitcast<u32>(own.z); last_32[member + 24u] = bitcast<u32>(own.w);
   }
   workgroupBarrier();
-  if (member < 8u) { part_32[member] = bitcast<u32>(all.x); part_32[32u + member] = bitcast<u32>(all.y); part_32[64u + member] = bitcast<u32>(all.z); part_32[96u + member] = bitcast<u32>(all.w); }
-  workgroupBarrier();
-  all = vec4f(bitcast<f32>(part_32[0u]), bitcast<f32>(part_32[32u + 0u]), bitcast<f32>(part_32[64u + 0u]), bitcast<f32>(part_32[96u + 0u]));
-  for (var i = 1u; i < 8u; i++) { all = all + vec4f(bitcast<f32>(part_32[i]), bitcast<f32>(part_32[32u + i]), bitcast<f32>(part_32[64u + i]), bitcast<f32>(part_32[96u + i])); }
+  var all = vec4f(bitcast<f32>(last_32[0u]), bitcast<f32>(last_32[8u]), bitcast<f32>(last_32[16u]), bitcast<f32>(last_32[24u]));
+  for (var i = 1u; i < 8u; i++) { all = all + vec4f(bitcast<f32>(last_32[i]), bitcast<f32>(last_32[i + 8u]), bitcast<f32>(last_32[i + 16u]), bitcast<f32>(last_32[i + 24u])); }
   return all;
 }
 
@@ -134,4 +134,4 @@ fn linear_matmul_0(
   }
 }
 
-// launch {"name":"linear_matmul_0","grid":[["N",3,"+",4,"div"],[1],[1]],"block":[32,1,1],"shared":[512],"when":[],"buffers":[0,1,2,3],"dims":["K","N"],"bindings":[{"number":1,"buffers":[0],"written":false},{"number":2,"buffers":[1],"written":false},{"number":3,"buffers":[2],"written":false},{"number":4,"buffers":[3],"written":true}]}
+// launch {"name":"linear_matmul_0","grid":[["N",3,"+",4,"div"],[1],[1]],"block":[32,1,1],"shared":[640],"when":[],"buffers":[0,1,2,3],"dims":["K","N"],"bindings":[{"number":1,"buffers":[0],"written":false},{"number":2,"buffers":[1],"written":false},{"number":3,"buffers":[2],"written":false},{"number":4,"buffers":[3],"written":true}]}
