@@ -324,6 +324,8 @@ function operate(
   // Minus a number, not plus a negative one.
   if (op === 'add' && /^-[\d.]/.test(b.text))
     return { text: `${inside(a, row.level)} - ${b.text.slice(1)}`, level: row.level };
+  const less = op === 'add' ? /^([\w.]+ \* )-(\d+)$/.exec(b.text) : null;
+  if (less) return { text: `${inside(a, row.level)} - ${less[1]}${less[2]}`, level: row.level };
   const left = cancels
     ? `${w.use('rounded', n)}(${argument(whole(a, { ...types[0]!, lanes: n }))})`
     : inside(a, row.level);

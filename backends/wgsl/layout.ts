@@ -33,16 +33,17 @@ export interface Place {
 export interface Binding {
   /** Number in group 0; 0 is `sizes`. */
   readonly number: number;
-  readonly name: string;
   readonly buffers: readonly Buffer[];
   readonly written: boolean;
-  readonly place: Place;
+  /** Launches may see it as elements of different widths, each as a variable of its own. */
+  readonly variables: readonly { readonly name: string; readonly place: Place }[];
   /** The part that it holds of the buffer, or of those behind each other, in bytes. */
   readonly window?: { readonly from: number; readonly bytes: number };
 }
 
 export interface Layout {
-  readonly places: ReadonlyMap<number, Place>;
+  /** By launch, of the buffers that it touches. */
+  readonly places: ReadonlyMap<Launch, ReadonlyMap<number, Place>>;
   readonly bindings: readonly Binding[];
   /** Members of `sizes` after `zero`: the dims, then the starts of merged buffers. */
   readonly sizes: readonly {
@@ -142,7 +143,6 @@ export function layoutOf(
   const written = new Set(launches.flatMap((l) => [...l.written]));
   const used = new Set(launches.flatMap((l) => [...l.buffers, ...l.inner].map((b) => b.id)));
   const buffers = program.buffers.filter((b) => used.has(b.id));
-  const places = new Map<number, Place>();
   const bindings: Binding[] = [];
   const sizes: { name: string; dim?: string; buffer?: Buffer }[] = [];
   const dims = new Map<string, string>();
@@ -155,45 +155,64 @@ export function layoutOf(
     maxBuffers,
     windows,
   });
-  /** The bindings of buffers with a place: one, or as many as there are windows. */
-  const bind = (list: readonly Buffer[], place: Place): Place => {
+  const places = new Map(launches.map((l) => [l, new Map<number, Place>()]));
+  /** The bindings of buffers, one or as many as there are windows, as variables of these places. */
+  const bind = (list: readonly Buffer[], seen: readonly Place[]): void => {
     const count = windowsOf(list);
     const isWritten = list.some((b) => written.has(b.id));
-    const whole: Place =
-      count === 1
-        ? place
-        : { ...place, windows: { count, elements: windows!.bytes / 4 / place.unit } };
     for (let k = 0; k < count; k += 1)
       bindings.push({
         number: bindings.length + 1,
-        name:
-          count === 1
-            ? place.name
-            : names.of(`window ${k} of ${list[0]!.id}`, `${place.name}_${k}`),
         buffers: list,
         written: isWritten,
-        place: whole,
+        variables: seen.map((place) => ({ name: windowName(place, k), place })),
         ...(count === 1 ? {} : { window: { from: k * windows!.bytes, bytes: windows!.bytes } }),
       });
-    return whole;
+  };
+  const cut = (list: readonly Buffer[], place: Place): Place => {
+    const count = windowsOf(list);
+    if (count === 1) return place;
+    return { ...place, windows: { count, elements: windows!.bytes / 4 / place.unit } };
   };
   for (const b of buffers) {
     if (merged.has(b.id)) continue;
-    const place = placeOf(b, names.of(`buffer ${b.id}`, b.name), access.get(b.id));
-    places.set(b.id, place.space === 'storage' ? bind([b], place) : place);
+    const wish = names.of(`buffer ${b.id}`, b.name);
+    const all = placeOf(b, wish, access.get(b.id));
+    if (all.space !== 'storage') {
+      for (const own of places.values()) own.set(b.id, all);
+      continue;
+    }
+    const seen: Place[] = [];
+    for (const [l, own] of places) {
+      if (!l.buffers.includes(b)) continue;
+      const place = placeOf(b, wish, accessesOf([l]).get(b.id));
+      let known = seen.find((x) => x.unit === place.unit && x.atomic === place.atomic);
+      if (!known) {
+        const name = seen.length === 0 ? wish : names.fresh(`${wish}_by_${place.unit}`);
+        known = cut([b], { ...place, name });
+        seen.push(known);
+      }
+      own.set(b.id, known);
+    }
+    bind([b], seen);
   }
   for (const group of groups) {
     const name = names.fresh('merged');
     const atomic = group.some((b) => (access.get(b.id)?.stores ?? 256) < 32);
-    const place = bind(group, { name, space: 'storage', word: 'u32', unit: 1, atomic });
+    const place = cut(group, { name, space: 'storage', word: 'u32', unit: 1, atomic });
+    bind(group, [place]);
     for (const b of group) {
       const at = names.fresh(`${b.name}_at`);
       sizes.push({ name: at, buffer: b });
-      places.set(b.id, { ...place, offset: `sizes.${at}` });
+      for (const own of places.values()) own.set(b.id, { ...place, offset: `sizes.${at}` });
     }
   }
   return { places, bindings, sizes, dims, names };
 }
+
+/** The variable of a window. */
+export const windowName = ({ name, windows }: Place, k: number): string =>
+  windows ? `${name}_${k}` : name;
 
 /** Sizes at which buffers are compared, to merge what is cheap to copy. */
 const typical = 4096;

@@ -2,7 +2,7 @@
 // declaration allows; narrower ones are shifted out of words, several at a time by a vector shift.
 import { type DType, dtypes, scalarOf } from '../../compiler/ir/dtype.ts';
 import type { Buffer } from '../../compiler/loops/loops.ts';
-import type { Place, Word } from './layout.ts';
+import { type Place, windowName, type Word } from './layout.ts';
 import { levels } from './tables.ts';
 import { piecesOf, typeText, widthOf } from './types.ts';
 import { fault, type Text, type Writer } from './writer.ts';
@@ -12,6 +12,9 @@ const plain = (text: string): Text => ({ text, level: atom });
 /** Letters of the lanes of a piece. */
 export const letters = 'xyzw';
 
+/** A buffer's name without that of the tensor that it is a field of. */
+const fieldOf = (b: Buffer): string => b.name.split('.').at(-1)!;
+
 const inside = (t: Text, level: number): string => (t.level < level ? `(${t.text})` : t.text);
 
 // ---- indices ----
@@ -19,8 +22,12 @@ const inside = (t: Text, level: number): string => (t.level < level ? `(${t.text
 /** An index plus a number. */
 export const plus = (t: Text, n: number): Text =>
   n === 0 ? t : { text: `${inside(t, add)} + ${n}`, level: add };
-const shifted = (t: Text, by: number): Text =>
-  by === 0 ? t : { text: `${inside(t, atom)} >> ${by}u`, level: loose };
+const shifted = (t: Text, by: number): Text => {
+  if (by === 0) return t;
+  const before = /^(\w+) >> (\d+)u$/.exec(t.text);
+  if (before) return { text: `${before[1]} >> ${Number(before[2]) + by}u`, level: loose };
+  return { text: `${inside(t, atom)} >> ${by}u`, level: loose };
+};
 const scaled = (t: Text, by: number): Text =>
   by === 1 ? t : { text: `${inside(t, mul)} * ${by}`, level: mul };
 const lowest = (t: Text, mask: number): Text => ({
@@ -83,7 +90,7 @@ function windowed(w: Writer, p: Place, how: 'get' | 'put' | Change, ...args: str
   const { count, elements } = p.windows!;
   const type = p.atomic ? 'u32' : typeText(p.word, p.unit);
   const one = (k: number): string => {
-    const element = `${p.name}_${k}[i${k ? ` - ${k * elements}` : ''}]`;
+    const element = `${windowName(p, k)}[i${k ? ` - ${k * elements}` : ''}]`;
     if (how === 'get') return p.atomic ? `return atomicLoad(&${element});` : `return ${element};`;
     return how === 'put' ? `${element} = v;` : `${how}(&${element}, v);`;
   };
@@ -122,7 +129,7 @@ function readWords(w: Writer, b: Buffer, at: Text, count: number, wish: string):
     return out;
   }
   const first = shifted(at, Math.log2(p.unit));
-  const base = count > p.unit ? named(w, first, 'i') : first;
+  const base = count > p.unit ? named(w, first, `${fieldOf(b)}_i`) : first;
   for (let k = 0; k < count / p.unit; k += 1) {
     const name = w.temp(wish);
     const raw = get(w, p, plus(base, k).text);
@@ -183,7 +190,7 @@ export function loadVector(w: Writer, b: Buffer, at: Text, lanes: number, align:
   const width = widthOf(lanes);
   if (p.unit >= width && align % width === 0 && p.unit === width) {
     const first = shifted(at, Math.log2(width));
-    const base = lanes > width ? named(w, first, 'i') : first;
+    const base = lanes > width ? named(w, first, `${fieldOf(b)}_i`) : first;
     return Array.from({ length: piecesOf(lanes) }, (_, k) => plain(get(w, p, plus(base, k).text)));
   }
   const base = named(w, at, 'i');
@@ -200,7 +207,7 @@ export function wordsAt(w: Writer, b: Buffer, at: Text, lanes: number, align: nu
   const { odd, twos } = factors(bits);
   const total = lanes * bits;
   const count = Math.ceil(total / 32);
-  const wish = `${b.name.split('.').at(-1)}_raw`;
+  const wish = `${fieldOf(b)}_raw`;
   if ((align * bits) % 32 === 0)
     return readWords(w, b, scaled(shifted(at, 5 - twos), odd), count, wish);
   const i = named(w, at, 'i');
@@ -345,7 +352,7 @@ export function storeVector(
   const width = widthOf(lanes);
   if (p.unit === width && width > 1) {
     const first = shifted(at, Math.log2(width));
-    const base = lanes > width ? named(w, first, 'i') : first;
+    const base = lanes > width ? named(w, first, `${fieldOf(b)}_i`) : first;
     pieces.forEach((x, k) => w.line(put(w, p, plus(base, k).text, x.text)));
     return;
   }
@@ -392,7 +399,7 @@ function storePacked(
       return;
     }
     if (p.unit > 1) throw fault(`a store into ${b.name} does not fit its declaration`);
-    const base = named(w, first, 'i');
+    const base = named(w, first, `${fieldOf(b)}_i`);
     words.forEach((x, k) => writeWord(w, b, plus(base, k), x.text, 'u32'));
     return;
   }

@@ -5,6 +5,7 @@ import type { Launch } from '../../compiler/loops/launches.ts';
 import type { Buffer, Program } from '../../compiler/loops/loops.ts';
 import type { EmitOptions, Limits } from '../backend.ts';
 import { elementType, type Layout, layoutOf, wordsOf } from './layout.ts';
+import { addressNames } from './naming.ts';
 import { partNames, preludeText, type Use } from './prelude.ts';
 import { statements } from './statements.ts';
 import { type GroupMemory, type Module, Writer } from './writer.ts';
@@ -30,7 +31,15 @@ export function sourceText(
   const features = new Set(limits.features ?? []);
   const memory = new Map<string, GroupMemory>();
   const modules = launches.map(
-    (): Module => ({ layout, used, functions, memory, shared: new Set(), features }),
+    (l): Module => ({
+      layout,
+      places: layout.places.get(l)!,
+      used,
+      functions,
+      memory,
+      shared: new Set(),
+      features,
+    }),
   );
   const kernels = launches.map((l, i) => kernelText(l, modules[i]!, l.span && line(l.span)));
   const shared = launches.map((l, i) => sharedBytes(l, modules[i]!));
@@ -39,7 +48,7 @@ export function sourceText(
     .flatMap((l) => l.inner)
     .filter((b, i, all) => b.role === 'group' && all.indexOf(b) === i)
     .map((b) => {
-      const p = layout.places.get(b.id)!;
+      const p = layout.places.get(launches[0]!)!.get(b.id)!;
       const words = wordsOf(b.dtype, b.size.constant!);
       return `var<workgroup> ${p.name}: array<${elementType(p)}, ${words}>;`;
     });
@@ -110,21 +119,24 @@ function declarations(layout: Layout): string {
   return [
     `struct Sizes {\n${members.join('\n')}\n}`,
     '@group(0) @binding(0) var<uniform> sizes: Sizes;',
-    ...layout.bindings.map((b) => {
+    ...layout.bindings.flatMap((b) => {
       const access = b.written ? 'read_write' : 'read';
       const what = b.buffers.map((x) => `${x.name}: ${x.dtype}`).join(', ');
       const note =
         b.buffers.length > 1 || dtypes[b.buffers[0]!.dtype].bits < 32 ? ` // ${what}` : '';
-      return `@group(0) @binding(${b.number}) var<storage, ${access}> ${b.name}: array<${elementType(b.place)}>;${note}`;
+      return b.variables.map(
+        ({ name, place }) =>
+          `@group(0) @binding(${b.number}) var<storage, ${access}> ${name}: array<${elementType(place)}>;${note}`,
+      );
     }),
   ].join('\n');
 }
 
 function kernelText(l: Launch, module: Module, source: string | undefined): string {
-  const w = new Writer(module, l.threads);
+  const w = new Writer(module, l.threads, addressNames(l.body));
   for (const b of l.inner) {
     if (b.role !== 'thread') continue;
-    const p = module.layout.places.get(b.id)!;
+    const p = module.places.get(b.id)!;
     w.line(`var ${p.name}: array<${elementType(p)}, ${wordsOf(b.dtype, b.size.constant!)}>;`);
   }
   statements(w, l.body);

@@ -23,6 +23,8 @@ export interface GroupMemory {
 
 export interface Module {
   readonly layout: Layout;
+  /** Of the buffers that the launch touches. */
+  readonly places: ReadonlyMap<number, Place>;
   readonly used: Set<Use>;
   /** Functions of this program, by name: those that combine values of a team, and that find windows. */
   readonly functions: Map<string, string>;
@@ -47,11 +49,14 @@ export class Writer {
   made = new Map<Expr, readonly Text[]>();
   uses = new Map<Expr, number>();
   readonly #names: Names;
+  readonly #wishes: ReadonlyMap<number, string>;
   #indent = 1;
 
-  constructor(module: Module, threads: number) {
+  /** `wishes`: names that variables would better have. */
+  constructor(module: Module, threads: number, wishes: ReadonlyMap<number, string> = new Map()) {
     this.module = module;
     this.threads = threads;
+    this.#wishes = wishes;
     this.#names = new Names(module.layout.names);
   }
 
@@ -83,7 +88,7 @@ export class Writer {
     return partName(name, width);
   }
   place(b: Buffer): Place {
-    const place = this.module.layout.places.get(b.id);
+    const place = this.module.places.get(b.id);
     if (!place) throw fault(`the buffer ${b.name} has no place`);
     return place;
   }
@@ -92,7 +97,7 @@ export class Writer {
   }
   /** Names of the pieces of a variable. */
   variable(v: Var): readonly string[] {
-    const name = this.#names.of(v.id, v.name);
+    const name = this.#names.of(v.id, this.#wishes.get(v.id) ?? v.name);
     const count = piecesOf(v.type.lanes);
     return count === 1 ? [name] : Array.from({ length: count }, (_, i) => `${name}_p${i}`);
   }

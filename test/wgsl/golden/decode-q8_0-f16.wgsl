@@ -34,11 +34,11 @@ fn linear_map_0(
     let i_1 = int_div(at, K_32);
     let i_2 = at + K_32 * i_1 * -1;
     let i_3 = K_32 * i_1 * 32 + i_2 * 32;
-    let i_4 = K_32 * i_1 + i_2;
-    let w_d_1 = vec2f(bitcast<vec2h>(w_d[i_4 >> 1u]))[i_4 & 1];
-    let i_5 = (i_3 >> 2u) >> 2u;
-    let q_raw = w_q[i_5];
-    let q_raw_1 = w_q[i_5 + 1];
+    let d_at = K_32 * i_1 + i_2;
+    let w_d_1 = vec2f(bitcast<vec2h>(w_d[d_at >> 1u]))[d_at & 1];
+    let q_i = i_3 >> 4u;
+    let q_raw = w_q[q_i];
+    let q_raw_1 = w_q[q_i + 1];
     let v = vec4f(unpack4xI8(q_raw.x)) * w_d_1;
     result[i_3] = v.x;
     result[i_3 + 1] = v.y;

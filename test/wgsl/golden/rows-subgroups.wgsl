@@ -100,17 +100,17 @@ fn linear_sub_0(
     var max_1_p1 = vec4f(float_of(4286578688u));
     var max_2 = float_of(4286578688u);
     for (var k = 8 * (i32(member)); k + 7 < sizes.N; k += 2048) {
-      let i_3 = i_2 + k;
-      let x_1_p0 = vec4f(x[i_3], x[i_3 + 1], x[i_3 + 2], x[i_3 + 3]);
-      let x_1_p1 = vec4f(x[i_3 + 4], x[i_3 + 5], x[i_3 + 6], x[i_3 + 7]);
+      let x_at = i_2 + k;
+      let x_1_p0 = vec4f(x[x_at], x[x_at + 1], x[x_at + 2], x[x_at + 3]);
+      let x_1_p1 = vec4f(x[x_at + 4], x[x_at + 5], x[x_at + 6], x[x_at + 7]);
       let next = max_nan_4(max_1_p0, x_1_p0);
       let next_1 = max_nan_4(max_1_p1, x_1_p1);
       max_1_p0 = next;
       max_1_p1 = next_1;
     }
     for (var k_1 = i_1 + i32(member); k_1 < sizes.N; k_1 += 256) {
-      let i_4 = i_2 + k_1;
-      let x_2 = x[i_4];
+      let x_at_1 = i_2 + k_1;
+      let x_2 = x[x_at_1];
       max_2 = max_nan(max_2, x_2);
     }
     let r = max_nan_4(max_1_p0, max_1_p1);
@@ -120,28 +120,28 @@ fn linear_sub_0(
     var add_p1 = vec4f(0.0f);
     var add_1 = 0.0f;
     for (var k_2 = 8 * (i32(member)); k_2 + 7 < sizes.N; k_2 += 2048) {
-      let i_5 = i_2 + k_2;
-      let x_3_p0 = vec4f(x[i_5], x[i_5 + 1], x[i_5 + 2], x[i_5 + 3]);
-      let x_3_p1 = vec4f(x[i_5 + 4], x[i_5 + 5], x[i_5 + 6], x[i_5 + 7]);
+      let x_at_2 = i_2 + k_2;
+      let x_3_p0 = vec4f(x[x_at_2], x[x_at_2 + 1], x[x_at_2 + 2], x[x_at_2 + 3]);
+      let x_3_p1 = vec4f(x[x_at_2 + 4], x[x_at_2 + 5], x[x_at_2 + 6], x[x_at_2 + 7]);
       let next_2 = add_p0 + x_3_p0;
       let next_3 = add_p1 + x_3_p1;
       add_p0 = next_2;
       add_p1 = next_3;
     }
     for (var k_3 = i_1 + i32(member); k_3 < sizes.N; k_3 += 256) {
-      let i_6 = i_2 + k_3;
-      let x_4 = x[i_6];
+      let x_at_3 = i_2 + k_3;
+      let x_4 = x[x_at_3];
       add_1 = add_1 + x_4;
     }
     let r_2 = add_p0 + add_p1;
     let r_3 = r_2.xy + r_2.zw;
     let add_2 = combine_add_f32_256(r_3.x + r_3.y + add_1, subgroup, subgroups);
     for (var k_4 = i32(member); k_4 < sizes.N; k_4 += 256) {
-      let i_7 = i_2 + k_4;
-      let x_5 = x[i_7];
+      let i_3 = i_2 + k_4;
+      let x_5 = x[i_3];
       let t = rounded(x_5 * max_3);
       let t_1 = t - add_2;
-      result[i_7] = t_1;
+      result[i_3] = t_1;
     }
   }
 }
