@@ -11,7 +11,8 @@ import { chains } from './chains.ts';
 import { contractions } from './contractions.ts';
 import { evaluated, lowered } from './lowered.ts';
 import { agreeWithInterpreter, samples } from './programs.ts';
-import { cases, compareCalls } from './suite.ts';
+import { cases } from './coverage.ts';
+import { compareCalls } from './suite.ts';
 
 const test = suite('loop IR stays within its buffers');
 const { limits } = wasmBackend;

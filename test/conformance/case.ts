@@ -4,7 +4,6 @@ import { readFileSync } from 'node:fs';
 import type { Backend } from '../../backends/backend.ts';
 import type { Artifact } from '../../compiler/artifact.ts';
 import type { CompileRequest, HostArray, SourceHost } from '../../compiler/index.ts';
-import type { DType } from '../../compiler/ir/dtype.ts';
 import * as language from '../../compiler/language/index.ts';
 
 /**
@@ -21,10 +20,6 @@ export type Check =
 export interface Case {
   /** A sentence's end: `elementwise: unary functions of f32`. */
   readonly name: string;
-  /** What tells the case from others of its kind. */
-  readonly dtypes?: readonly DType[];
-  /** Many kernels with loops, which some targets take long to compile. */
-  readonly heavy?: true;
   /** Parameters of the kernel, as written. */
   readonly params: string;
   /** Type parameters, as written between the brackets; all plain dims are declared by default. */

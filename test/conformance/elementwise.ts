@@ -54,7 +54,6 @@ function unaryCase(d: DType): Case {
   }
   return {
     name: `unary functions of ${d}`,
-    dtypes: [d],
     params: `x: Tensor<${d}, [N]>`,
     results,
     calls: [[vector(d)]],
@@ -107,7 +106,6 @@ function binaryCase(a: DType, b: DType): Case {
   if (a === 'f32' && b === 'f32') results.pow = ['a ** b', { ulp: 17 }];
   return {
     name: `binary operations of ${a} with ${b}`,
-    dtypes: [a, b],
     params: `a: Tensor<${a}, [N]>, b: Tensor<${b}, [N]>`,
     results,
     calls: [pairs(a, b, few(a), few(b))],
@@ -131,7 +129,6 @@ const mixed: readonly (readonly [DType, DType])[] = [
 
 const castCase = (from: DType): Case => ({
   name: `casts from ${from} to every dtype`,
-  dtypes: [from],
   params: `x: Tensor<${from}, [N]>`,
   results: Object.fromEntries(allDTypes.map((to) => [`to_${to}`, `${to}(x)`])),
   calls: [[vector(from, 5)]],
@@ -160,7 +157,6 @@ function bitcastCases(): Case[] {
       const n = Math.max(24, values.length);
       return {
         name: `bitcasts from ${from}`,
-        dtypes: [from],
         params: `x: Tensor<${from}, [${n}]>`,
         results,
         calls: [[array(from, [n], (i) => values[i % values.length]!)]],
@@ -182,7 +178,6 @@ const storageShapes: readonly (readonly number[])[] = [
 /** Storage in and out with symbolic dims and odd rows, as it is and through a view. */
 const storageCase = (d: DType): Case => ({
   name: `storage of ${d} with rows of any length`,
-  dtypes: [d],
   params: `x: Tensor<${d}, [N, K]>, y: Tensor<${d}, [3, 7]>, z: Tensor<${d}, [2, 16]>, s: Tensor<${d}, []>`,
   results: {
     copy: 'x',

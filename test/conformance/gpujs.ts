@@ -7,9 +7,9 @@ import { GpujsDevice } from '../../runtime/devices/gpujs.ts';
 import type { Case } from './case.ts';
 import { chains } from './chains.ts';
 import { contractions } from './contractions.ts';
+import { cases, casesOf } from './coverage.ts';
 import { gpujsRunner } from './gpujs-runner.ts';
 import { keptRefusals } from './refusals.ts';
-import { cases } from './suite.ts';
 import { verdictsOf } from './verdicts.ts';
 
 const runner = gpujsRunner(await GpujsDevice.open({ plain: true }));
@@ -27,10 +27,12 @@ export async function refusals(): Promise<string> {
   return `${lines.join('\n')}\n`;
 }
 
-export function gpujsPart(part: number, parts: number): void {
+/** The cases of a test file. */
+export function gpujsPart(url: string): void {
+  const { cases: own, part, parts } = casesOf(url);
   const test = suite(`conformance of gpujs, ${part + 1} of ${parts}`);
   const kept = keptRefusals();
-  for (const c of cases.filter((_, i) => i % parts === part))
+  for (const c of own)
     test(c.name, async () => {
       const pinned = kept.filter((line) => line.startsWith(`${c.name} | `));
       assert.equal(await refusedOf(c), pinned, 'run npm run update-checks');

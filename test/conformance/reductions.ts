@@ -33,8 +33,6 @@ function reductionCase(d: DType): Case {
   ];
   return {
     name: `reductions of ${d} over each axis and several`,
-    heavy: true,
-    dtypes: [d],
     params: `x: Tensor<${d}, [B, M, N]>`,
     results,
     calls: shapes.map((shape, i) => [whole(d, shape, i + 1, 5)]),
@@ -178,7 +176,6 @@ const layouts: { readonly [name: string]: readonly [string, string] } = {
 const layoutCases = (['f32', 'i32', 'i8'] as const).map(
   (d): Case => ({
     name: `matmul of ${d}, transposed on either side`,
-    dtypes: [d],
     params: `a: Tensor<${d}, [M, K]>, b: Tensor<${d}, [K, N]>, c: Tensor<${d}, [N, K]>, d: Tensor<${d}, [K, M]>`,
     results: Object.fromEntries(
       Object.entries(layouts).map(([name, [l, r]]) => [name, `matmul(${l}, ${r})`]),

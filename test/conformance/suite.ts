@@ -4,27 +4,13 @@ import { suite } from 'uvu';
 import type { Artifact } from '../../compiler/artifact.ts';
 import { compile, type HostArray, interpret } from '../../compiler/index.ts';
 import { bodies } from './bodies.ts';
-import { skip } from '../support/skip.ts';
 import { type Case, checkOf, hostOf, type Runner, requestOf, sourceOf } from './case.ts';
 import { chains } from './chains.ts';
 import { agree, withoutSubnormals } from './compare.ts';
 import { contractions } from './contractions.ts';
-import { controlCases } from './control.ts';
-import { elementwiseCases } from './elementwise.ts';
+import { casesOf } from './coverage.ts';
 import { artifactOf, lowered } from './lowered.ts';
 import { agreeWithInterpreter, samples } from './programs.ts';
-import { matmulCases, reductionCases } from './reductions.ts';
-import { updateCases } from './updates.ts';
-import { viewCases } from './views.ts';
-
-export const cases: readonly Case[] = [
-  ...elementwiseCases,
-  ...reductionCases,
-  ...matmulCases,
-  ...viewCases,
-  ...controlCases,
-  ...updateCases,
-];
 
 /** One case: compiled once, every call compared. */
 export async function check(runner: Runner, c: Case): Promise<void> {
@@ -72,23 +58,16 @@ export interface Extent {
   readonly bodies: number;
   readonly contractions: number;
   readonly programs: number;
-  /** Cases that are left out, aloud. */
-  readonly leftOut?: (c: Case) => boolean;
-  /** Which part of the cases, of how many: a slow target shares them among files. Random programs go with the last. */
-  readonly part?: readonly [number, number];
-  /** What runs everything. */
-  readonly hint?: string;
 }
 const thorough: Extent = { chains: 150, bodies: 100, contractions: 100, programs: 250 };
 
-export function conformance(runner: Runner, extent: Extent = thorough): void {
-  const { leftOut = () => false, part: [part, parts] = [0, 1] } = extent;
+/** The cases of a test file; random programs go with the last of a backend's files. */
+export function conformance(runner: Runner, url: string, extent: Extent = thorough): void {
+  const { cases, part, parts } = casesOf(url);
   const test = suite(
     `conformance of ${runner.name}${parts > 1 ? `, ${part + 1} of ${parts}` : ''}`,
   );
-  const mine = cases.filter((_, i) => i % parts === part);
-  for (const c of mine) if (!leftOut(c)) test(c.name, () => check(runner, c));
-  for (const c of mine) if (leftOut(c)) skip(c.name, `${runner.name} is slow; ${extent.hint}`);
+  for (const c of cases) test(c.name, () => check(runner, c));
   if (part < parts - 1) return test.run();
   // Where results may be flushed, a random program may well amplify it: those that are known not to are kept.
   const settings = (numRuns: number) => ({ numRuns, ...(runner.flushes ? { seed: 7 } : {}) });

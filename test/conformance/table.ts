@@ -1,5 +1,5 @@
 // The table of docs/backends.md: for each op, how many results of the conformance cases use it, and what each backend makes of
-// those. Made from the cases and from the lists of what is left out, so that nothing is missing from it.
+// those. Made from the cases, the files that run them, and the list of what is refused, so that nothing is missing from it.
 import { existsSync, readFileSync } from 'node:fs';
 import { stage } from '../../compiler/frontend/entry.ts';
 import { SourceFiles } from '../../compiler/frontend/modules.ts';
@@ -8,24 +8,10 @@ import { walk } from '../../compiler/ir/ir.ts';
 import { type OpName, ops } from '../../compiler/ir/ops.ts';
 import { dce } from '../../compiler/passes/dce.ts';
 import { type Case, hostOf, requestOf, sourceOf } from './case.ts';
-import { elementwiseCases } from './elementwise.ts';
-import { controlCases } from './control.ts';
-import { matmulCases, reductionCases } from './reductions.ts';
-import { updateCases } from './updates.ts';
-import { viewCases } from './views.ts';
-import { isLeftOut } from './wgsl.ts';
+import { cases, type Column, columns, coverage } from './coverage.ts';
 
 export const pagePath = new URL('../../docs/backends.md', import.meta.url).pathname;
 export const keptPage = (): string => (existsSync(pagePath) ? readFileSync(pagePath, 'utf8') : '');
-
-const cases: readonly Case[] = [
-  ...elementwiseCases,
-  ...reductionCases,
-  ...matmulCases,
-  ...viewCases,
-  ...controlCases,
-  ...updateCases,
-];
 
 /** Ops that a result of a case is made of. */
 function opsOf(c: Case, result: string): ReadonlySet<OpName> {
@@ -37,13 +23,19 @@ function opsOf(c: Case, result: string): ReadonlySet<OpName> {
   return found;
 }
 
-interface Row {
-  results: number;
-  readonly leftOut: Set<string>;
-  leftOutResults: number;
-  refused: number;
-  /** What gpujs lacks, and in how many of the results. */
+/** What the results with an op come to on a backend. */
+interface Cell {
+  /** Those that a test file runs, and that agree. */
+  runs: number;
+  /** Those that no file runs. */
+  readonly left: string[];
+  /** What the backend lacks where it refuses a result, and for how many. */
   readonly lacks: Map<string, number>;
+}
+
+export interface Row {
+  results: number;
+  readonly cells: { readonly [C in Column]: Cell };
 }
 
 const names = (Object.keys(ops) as OpName[]).filter((n) => n !== 'kernel');
@@ -56,65 +48,71 @@ export function rowsOf(refusals: readonly string[]): ReadonlyMap<OpName, Row> {
       return [`${name} | ${result}`, what!.replace(/ on \w+$/, '')];
     }),
   );
+  const lacks = (column: Column, c: Case, result: string): string | undefined =>
+    column === 'gpujs' ? lacking.get(`${c.name} | ${result}`) : undefined;
+  const run = new Map(
+    columns.map((column) => [column, new Set<Case>(Object.values(coverage[column]).flat())]),
+  );
+  const cell = (): Cell => ({ runs: 0, left: [], lacks: new Map() });
   const rows = new Map<OpName, Row>(
-    names.map((n) => [
-      n,
-      { results: 0, leftOut: new Set(), leftOutResults: 0, refused: 0, lacks: new Map() },
-    ]),
+    names.map((n) => {
+      const cells = Object.fromEntries(columns.map((c) => [c, cell()])) as Row['cells'];
+      return [n, { results: 0, cells }];
+    }),
   );
   for (const c of cases)
     for (const result of Object.keys(c.results))
       for (const op of opsOf(c, result)) {
         const row = rows.get(op)!;
         row.results += 1;
-        if (isLeftOut(c)) {
-          row.leftOut.add(c.name);
-          row.leftOutResults += 1;
+        for (const column of columns) {
+          const cell = row.cells[column];
+          const what = lacks(column, c, result);
+          if (!run.get(column)!.has(c)) cell.left.push(`${c.name} | ${result}`);
+          else if (what === undefined) cell.runs += 1;
+          else cell.lacks.set(what, (cell.lacks.get(what) ?? 0) + 1);
         }
-        const what = lacking.get(`${c.name} | ${result}`);
-        if (what === undefined) continue;
-        row.refused += 1;
-        row.lacks.set(what, (row.lacks.get(what) ?? 0) + 1);
       }
   return rows;
 }
 
-function gpujsCell({ results, refused, lacks }: Row): string {
-  if (refused === 0) return `${results}`;
+function cellText({ runs, left, lacks }: Cell): string {
   const most = [...lacks].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
   const shown = most.slice(0, 4).map(([what, n]) => `${what} ${n}`);
   const rest = most.slice(4).reduce((n, [, count]) => n + count, 0);
   const why = [...shown, ...(rest ? [`others ${rest}`] : [])].join(', ');
-  const agree = results - refused;
-  return `${agree ? `${agree}; ` : ''}diagnostic ${refused} (${why})`;
+  const refused = most.reduce((n, [, count]) => n + count, 0);
+  return [
+    ...(runs ? [`${runs}`] : []),
+    ...(left.length ? [`left out ${left.length}`] : []),
+    ...(refused ? [`diagnostic ${refused} (${why})`] : []),
+  ].join('; ');
 }
 
 export function backendsPage(
   refusals: readonly string[],
   rows: ReadonlyMap<OpName, Row> = rowsOf(refusals),
 ): string {
-  const left = new Set([...rows.values()].flatMap((r) => [...r.leftOut]));
   const lines = [...rows].map(([op, r]) => {
-    const wgsl = r.leftOutResults
-      ? `${r.results - r.leftOutResults}; left out ${r.leftOutResults}`
-      : `${r.results}`;
-    return `| ${op} | ${r.results} | ${r.results} | ${wgsl} | ${r.results} | ${gpujsCell(r)} |`;
+    const cells = columns.map((c) => cellText(r.cells[c]));
+    return `| ${op} | ${r.results} | ${cells.join(' | ')} |`;
   });
   return `# Ops and backends
 
-Generated by \`npm run update-checks\` from the conformance cases; a test holds it. Every case is a kernel with several results, and each is
-compared with the interpreter, which defines what the ops mean. The numbers say how many results with the op agree (bit by bit, or within what their case
-allows); no op is without.
+Generated by \`npm run update-checks\` from the table that the test files take their conformance cases from
+(\`test/conformance/coverage.ts\`); tests hold the page, and that no pair of an op and a backend is left out. Every case is a kernel with several
+results, and each is compared with the interpreter, which defines what the ops mean. The numbers say how many results with the op are run and must agree,
+bit by bit or within what their case allows.
 
-- **wasm** runs all of them, and random programs.
-- **WGSL** runs on a software driver. \`left out\`: only with \`QUERN_WGSL=all\`, as the driver takes long; the cases are
-  ${[...left].map((n) => `"${n}"`).join(', ')}.
+- **wasm** runs random programs too.
+- **WGSL** runs on a software driver, and some random programs (\`QUERN_WGSL=all\`: more). With subgroups some of the cases run again, of 4, 16 and
+  128 threads; every format of the library is decoded and multiplied (\`test/wgsl/\`).
 - **CUDA** is compiled for the host with g++ and run thread by thread; without g++ these tests say that they are skipped.
 - **gpujs** runs as plain JavaScript, and a smaller set on WebGL2 in a browser. \`diagnostic\`: the compiler refuses the result and names
   what is missing, which need not be the op of the row; \`test/conformance/golden/gpujs-refused.txt\` has each.
 
-| op | results | wasm | WGSL | CUDA on the host | gpujs |
-|---|---|---|---|---|---|
+| op | results | ${columns.join(' | ')} |
+|---|---|${columns.map(() => '---|').join('')}
 ${lines.join('\n')}
 `;
 }

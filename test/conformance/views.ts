@@ -6,8 +6,6 @@ import type { Case } from './case.ts';
 
 const viewCase = (d: DType): Case => ({
   name: `views of ${d}`,
-  heavy: true,
-  dtypes: [d],
   params: `x: Tensor<${d}, [B, N, K]>, y: Tensor<${d}, [6, 8]>, i: Tensor<i32, [4]>, n: Tensor<i32, []>, g: Tensor<${d}, [N, 32]>`,
   results: {
     flat: 'reshape(x, [-1])',

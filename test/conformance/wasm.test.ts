@@ -2,4 +2,4 @@
 import { conformance } from './suite.ts';
 import { wasmRunner } from './wasm-runner.ts';
 
-conformance(wasmRunner);
+conformance(wasmRunner, import.meta.url);

@@ -1,5 +1,6 @@
 // CUDA text, run on the CPU, agrees with the interpreter: elementwise ops and casts of every dtype.
-import { elementwiseCases } from '../conformance/elementwise.ts';
+import { casesOf } from '../conformance/coverage.ts';
 import { batches } from './batch.ts';
 
-batches('CUDA on the host: elementwise', { 'every elementwise case agrees': elementwiseCases });
+const { cases } = casesOf(import.meta.url);
+batches('CUDA on the host: elementwise', { 'every elementwise case agrees': cases });

@@ -1,12 +1,10 @@
 // CUDA text, run on the CPU, agrees with the interpreter: sums, extremes, contractions, views and control flow, with
 // threads in another order each time.
 import fc from 'fast-check';
-import { controlCases } from '../conformance/control.ts';
 import { chains } from '../conformance/chains.ts';
 import { contractions } from '../conformance/contractions.ts';
+import { casesOf } from '../conformance/coverage.ts';
 import { bodies } from '../conformance/bodies.ts';
-import { matmulCases, reductionCases } from '../conformance/reductions.ts';
-import { viewCases } from '../conformance/views.ts';
 import { batches } from './batch.ts';
 
 const seed = Number(process.env.QUERN_SEED ?? (Date.now() % 1e6) + 1);
@@ -17,12 +15,7 @@ const random = <T>(from: fc.Arbitrary<T>, count: number): T[] =>
 batches(
   'CUDA on the host: reductions, views and control flow',
   {
-    'every reduction, contraction, view and loop agrees': [
-      ...reductionCases,
-      ...matmulCases,
-      ...viewCases,
-      ...controlCases,
-    ],
+    'every reduction, contraction, view and loop agrees': casesOf(import.meta.url).cases,
     'random chains, loops and contractions agree': [
       ...random(chains, 60),
       ...random(bodies, 40),

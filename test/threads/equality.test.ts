@@ -8,7 +8,7 @@ import { DimSolver, compilePoly } from '../../runtime/poly.ts';
 import type { ArgInfo, Artifact, TensorInfo } from '../../compiler/artifact.ts';
 import type { HostArray } from '../../compiler/index.ts';
 import { type Case, hostOf, requestOf, sourceOf } from '../conformance/case.ts';
-import { cases } from '../conformance/suite.ts';
+import { cases } from '../conformance/coverage.ts';
 import { counts, noise, same, threaded } from './harness.ts';
 
 const test = suite('the same bits on any number of threads');

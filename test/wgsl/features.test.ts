@@ -1,5 +1,6 @@
 // What not every device has: subgroups, on the driver's own and on any other size of them, and the type f16, which no driver at
 // hand runs. Both are also shown to Dawn's device without a GPU, which has all features and checks the text of every kernel.
+import { readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { skip } from '../support/skip.ts';
@@ -10,8 +11,10 @@ withVulkan();
 if (gpuMissing) skip(title, gpuMissing);
 else {
   const { WebGpuDevice } = await import('../../runtime/devices/webgpu.ts');
-  const { compile, describe } = await import('../../compiler/index.ts');
-  const { cases, check } = await import('../conformance/suite.ts');
+  const { compile, describe, interpret } = await import('../../compiler/index.ts');
+  const { unit } = await import('../conformance/arrays.ts');
+  const { cases } = await import('../conformance/coverage.ts');
+  const { check } = await import('../conformance/suite.ts');
   const { wgslRunner } = await import('../conformance/wgsl-runner.ts');
   const { layerCalls } = await import('../cuda/library.ts');
   const { withSubgroupsOf } = await import('./subgroup-sizes.ts');
@@ -56,6 +59,38 @@ else {
           { ...c, calls: few(c.calls) },
         );
     });
+
+  test('bytes are multiplied four at a time as packed words, or as vectors where the language has no such words', async () => {
+    const format = { file: 'quern/formats', name: 'q8_0' };
+    const source = `import { decode, matmul, transpose } from 'quern';
+export function product<F extends Format, M extends Dim, N extends Dim, K extends Dim>(x: Encoded<F, [M, K]>, w: Encoded<F, [N, K]>) {
+  return matmul(decode(x), transpose(decode(w)));
+}`;
+    const file = '/features/product.ts';
+    const host = {
+      readFile: (path: string) => (path === file ? source : readFileSync(path, 'utf8')),
+    };
+    const request = { file, name: 'product', formats: [format, format] };
+    const encode = { file: 'quern/formats', name: 'q8_0.encode' };
+    const [x, w] = await Promise.all(
+      [unit([3, 256], 1), unit([5, 256], 2)].map(
+        async (a) => (await interpret(encode, [a])).results,
+      ),
+    );
+    const inputs = [...x!, ...w!];
+    const [want] = (await interpret(request, inputs, host)).results;
+    for (const features of [['packed'], []]) {
+      const { artifact } = await compile(
+        { ...request, target: 'wgsl', limits: { features } },
+        host,
+      );
+      const text = new TextDecoder().decode(artifact.code);
+      assert.is(/dot4I8Packed/.test(text), features.length > 0);
+      assert.ok(features.length > 0 || !/4xI8|4xU8/.test(text));
+      const [got] = await wgslRunner(plain).run(artifact, inputs);
+      want!.data.forEach((v, i) => assert.ok(Math.abs(v - got!.data[i]!) < 1e-4, `${i}: ${v}`));
+    }
+  });
 
   test('a device at its defaults has neither', () => {
     assert.equal(plain.target.limits!.features, ['packed']);
