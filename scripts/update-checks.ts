@@ -1,5 +1,6 @@
 // Regenerates the stored texts of tests (passes, loop IR, diagnostics) and prints what changed. Review the diff.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { figuresPath, withTable } from '../bench/static.ts';
 import { refusals } from '../test/conformance/gpujs.ts';
 import { keptRefusals, refusedPath } from '../test/conformance/refusals.ts';
 import { backendsPage, pagePath } from '../test/conformance/table.ts';
@@ -24,4 +25,5 @@ for (const g of [...goldens, ...cudaGoldens, ...wgslGoldens, ...gpujsGoldens])
 for (const name of names()) update(name, snapshotPath(name), `${rendered(name)}\n`);
 update('what gpujs refuses', refusedPath, await refusals());
 update('docs/backends.md', pagePath, backendsPage(keptRefusals()));
+update('docs/webgpu.md', figuresPath, await withTable(readFileSync(figuresPath, 'utf8')));
 console.log(`${changed} cases changed`);
