@@ -46,6 +46,7 @@ import type { Buffer, PackedSource, Program } from './loops/loops.ts';
 import { sharedWork } from './loops/work.ts';
 import { generate, optimize, type Stage, Trace } from './pipeline.ts';
 import type { Residence } from './schedule/lower.ts';
+import { packingText } from './schedule/packing.ts';
 import { repackProgram } from './schedule/repack.ts';
 import { compilerVersion } from './version.ts';
 
@@ -240,8 +241,8 @@ async function packedOf(
   return out;
 }
 
-const layoutText = ({ layout, dtype, bias, derived }: PackedSource): string =>
-  `${layout} ${dtype}${layout === 'tile' ? ` + ${bias}` : ''}${derived ? ` ${derived.stored} ${derived.text}` : ''}`;
+const layoutText = ({ layout, dtype, bias, packing, derived }: PackedSource): string =>
+  `${layout} ${dtype}${layout === 'tile' ? ` + ${bias} in ${packingText(packing)}` : ''}${derived ? ` ${derived.stored} ${derived.text}` : ''}`;
 
 const bufferInfo = (
   b: Buffer & { readonly role: BufferInfo['role'] },

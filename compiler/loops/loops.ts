@@ -42,6 +42,17 @@ export interface PackedSource {
   readonly layout: 'tile' | 'word tile' | 'rows' | 'wide rows';
   /** What codes in tiles are stored plus. */
   readonly bias: number;
+  /** How codes in tiles share bytes: the bits of them that each vector of a unit holds (schedule/packing.ts). */
+  readonly packing: {
+    readonly vectors: number;
+    readonly steps: number;
+    readonly codes: readonly (readonly {
+      readonly vector: number;
+      readonly at: number;
+      readonly bits: number;
+      readonly shift: number;
+    }[])[];
+  };
   /** A function of its elements is stored in place of them: as f32, or as the upper 16 bits of one. */
   readonly derived?: {
     readonly text: string;

@@ -19,6 +19,7 @@ import { singleRules } from './gpu/single.ts';
 import { Lowering, nameOf } from './lowering.ts';
 import { lowerOnline } from './online.ts';
 import { biasOf, forgetLayout, type PackedField } from './packed.ts';
+import { packingOf } from './packing.ts';
 import { makeRecords } from './record-fields.ts';
 import { lowerInto, mapInto, storeTensor } from './regions.ts';
 import { emitResident } from './resident.ts';
@@ -133,6 +134,7 @@ function packFields(lo: Lowering, func: Func): void {
       dtype: v.type.dtype,
       shape: v.type.shape,
       bias: biasOf(v.type.dtype, lo.limits),
+      packing: packingOf(v.type.dtype, multipleOf(v.type.shape.slice(1)), !lo.limits.relaxed),
       layout: undefined,
       record: undefined,
       looks: new Map(),
@@ -272,11 +274,12 @@ export function lower(
   for (const b of buffers) (b as { size: Poly }).size = inSignatureDims(b.size, quotients);
   const sources = new Map<Buffer, PackedSource[]>();
   for (const { field } of lo.packed) {
-    const { buffer, dtype, bias, layout, record } = field;
+    const { buffer, dtype, bias, packing, layout, record } = field;
     const shape = field.shape.map((d) => inSignatureDims(d, quotients));
     if (!layout) continue;
     const into = record?.buffer ?? buffer;
-    const source: PackedSource = { buffer, dtype, shape, layout, bias, ...derivedOf(field) };
+    const own = { buffer, dtype, shape, layout, bias, packing };
+    const source: PackedSource = { ...own, ...derivedOf(field) };
     sources.set(into, [...(sources.get(into) ?? []), source]);
   }
   for (const [buffer, packed] of sources) Object.assign(buffer, { packed });
@@ -293,6 +296,9 @@ export function lower(
   for (const b of buffers) if (own.has(b.id)) (b as { private?: boolean }).private = true;
   return program;
 }
+
+/** What is known to divide the product of dims. */
+const multipleOf = (dims: readonly Dim[]): number => dims.reduce((n, d) => n * d.multiple(), 1);
 
 const derivedOf = ({ derived }: PackedField): Pick<PackedSource, 'derived'> =>
   derived ? { derived } : {};

@@ -1,9 +1,9 @@
 // The kernel layout of resident weights: lanes are rows. Four rows of a field are stored side by side, so that a
-// vector holds four elements of each of them and no sum ever crosses lanes. Elements below a byte are split into
-// planes of 4, 2 and 1 bits, several of which share a byte, and unpack by a shift and a mask.
+// vector holds four elements of each of them and no sum ever crosses lanes. Elements below a byte share bytes, as
+// packing.ts says.
 //
-// tile: fields of elements. [rows / 4][depth / 4 / planes][4 rows][4 depth] bytes, plane p of a byte holding
-//   the element 4 p places further in depth. One such array for every plane width of the dtype; signed elements are
+// tile: fields of elements. [rows / 4][depth / 4 / steps][vectors][4 rows][4 depth] bytes: the `vectors` of a packing hold the
+//   codes of its `steps`, code i of a byte lane being that of the element 4 i places further in depth. Signed elements are
 //   stored plus half their range; signed bytes as well, or as they are, as it suits the target's dot product.
 // word tile: the same where two neighbouring bytes are read as one signed word (words.ts): the highest bit of the byte at
 //   odd depth is flipped, or, of signed 8-bit elements, that of the byte at even depth.
@@ -22,6 +22,7 @@ import * as L from '../loops/loops.ts';
 import { storedSize, strides } from './emitter.ts';
 import type { Lowering } from './lowering.ts';
 import { type Derived, mayDerive } from './derived.ts';
+import { depthOfUnit, exponentOf, type Packing, type Piece } from './packing.ts';
 import { blockWord, inBlock, type RecordLayout, type RecordPart } from './records.ts';
 import { depthLane, NoTile, rowLane, tileLanes, tileSide } from './spans.ts';
 
@@ -37,8 +38,9 @@ export interface PackedField {
   readonly buffer: Buffer;
   readonly dtype: DType;
   readonly shape: readonly Dim[];
-  /** What codes are stored plus. */
+  /** What codes are stored plus, and how they share bytes. */
   readonly bias: number;
+  readonly packing: Packing;
   layout: PackedLayout | undefined;
   /** Where it lies together with other fields. */
   record: InRecord | undefined;
@@ -58,51 +60,13 @@ export interface InRecord {
   readonly as: (d: DType) => Buffer;
 }
 
-/** Where the lanes of a tile come from: one plane, that of some step of depth. */
+/** Where the lanes of a tile come from: the codes of a field, those of some step of depth. */
 export interface PackedTile {
   readonly field: PackedField;
   readonly group: Poly;
   readonly step: Poly;
-  readonly plane: number;
-}
-
-/** Bits `shift` .. `shift + bits - 1` of the elements, `count` of which share a byte. */
-export interface Plane {
-  readonly bits: number;
-  readonly shift: number;
-  readonly count: number;
-}
-
-/**
- * What a processor core does in a cycle, roughly: vector operations, and bytes that arrive from main memory. Only their
- * ratio counts, for which of two layouts is read sooner.
- */
-const perCycle = { operations: 3.5, bytes: 8 };
-
-/** Cycles until sixteen codes in planes of these widths are multiplied. */
-function cyclesOf(widths: readonly number[]): number {
-  // A mask a field and a shift for all but the lowest; planes are joined two by two; a product.
-  const fields = widths.reduce((n, w) => n + (w === 8 ? 0 : 2 - w / 8), 0);
-  const operations = fields + widths.length;
-  const bytes = widths.reduce((n, w) => n + 2 * w, 0);
-  return Math.max(operations / perCycle.operations, bytes / perCycle.bytes);
-}
-
-/**
- * Planes of an integer dtype of up to 8 bits, lowest bits first. Codes of a width that no plane has are cut into
- * several, or take a wider one as they are, whichever is read sooner: 3 bits take 4, and 7 take 8.
- */
-export function planesOf(d: DType): readonly Plane[] {
-  const { bits } = dtypes[d];
-  const cut = [8, 4, 2, 1].filter((width) => bits & width);
-  const whole = [1, 2, 4, 8].filter((width) => width >= bits).slice(0, 1);
-  const widths = whole.length > 0 && cyclesOf(whole) < cyclesOf(cut) ? whole : cut;
-  let shift = 0;
-  return widths.map((width) => {
-    const plane = { bits: width, shift, count: 8 / width };
-    shift += width;
-    return plane;
-  });
+  /** Which code of its packing the step is. */
+  readonly code: number;
 }
 
 /**
@@ -140,9 +104,9 @@ export function flipsOf(
 export const groupsOf = (shape: readonly Dim[]): Dim =>
   floorDiv(shape[0]!.add(tileSide - 1), tileSide);
 export const depthOf = (shape: readonly Dim[]): Dim => product(shape.slice(1));
-/** Vectors of 16 bytes that a plane takes for a group of rows. */
-export const vectorsOf = (shape: readonly Dim[], p: Plane): Dim =>
-  floorDiv(depthOf(shape).add(tileSide * p.count - 1), tileSide * p.count);
+/** Units of a packing that a group of rows takes. */
+export const unitsOf = (shape: readonly Dim[], p: Packing): Dim =>
+  floorDiv(depthOf(shape).add(depthOfUnit(p) - 1), depthOfUnit(p));
 
 /** dtype and elements of the array that holds a field in a layout; undefined where it cannot be held so. */
 export function packedArray(
@@ -150,6 +114,7 @@ export function packedArray(
   shape: readonly Dim[],
   layout: PackedLayout,
   bias: number,
+  packing: Packing,
 ): { readonly dtype: DType; readonly size: Dim } | undefined {
   const groups = groupsOf(shape);
   if (!isTile(layout)) {
@@ -158,18 +123,8 @@ export function packedArray(
   }
   const { bits, kind } = dtypes[d];
   if (bits > 8 || (kind === 'float' && bits > 4)) return undefined;
-  const vectors = planesOf(d).reduce((n, p) => n.add(vectorsOf(shape, p)), Poly.of(0));
-  return { dtype: d === 'i8' && !bias ? 'i8' : 'u8', size: groups.mul(vectors).mul(tileLanes) };
-}
-
-/** Where each plane of a field starts. */
-export function planeStarts(d: DType, shape: readonly Dim[]): Dim[] {
-  let start = Poly.of(0);
-  return planesOf(d).map((p) => {
-    const here = start;
-    start = start.add(groupsOf(shape).mul(vectorsOf(shape, p)).mul(tileLanes));
-    return here;
-  });
+  const bytes = unitsOf(shape, packing).mul(tileLanes * packing.vectors);
+  return { dtype: d === 'i8' && !bias ? 'i8' : 'u8', size: groups.mul(bytes) };
 }
 
 /** Position of an element in the depth of its row. */
@@ -227,7 +182,7 @@ function chooseLayout(f: PackedField, layout: PackedLayout, single: boolean): vo
     return;
   }
   if (single) throw new NoTile(`${f.buffer.name} is read one element at a time`);
-  const array = packedArray(f.dtype, f.shape, layout, f.bias);
+  const array = packedArray(f.dtype, f.shape, layout, f.bias, f.packing);
   if (!array) throw new NoTile(`elements of ${f.dtype} in layout ${layout}`);
   f.layout = layout;
   Object.assign(f.buffer, array);
@@ -316,36 +271,32 @@ function inRecord(
   return em.index(start.mul(4 / bytes).add(offset.over(bytes)!));
 }
 
-/** The bytes of a plane that hold step `step` (elements 4 step ..) of depth: the index of the first. */
-function planeIndex(
+/** The bytes of a vector of the unit that holds step `step` (elements 4 step ..) of depth: the index of the first. */
+function vectorIndex(
   lo: Lowering,
   f: PackedField,
   group: Poly,
   step: Poly,
-  plane: number,
+  vector: number,
 ): {
   /** The memory as elements of a dtype, and the index among them of the byte `within`. */
   readonly as: (d: DType) => Buffer;
   readonly at: (within?: Poly, bytes?: number) => Expr;
   readonly key: string;
 } {
-  const p = planesOf(f.dtype)[plane]!;
+  const { steps, vectors } = f.packing;
   if (f.record) {
     const { layout, part, as, buffer } = f.record;
-    const { period } = layout.levels[part.level]!;
     const l = step.mul(tileSide);
-    const before = planesOf(f.dtype)
-      .slice(0, plane)
-      .reduce((n, q) => n + (period / (tileSide * q.count)) * tileLanes, 0);
-    const vector = floorDiv(floorDiv(inBlock(layout, part.level, l), tileSide), p.count);
-    const bytes = vector.mul(tileLanes).add(before);
+    const unit = floorDiv(floorDiv(inBlock(layout, part.level, l), tileSide), steps);
+    const bytes = unit.mul(vectors).add(vector).mul(tileLanes);
     const at = (within = Poly.of(0), size = 1): Expr =>
       inRecord(lo, f.record!, group, l, bytes.add(within), size);
     const words = blockWord(layout, part.level, group, l);
     return { as, at, key: `${buffer.id} ${words} + ${part.offset} + ${bytes}` };
   }
-  const vector = group.mul(vectorsOf(f.shape, p)).add(floorDiv(step, p.count));
-  const first = planeStarts(f.dtype, f.shape)[plane]!.add(vector.mul(tileLanes));
+  const unit = group.mul(unitsOf(f.shape, f.packing)).add(floorDiv(step, steps));
+  const first = unit.mul(vectors).add(vector).mul(tileLanes);
   const at = (within = Poly.of(0), size = 1): Expr => lo.em.index(first.add(within).over(size)!);
   const as = (d: DType): Buffer => (d === f.buffer.dtype ? f.buffer : { ...f.buffer, dtype: d });
   return { as, at, key: `${f.buffer.id} ${first}` };
@@ -365,43 +316,47 @@ function loadTile(lo: Lowering, f: PackedField, n: Poly, depth: Poly): Expr {
     throw new NoTile(`${f.buffer.name} is not read in whole tiles`);
   const group = floorDiv(rows, tileSide);
   const step = floorDiv(start, tileSide);
-  const parts = planesOf(f.dtype).map((p, i) => {
-    const plane = modulo(step, p.count).constant;
-    if (plane === undefined)
-      throw new NoTile(`planes of ${f.buffer.name} that a loop walks through`);
-    const place = planeIndex(lo, f, group, step, i);
-    const align = f.record ? 1 : tileLanes;
-    const buffer = place.as(f.dtype === 'i8' && !f.bias ? 'i8' : 'u8');
-    const load = (): Expr => withoutFlips(f, L.load(buffer, place.at(), tileLanes, align));
-    const key = `plane ${place.key}`;
-    const word =
-      p.count === 1 ? load() : (em.recall(key) ?? em.remember(key, em.bind(load(), 'packed')));
-    return fieldOf(f.dtype, word, plane, p);
+  const { packing } = f;
+  const code = modulo(step, packing.steps).constant;
+  if (code === undefined) throw new NoTile(`codes of ${f.buffer.name} that a loop walks through`);
+  const tile: PackedTile = { field: f, group, step, code };
+  const parts = packing.codes[code]!.map((piece) => {
+    const load = (): Expr => loadVector(lo, tile, piece.vector);
+    const key = `vector ${vectorIndex(lo, f, group, step, piece.vector).key}`;
+    const vector =
+      packing.steps === 1
+        ? load()
+        : (em.recall(key) ?? em.remember(key, em.bind(load(), 'packed')));
+    return inCode(vector, piece);
   });
   const codes = parts.reduce((a, b) => L.binary('or', a, b));
   if (dtypes[f.dtype].kind === 'float') return L.gather(valuesOf(lo, f.dtype), codes);
-  const [{ count }, ...others] = planesOf(f.dtype) as [Plane, ...Plane[]];
-  if (others.length === 0)
-    lo.tiles.set(codes, { field: f, group, step, plane: modulo(step, count).constant! });
+  lo.tiles.set(codes, tile);
   return unbiased(f.bias, codes);
 }
 
-/** Bits of a plane, where they are in the code. */
-function fieldOf(d: DType, word: Expr, plane: number, { bits, shift, count }: Plane): Expr {
-  const down = plane * bits - shift;
-  const n = word.type.lanes;
+/** The bytes of a vector of the unit of a tile. */
+function loadVector(lo: Lowering, { field, group, step }: PackedTile, vector: number): Expr {
+  const place = vectorIndex(lo, field, group, step, vector);
+  const buffer = place.as(field.dtype === 'i8' && !field.bias ? 'i8' : 'u8');
+  const align = field.record ? 1 : tileLanes;
+  return withoutFlips(field, L.load(buffer, place.at(), tileLanes, align));
+}
+
+/** Bits of a vector, moved to where they are in the code. */
+function inCode(vector: Expr, piece: Piece): Expr {
+  const down = exponentOf(piece);
+  const n = vector.type.lanes;
   const moved =
-    down === 0 ? word : L.binary(down > 0 ? 'shr' : 'shl', word, i32s(Math.abs(down), n));
-  // What comes down from the top of a byte to its end is alone there; a code may be narrower than its plane.
-  const isTop = shift === 0 && plane === count - 1 && dtypes[d].bits >= bits;
-  return isTop
-    ? moved
-    : L.binary('and', moved, i32s((2 ** Math.min(bits, dtypes[d].bits) - 1) << shift, n));
+    down === 0 ? vector : L.binary(down > 0 ? 'shr' : 'shl', vector, i32s(Math.abs(down), n));
+  // What comes down from the top of a byte to its end is alone there.
+  const isTop = piece.shift === 0 && piece.at + piece.bits === 8;
+  return isTop ? moved : L.binary('and', moved, i32s((2 ** piece.bits - 1) << piece.shift, n));
 }
 
 /** The vector of eight words, two a row, that holds the codes of a tile. */
 export function loadWords(lo: Lowering, { field, group, step }: PackedTile): Expr {
-  const { as, at } = planeIndex(lo, field, group, step, 0);
+  const { as, at } = vectorIndex(lo, field, group, step, 0);
   const align = field.record ? 1 : 2 * tileSide;
   return L.load(as('i16'), at(Poly.of(0), 2), 2 * tileSide, align);
 }
@@ -433,13 +388,6 @@ function valuesOf(lo: Lowering, d: DType): Buffer {
 
 const i32s = (x: number, lanes = tileLanes): Expr => L.constant(x, 'i32', lanes);
 
-function joined(d: DType, parts: readonly Expr[]): Expr {
-  const planes = planesOf(d);
-  return parts.reduce((sum, part, i) => {
-    const up = L.binary('shl', part, i32s(planes[i]!.shift, part.type.lanes));
-    return L.binary('or', sum, up);
-  });
-}
 function unbiased(bias: number, e: Expr): Expr {
   return bias ? L.binary('sub', e, i32s(bias, e.type.lanes)) : e;
 }
@@ -455,14 +403,23 @@ function loadElement(lo: Lowering, f: PackedField, n: Poly, depth: Poly): Expr {
     const isOdd = L.compare('ne', em.index(modulo(depth, 2)), L.i32(0));
     return L.select(isOdd, flipOf(f.dtype, odd), flipOf(f.dtype, even));
   };
-  const parts = planesOf(f.dtype).map((p, i) => {
-    const { as, at } = planeIndex(lo, f, group, step, i);
+  const { codes, steps } = f.packing;
+  const byteOf = (vector: number): Expr => {
+    const { as, at } = vectorIndex(lo, f, group, step, vector);
     const stored = L.load(as(f.dtype === 'i8' && !f.bias ? 'i8' : 'u8'), at(within), 1, 1);
-    const byte = even || odd ? L.binary('xor', stored, flip()) : stored;
-    if (p.count === 1) return byte;
-    const shift = em.index(modulo(step, p.count).mul(p.bits));
-    return L.binary('and', L.binary('shr', byte, shift), i32s(2 ** p.bits - 1, 1));
-  });
-  const code = joined(f.dtype, parts);
+    return even || odd ? L.binary('xor', stored, flip()) : stored;
+  };
+  const nth = modulo(step, steps);
+  const code = codes
+    .map((pieces) =>
+      pieces.map((p) => inCode(byteOf(p.vector), p)).reduce((a, b) => L.binary('or', a, b)),
+    )
+    .reduce((rest, own, i) =>
+      nth.constant === undefined
+        ? L.select(L.compare('eq', em.index(nth), L.i32(i)), own, rest)
+        : nth.constant === i
+          ? own
+          : rest,
+    );
   return dtypes[f.dtype].kind === 'float' ? L.decodeBits(f.dtype, code) : unbiased(f.bias, code);
 }

@@ -9,7 +9,8 @@ import type { Dim } from '../ir/algebra.ts';
 import { floorDiv, modulo, type Poly, Poly as P } from '../ir/algebra.ts';
 import { type DType, dtypes } from '../ir/dtype.ts';
 import type { Derived } from './derived.ts';
-import { depthOf, isTile, type PackedLayout, planesOf, rowDType } from './packed.ts';
+import { depthOf, isTile, type PackedLayout, rowDType } from './packed.ts';
+import { depthOfUnit, type Packing } from './packing.ts';
 import { tileLanes, tileSide } from './spans.ts';
 
 /** A field as it is stored logically, `[rows, ...]`, and how its elements are laid out. */
@@ -17,8 +18,9 @@ export interface RecordField {
   readonly dtype: DType;
   readonly shape: readonly Dim[];
   readonly layout: PackedLayout;
-  /** What codes are stored plus. */
+  /** What codes are stored plus, and how they share bytes. */
   readonly bias: number;
+  readonly packing: Packing;
   /** What is stored in place of its elements. */
   readonly derived?: Derived | undefined;
 }
@@ -55,12 +57,10 @@ export function periodOf(depth: Dim, field: RecordField): number | undefined {
   return undefined;
 }
 
-/** Depth that whole vectors of all planes of a dtype hold. */
-const granuleOf = (d: DType): number => Math.max(...planesOf(d).map((p) => tileSide * p.count));
 const rowBytes = (f: RecordField): number =>
   (tileSide * dtypes[rowDType(f.dtype, f.layout, f.derived)!].bits) / 8;
-const planeBytes = (f: RecordField, depth: number): number =>
-  planesOf(f.dtype).reduce((n, p) => n + (depth / (tileSide * p.count)) * tileLanes, 0);
+const codeBytes = ({ packing }: RecordField, depth: number): number =>
+  (depth / depthOfUnit(packing)) * tileLanes * packing.vectors;
 
 /**
  * The record of fields with equal rows; undefined where their runs do not fit into each other. Whoever decides for it
@@ -77,9 +77,12 @@ export function recordOf(fields: readonly RecordField[]): RecordLayout | undefin
     return undefined;
   if (codes.some((f) => !depthOf(f.shape).equals(depth))) return undefined;
   const constants = periods.filter((_, i) => !isTile(fields[i]!.layout)) as number[];
-  const leaf = Math.max(...codes.map((f) => granuleOf(f.dtype)), Math.min(...constants, longest));
+  const leaf = Math.max(
+    ...codes.map((f) => depthOfUnit(f.packing)),
+    Math.min(...constants, longest),
+  );
   const runs = [...new Set([leaf, ...constants.filter((p) => p > leaf)])].sort((a, b) => b - a);
-  const start = constants.length ? runs : [granuleOf(first.dtype)];
+  const start = constants.length ? runs : [depthOfUnit(first.packing)];
   return layOut(rows, depth, start, fields, periods as number[]);
 }
 
@@ -104,7 +107,7 @@ function layOut(
       fields.forEach((f, i) => {
         if (!isTile(f.layout)) return;
         parts[i] = { ...f, period: 1, level, offset: at };
-        at += planeBytes(f, run);
+        at += codeBytes(f, run);
       });
     return at;
   });

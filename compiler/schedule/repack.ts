@@ -12,14 +12,12 @@ import {
   flipsOf,
   groupsOf,
   isTile,
-  type Plane,
   packedArray,
-  planeStarts,
-  planesOf,
   rowDType,
   storedIndex,
-  vectorsOf,
+  unitsOf,
 } from './packed.ts';
+import { depthOfUnit, type Piece } from './packing.ts';
 import {
   blockWord,
   inBlock,
@@ -46,8 +44,8 @@ export function repackProgram(
   // A row without padding is a run of words: most formats. Their fields move a word at a time.
   const isMoved = fields.map((f) => isTile(f.layout) && isWords(f.dtype, f.shape));
   const sources = fields.map((f, i) => sourceOf(em, f, isMoved[i]!));
-  const [{ dtype, shape, layout, bias }] = fields as [RecordField];
-  const array = packedArray(dtype, shape, layout, bias)!;
+  const [{ dtype, shape, layout, bias, packing }] = fields as [RecordField];
+  const array = packedArray(dtype, shape, layout, bias, packing)!;
   const words = record !== undefined || isMoved[0]!;
   const bytes = record ? recordBytes(record) : array.size;
   const target = words
@@ -66,7 +64,7 @@ export function repackProgram(
             const job: Job = { em, ...f, source: sources[i]!, target, into };
             if (!isTile(f.layout)) moveRow(job, g, r, copy);
             else if (isMoved[i]) moveWords(job, g, r, copy);
-            else movePlanes(job, g, r, copy);
+            else moveCodes(job, g, r, copy);
           });
         });
       em.push({ kind: 'if', cond, then: move(true), else: move(false) });
@@ -110,23 +108,15 @@ function put({ em, target }: Job, index: Poly, value: Expr, dtype = target.dtype
   em.push({ kind: 'store', buffer, index: em.index(index), value, align: 1 });
 }
 
-/** The first byte of the vector of a plane that holds element `l` of depth, in a record or an array of its own. */
-function vectorByte(job: Job, g: Poly, plane: number, l: Poly): Poly {
-  const planes = planesOf(job.dtype);
-  const p = planes[plane]!;
-  if (!job.into) {
-    const vectors = vectorsOf(job.shape, p);
-    const vector = floorDiv(l, tileSide * p.count);
-    return planeStarts(job.dtype, job.shape)[plane]!.add(g.mul(vectors).add(vector).mul(tileLanes));
-  }
-  const { record, part } = job.into;
-  const { period } = record.levels[part.level]!;
-  const before = planes
-    .slice(0, plane)
-    .reduce((n, q) => n + (period / (tileSide * q.count)) * tileLanes, 0);
-  const vector = floorDiv(inBlock(record, part.level, l), tileSide * p.count);
+/** The first byte of the unit that holds element `l` of depth, in a record or an array of its own. */
+function unitByte(job: Job, g: Poly, l: Poly): Poly {
+  const { packing, shape, into } = job;
+  const bytes = tileLanes * packing.vectors;
+  const unit = (at: Poly): Poly => floorDiv(at, depthOfUnit(packing));
+  if (!into) return g.mul(unitsOf(shape, packing)).add(unit(l)).mul(bytes);
+  const { record, part } = into;
   const start = blockWord(record, part.level, g, l).mul(4);
-  return start.add(vector.mul(tileLanes)).add(part.offset + before);
+  return start.add(unit(inBlock(record, part.level, l)).mul(bytes)).add(part.offset);
 }
 
 /** Element `l` of the depth of row n, as it is stored. */
@@ -160,42 +150,50 @@ function storedOf({ stored, of }: Derived, element: Expr): Expr {
   return stored === 'f32' ? value : L.binary('shr', L.bits(value, 'i32'), L.i32(16));
 }
 
-/** Bytes of a plane, one element after the other. */
-function movePlanes(job: Job, g: Poly, r: number, copy: boolean): void {
-  const { em, dtype, shape, bias, layout } = job;
+/** Codes that share bytes, one unit after the other. */
+function moveCodes(job: Job, g: Poly, r: number, copy: boolean): void {
+  const { em, dtype, shape, bias, layout, packing } = job;
+  const { steps, vectors, codes } = packing;
   const depth = depthOf(shape);
   const row = g.mul(tileSide).add(r);
-  planesOf(dtype).forEach((p, i) => {
-    const vectors = vectorsOf(shape, p);
-    loop(em, vectors, false, (w) => {
-      for (let j = 0; j < tileSide; j += 1) {
-        const parts = Array.from({ length: p.count }, (_, plane) => {
-          const l = w.mul(p.count).add(plane).mul(tileSide).add(j);
-          return copy ? bitsOf(job, row, l, p, plane) : L.i32(0);
-        });
-        const first = vectorByte(job, g, i, w.mul(tileSide * p.count));
-        const flip = flipsOf(dtype, layout)[j % 2]!;
-        const byte = parts.reduce((a, b) => L.binary('or', a, b));
+  loop(em, unitsOf(shape, packing), false, (u) => {
+    const first = unitByte(job, g, u.mul(depthOfUnit(packing)));
+    for (let j = 0; j < tileSide; j += 1) {
+      const all = Array.from({ length: steps }, (_, i) =>
+        copy ? em.bind(codeOf(u.mul(steps).add(i).mul(tileSide).add(j)), 'code') : L.i32(0),
+      );
+      const flip = flipsOf(dtype, layout)[j % 2]!;
+      for (let v = 0; v < vectors; v += 1) {
+        const byte = codes
+          .flatMap((pieces, i) =>
+            pieces.flatMap((p) => (p.vector === v ? [placed(all[i]!, p)] : [])),
+          )
+          .reduce((a, b) => L.binary('or', a, b));
         const whole = flip ? L.binary('xor', byte, L.i32(flip)) : byte;
-        put(job, first.add(r * tileSide + j), whole, job.into ? 'u8' : job.target.dtype);
+        const at = first.add(v * tileLanes + r * tileSide + j);
+        put(job, at, whole, job.into ? 'u8' : job.target.dtype);
       }
-    });
+    }
   });
 
-  /** The bits of an element that belong to a plane, in their place; none past the end of the row. */
-  function bitsOf(j: Job, n: Poly, l: Poly, p: Plane, plane: number): Expr {
+  /** The code of an element; 0 past the end of the row. */
+  function codeOf(l: Poly): Expr {
     const within = L.compare('lt', em.index(l), em.index(depth));
     const inside = em.bind(
       L.select(within, em.index(l), L.binary('sub', em.index(depth), L.i32(1))),
       'l',
     );
     const at = inside.kind === 'const' ? Poly.of(inside.value) : em.asIndex(inside, depth);
-    const raw = element(j, n, at);
+    const raw = element(job, row, at);
     const whole = bias ? L.binary('add', raw, L.i32(bias)) : asInt(raw);
-    const part = L.binary('and', L.binary('shr', whole, L.i32(p.shift)), L.i32(2 ** p.bits - 1));
-    const placed = L.binary('shl', part, L.i32(plane * p.bits));
-    return L.select(within, placed, L.i32(0));
+    return L.select(within, whole, L.i32(0));
   }
+}
+
+/** The bits of a code that a piece holds, where it holds them. */
+function placed(code: Expr, { at, bits, shift }: Piece): Expr {
+  const part = L.binary('and', L.binary('shr', code, L.i32(shift)), L.i32(2 ** bits - 1));
+  return L.binary('shl', part, L.i32(at));
 }
 
 const asInt = (e: Expr): Expr => (e.type.scalar === 'i32' ? e : L.convert(e, 'i32'));
@@ -223,7 +221,7 @@ function moveWords(job: Job, g: Poly, r: number, copy: boolean): void {
   const perRow = depthOf(shape).mul(bits).over(32)!;
   const row = g.mul(tileSide).add(r);
   const place = (w: Poly): Poly =>
-    vectorByte(job, g, 0, w.mul(32 / bits))
+    unitByte(job, g, w.mul(32 / bits))
       .over(4)!
       .add(r);
   const end = em.index(perRow);

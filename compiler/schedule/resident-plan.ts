@@ -9,7 +9,7 @@ import { intRange, type Range } from '../loops/ranges.ts';
 import { withDerived } from './derived.ts';
 import { sameExpr, type Term, terms, times } from './factor.ts';
 import type { Lowering } from './lowering.ts';
-import { chooseWords, type PackedTile, planesOf } from './packed.ts';
+import { chooseWords, type PackedTile } from './packed.ts';
 import { contractionIndex } from './reductions.ts';
 import { depthLane, NoTile, rowLane, tileLanes, tileSide } from './spans.ts';
 import { fitsWords, recipeOf, type WordRecipe } from './words.ts';
@@ -238,7 +238,7 @@ function planBlock(
   return { part, block, runs: started, perWord, starts, flips: false, scaled, words };
 }
 
-/** Where the codes of a term come from, if they are one plane of a field as they are. */
+/** Where the codes of a term come from, if they are those of a field as they are. */
 export function tileOf(lo: Lowering, t: Term): PackedTile | undefined {
   let e: Expr | undefined = t.ints[0] && withoutConstant(t.ints[0]).rest;
   while (e && !lo.tiles.has(e)) e = e.kind === 'var' ? lo.em.definition(e.var) : undefined;
@@ -261,10 +261,10 @@ function planWords(
       if (!plan.isDot) continue;
       for (let v = from; v < to; v += 1) {
         const tile = tileOf(lo, steps[v]!.w[i]!);
-        const own = tile && recipeOf(tile.field.dtype);
+        const own = tile && recipeOf(tile.field);
         if (!own || (recipe && own.unit !== recipe.unit)) return undefined;
         recipe ??= own;
-        const whole = (to - from) % own.planes === 0 && tile.plane === (v - from) % own.planes;
+        const whole = (to - from) % own.planes === 0 && tile.code === (v - from) % own.planes;
         const { rest, shift } = withoutConstant(steps[v]!.w[i]!.ints[0]!);
         const codes = intRange(rest, lo.em.definition);
         const x = intRange(steps[v]!.x.ints[0]!, lo.em.definition);
@@ -289,7 +289,7 @@ function stepsOfWord(lo: Lowering, ints: readonly Expr[]): number {
   ints.forEach(look);
   const counts = lo.packed
     .filter(({ field }) => buffers.has(field.buffer))
-    .flatMap(({ field }) => planesOf(field.dtype).map((p) => p.count))
+    .map(({ field }) => field.packing.steps)
     .filter((count) => count > 1);
   return counts.length ? Math.min(...counts) : 1;
 }

@@ -9,7 +9,7 @@ import type { Expr } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
 import type { Range } from '../loops/ranges.ts';
 import type { Lowering } from './lowering.ts';
-import { type PackedField, planesOf } from './packed.ts';
+import type { PackedField } from './packed.ts';
 
 /** Which byte of a word. */
 export type Half = 0 | 1;
@@ -36,11 +36,14 @@ export interface WordRecipe {
   readonly more: { readonly plane: number; readonly half: Half; readonly by: number };
 }
 
-/** How codes of a dtype are multiplied in words; undefined where they do not lie in one plane. */
-export function recipeOf(d: PackedField['dtype']): WordRecipe | undefined {
-  const [plane, ...others] = planesOf(d);
-  if (!plane || others.length > 0) return undefined;
-  const { bits, count } = plane;
+/** How codes of a field are multiplied in words; undefined where they do not lie in one field of a byte. */
+export function recipeOf({
+  dtype: d,
+  packing,
+}: Pick<PackedField, 'dtype' | 'packing'>): WordRecipe | undefined {
+  const { steps: count, vectors } = packing;
+  if (vectors > 1) return undefined;
+  const bits = 8 / count;
   if (bits === 8) {
     const parts: Part[] = [
       {

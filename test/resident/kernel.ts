@@ -70,7 +70,7 @@ const inverse = (d: Tensor<f32, []>) => (d === 0 ? 0 : 1 / d);
 /** A factory: `bits` of a grid from the least to the largest value. */
 export function grid({ bits, block }: { bits: number; block: number }) {
   const top = 2 ** bits - 1;
-  const code = [u1, u2, u3, u4, u4, u6, u7, u8][bits - 1]!;
+  const code = [u1, u2, u3, u4, u5, u6, u7, u8][bits - 1]!;
   return format({
     block,
     encode(x: Tensor<f32>) {

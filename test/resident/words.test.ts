@@ -3,11 +3,15 @@
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { DType } from '../../compiler/ir/dtype.ts';
-import { flipsOf, planesOf } from '../../compiler/schedule/packed.ts';
+import { type DType, dtypes } from '../../compiler/ir/dtype.ts';
+import { flipsOf } from '../../compiler/schedule/packed.ts';
+import { packingOf } from '../../compiler/schedule/packing.ts';
 import { fitsWords, recipeOf, type WordRecipe } from '../../compiler/schedule/words.ts';
 
 const test = suite('words');
+
+/** Codes as a kernel for words has them. */
+const field = (dtype: DType) => ({ dtype, packing: packingOf(dtype, 32, true) });
 
 const int16 = (x: number): number => (x << 16) >> 16;
 
@@ -42,8 +46,8 @@ function product(r: WordRecipe, bytes: readonly number[], x: readonly number[]):
 
 for (const d of ['u1', 'u2', 'u4', 'u8', 'i8'] as const)
   test(`the parts of words of ${d} add up to products of codes and activations`, () => {
-    const recipe = recipeOf(d)!;
-    const { bits } = planesOf(d)[0]!;
+    const recipe = recipeOf(field(d))!;
+    const { bits } = dtypes[d];
     const [min, max] = d === 'i8' ? [-128, 127] : [0, 2 ** bits - 1];
     const count = 4 * recipe.planes;
     assert.ok(fitsWords(recipe, [min, max], [-127, 127], count));
@@ -57,13 +61,20 @@ for (const d of ['u1', 'u2', 'u4', 'u8', 'i8'] as const)
     );
   });
 
-test('codes in several planes have no words', () => {
-  for (const d of ['i5', 'u6'] as const) assert.is(recipeOf(d), undefined);
+test('codes in pieces have no words', () => {
+  for (const d of ['u3', 'i5', 'u6'] as const) {
+    const packing = packingOf(d, 32, false);
+    assert.is(recipeOf({ dtype: d, packing }), undefined);
+    assert.ok(recipeOf(field(d)));
+  }
 });
 
 test('factors and sums that do not fit are refused', () => {
-  assert.not(fitsWords(recipeOf('i8')!, [-128, 127], [-128, 127], 32), 'a factor of 16 bits');
-  assert.not(fitsWords(recipeOf('u8')!, [0, 255], [-127, 127], 2048), 'a sum of 32 bits');
+  assert.not(
+    fitsWords(recipeOf(field('i8'))!, [-128, 127], [-128, 127], 32),
+    'a factor of 16 bits',
+  );
+  assert.not(fitsWords(recipeOf(field('u8'))!, [0, 255], [-127, 127], 2048), 'a sum of 32 bits');
 });
 
 test.run();
