@@ -176,7 +176,8 @@ function bytesOfBinary(f: Frame, e: ExprOf<'binary'>, c: number): Ref {
       if (count === undefined || count > 7 || !isUnsigned(f, e.a)) return narrowed(f, e, c);
       const a = bytes(f, e.a, c);
       if (count === 0) return a;
-      return m.v128.and(m.i16x8.shr_u(a, m.i32.const(count)), fill(255 >> count));
+      const down = m.i16x8.shr_u(a, m.i32.const(count));
+      return lowZeros(e.a) >= count ? down : m.v128.and(down, fill(255 >> count));
     }
     case 'shl': {
       if (count === undefined || count > 7) return narrowed(f, e, c);
@@ -191,6 +192,18 @@ function bytesOfBinary(f: Frame, e: ExprOf<'binary'>, c: number): Ref {
     default:
       return narrowed(f, e, c);
   }
+}
+
+/** Bits at the end of every lane that are zero, as masks and shifts show. */
+function lowZeros(e: Expr): number {
+  if (e.kind !== 'binary' || e.b.kind !== 'const') {
+    const isOr = e.kind === 'binary' && e.op === 'or';
+    return isOr ? Math.min(lowZeros(e.a), lowZeros(e.b)) : 0;
+  }
+  const { value } = e.b;
+  if (e.op === 'and') return Math.max(lowZeros(e.a), 31 - Math.clz32(value & -value));
+  if (e.op === 'shr') return Math.max(0, lowZeros(e.a) - value);
+  return e.op === 'shl' ? lowZeros(e.a) + value : 0;
 }
 
 /** From lanes of 32 bits; values fit a byte, signed or not. */

@@ -22,7 +22,7 @@ import * as L from '../loops/loops.ts';
 import { storedSize, strides } from './emitter.ts';
 import type { Lowering } from './lowering.ts';
 import { type Derived, mayDerive } from './derived.ts';
-import { depthOfUnit, exponentOf, type Packing, type Piece } from './packing.ts';
+import { depthOfUnit, type Packing, type Piece, type Taking } from './packing.ts';
 import { blockWord, inBlock, type RecordLayout, type RecordPart } from './records.ts';
 import { depthLane, NoTile, rowLane, tileLanes, tileSide } from './spans.ts';
 
@@ -310,7 +310,6 @@ function normalHalf(bits: Expr): Expr {
 }
 
 function loadTile(lo: Lowering, f: PackedField, n: Poly, depth: Poly): Expr {
-  const { em } = lo;
   const [rows, start] = [without(n, rowLane), without(depth, depthLane)];
   if (!rows || !start || rows.multiple() % tileSide || start.multiple() % tileSide)
     throw new NoTile(`${f.buffer.name} is not read in whole tiles`);
@@ -320,32 +319,43 @@ function loadTile(lo: Lowering, f: PackedField, n: Poly, depth: Poly): Expr {
   const code = modulo(step, packing.steps).constant;
   if (code === undefined) throw new NoTile(`codes of ${f.buffer.name} that a loop walks through`);
   const tile: PackedTile = { field: f, group, step, code };
-  const parts = packing.codes[code]!.map((piece) => {
-    const load = (): Expr => loadVector(lo, tile, piece.vector);
-    const key = `vector ${vectorIndex(lo, f, group, step, piece.vector).key}`;
-    const vector =
-      packing.steps === 1
-        ? load()
-        : (em.recall(key) ?? em.remember(key, em.bind(load(), 'packed')));
-    return inCode(vector, piece);
-  });
+  const parts = packing.codes[code]!.map((piece) =>
+    inCode(vectorOf(lo, tile, piece.vector), piece),
+  );
   const codes = parts.reduce((a, b) => L.binary('or', a, b));
   if (dtypes[f.dtype].kind === 'float') return L.gather(valuesOf(lo, f.dtype), codes);
   lo.tiles.set(codes, tile);
   return unbiased(f.bias, codes);
 }
 
-/** The bytes of a vector of the unit of a tile. */
-function loadVector(lo: Lowering, { field, group, step }: PackedTile, vector: number): Expr {
+/** The bytes of a vector of the unit of a tile, loaded once where it holds several codes. */
+function vectorOf(lo: Lowering, { field, group, step }: PackedTile, vector: number): Expr {
+  const { em } = lo;
   const place = vectorIndex(lo, field, group, step, vector);
   const buffer = place.as(field.dtype === 'i8' && !field.bias ? 'i8' : 'u8');
   const align = field.record ? 1 : tileLanes;
-  return withoutFlips(field, L.load(buffer, place.at(), tileLanes, align));
+  const load = (): Expr => withoutFlips(field, L.load(buffer, place.at(), tileLanes, align));
+  if (field.packing.steps === 1) return load();
+  const key = `vector ${place.key}`;
+  return em.recall(key) ?? em.remember(key, em.bind(load(), 'packed'));
+}
+
+/** The codes of a tile as bytes that count 2^exponent times what they mean. */
+export function takenBytes(lo: Lowering, tile: PackedTile, { parts }: Taking): Expr {
+  const vector = (i: number): Expr => vectorOf(lo, tile, parts[i]!.vector);
+  const mask = (x: Expr, m: number): Expr => L.binary('and', x, i32s(m));
+  const down = (x: Expr, by: number): Expr => (by ? L.binary('shr', x, i32s(by)) : x);
+  const [first, ...others] = parts as [Taking['parts'][number], ...Taking['parts']];
+  if (others.length === 0) return mask(down(vector(0), first.down), first.mask >> first.down);
+  return others.reduce(
+    (sum, p, i) => down(L.binary('or', sum, mask(vector(i + 1), p.mask)), p.down),
+    down(mask(vector(0), first.mask), first.down),
+  );
 }
 
 /** Bits of a vector, moved to where they are in the code. */
 function inCode(vector: Expr, piece: Piece): Expr {
-  const down = exponentOf(piece);
+  const down = piece.at - piece.shift;
   const n = vector.type.lanes;
   const moved =
     down === 0 ? vector : L.binary(down > 0 ? 'shr' : 'shl', vector, i32s(Math.abs(down), n));

@@ -2,8 +2,8 @@
 // lie in fewer vectors of 16 bytes. Widths that divide a byte are fields of it. Of others a byte holds as many whole codes
 // as it can, and the bits that are left over in several bytes make up further codes, cut into pieces.
 //
-// A piece is multiplied where it is, under a mask, if the target's dot product takes it: it then counts 2^exponent times
-// too much. Products go from the largest exponent down to 0, the sums shifted right in between, which is exact.
+// Codes are taken out of their bytes only as far as a product asks: bytes that count 2^exponent times too much, for one
+// exponent beside 0, go to a sum of their own, which is shifted right at the end. That is exact.
 import { type DType, dtypes } from '../ir/dtype.ts';
 import { tileSide } from './spans.ts';
 
@@ -23,20 +23,17 @@ export interface Packing {
   readonly codes: readonly (readonly Piece[])[];
 }
 
-/** The power of two that products of a piece count too much where it is. */
-export const exponentOf = (p: Piece): number => p.at - p.shift;
-
 /** Elements of depth whose codes share vectors. */
 export const depthOfUnit = ({ steps }: Packing): number => tileSide * steps;
 
 /**
  * Codes of widths that do not divide a byte, without a bit left over: the pieces of each code, least significant first, as
- * `vector.at+bits`. Of all ways to cut the last codes from what the others leave over these have the fewest exponents.
+ * `vector.at+bits`. The last codes are cut so that few masks and few shifts join them again, of vectors that are near.
  */
 const dense: { readonly [bits: number]: string } = {
-  3: '0.0+3 0.3+3 1.0+3 1.3+3 2.0+3 2.3+3 0.6+2|1.7+1 1.6+1|2.6+2',
-  5: '0.0+5 1.3+5 2.0+5 3.3+5 4.0+5 1.1+2|0.5+3 1.0+1|3.2+1|2.5+3 3.0+2|4.5+3',
-  6: '0.2+6 1.0+6 2.0+6 0.0+2|1.6+2|2.6+2',
+  3: '0.0+3 0.3+3 1.0+3 1.3+3 2.0+3 2.3+3 1.6+1|0.6+2 1.7+1|2.6+2',
+  5: '0.0+5 1.0+5 2.0+5 3.0+5 4.0+5 1.6+2|0.5+3 3.5+1|1.5+1|2.5+3 3.6+2|4.5+3',
+  6: '0.0+6 1.0+6 2.0+6 0.6+2|1.6+2|2.6+2',
 };
 
 function parsed(text: string): Packing {
@@ -78,3 +75,55 @@ export function packingOf(d: DType, depth: number, words: boolean): Packing {
 /** Equal texts are equal packings. */
 export const packingText = ({ vectors, codes }: Packing): string =>
   `${vectors}: ${codes.map((c) => c.map((p) => `${p.vector}.${p.at}+${p.bits}`).join('|')).join(' ')}`;
+
+/** How a code is taken out of its bytes, as 2^exponent times what it means: pieces, and a shift down after each. */
+export interface Taking {
+  readonly exponent: number;
+  readonly parts: readonly {
+    readonly vector: number;
+    readonly mask: number;
+    readonly down: number;
+  }[];
+  /** The place of the code among those of its unit when vectors are used up one after the other. */
+  readonly code: number;
+}
+
+/**
+ * The codes of a unit for a dot product that takes bytes up to `most`, in the order in which they need its vectors, and
+ * the exponent of those that are left above the end of their bytes; 0 if there are none.
+ */
+export function takingsOf(
+  packing: Packing,
+  most: number,
+): { readonly exponent: number; readonly codes: readonly Taking[] } {
+  const whole = (pieces: readonly Piece[]): number => pieces.reduce((n, p) => n + p.bits, 0);
+  const places = packing.codes
+    .map((c) => (c.length > 1 ? 8 - whole(c) : c[0]!.at))
+    .filter((at) => at > 0);
+  const least = Math.min(...places);
+  const fits = places.length > 0 && (2 ** whole(packing.codes[0]!) - 1) * 2 ** least <= most;
+  const exponent = fits ? least : 0;
+  const codes = packing.codes.map((pieces, code): Taking => {
+    const ones = (p: Piece): number => (2 ** p.bits - 1) * 2 ** p.at;
+    if (pieces.length === 1) {
+      const [p] = pieces as [Piece];
+      const own = exponent && Math.floor(p.at / exponent) % 2 ? exponent : 0;
+      return {
+        exponent: own,
+        parts: [{ vector: p.vector, mask: ones(p), down: p.at - own }],
+        code,
+      };
+    }
+    // Each piece is as far above its place in the code as it is to go down, together with those that are with it by then.
+    const placed = [...pieces].map((p) => ({ p, down: p.at - p.shift - exponent }));
+    placed.sort((a, b) => b.down - a.down);
+    const parts = placed.map(({ p, down }, i) => ({
+      vector: p.vector,
+      mask: ones(p),
+      down: down - (placed[i + 1]?.down ?? 0),
+    }));
+    return { exponent, parts, code };
+  });
+  const last = (t: Taking): number => Math.max(...t.parts.map((p) => p.vector));
+  return { exponent, codes: [...codes].sort((a, b) => last(a) - last(b) || a.code - b.code) };
+}

@@ -6,7 +6,8 @@ import * as L from '../loops/loops.ts';
 import type { Term } from './factor.ts';
 import type { Adder } from './levels.ts';
 import type { Lowering } from './lowering.ts';
-import { loadWords } from './packed.ts';
+import { loadWords, type PackedTile, takenBytes } from './packed.ts';
+import type { Taking } from './packing.ts';
 import { loop } from './reductions.ts';
 import {
   type TermPlan,
@@ -61,6 +62,8 @@ export function declare(lo: Lowering, name: string, value: Expr): Var {
 export interface WeightSource {
   /** Integers of group `j` in step `v` of the block at `k`, of one term. */
   readonly ints: (k: Poly, v: number, term: number, j: number) => Expr;
+  /** The integers as they are taken from their bytes, of weights that lie as they are stored. */
+  readonly taken?: (k: Poly, v: number, term: number, j: number) => Taken;
   /** Words of group `j` that start at depth `at`, of one term; of weights that lie as they are stored. */
   readonly words?: (at: Poly, term: number, j: number) => Expr;
   /** Scale of a term in a run of the block: one a row. */
@@ -74,13 +77,24 @@ export const inRegisters = (lo: Lowering, plan: Plan, groups: readonly Poly[]): 
     const run = plan.runs.find((r) => v >= r.from && v < r.to)!;
     return integers(lo, w, run.terms[term]!);
   },
-  words: (at, term, j) => {
-    const tile = lo.em.trial(() => tileOf(lo, weights(lo, plan.part, groups[j]!, at)[term]!)!);
-    return loadWords(lo, tile);
+  taken: (k, v, term, j) => {
+    const tile = tileAt(lo, plan, groups[j]!, k.add(tileSide * v), term);
+    const run = plan.runs.find((r) => v >= r.from && v < r.to)!;
+    const taking = run.terms[term]!.takings!.codes.find((t) => t.code === tile.code)!;
+    return { ...taking, bytes: () => takenBytes(lo, tile, taking) };
   },
+  words: (at, term, j) => loadWords(lo, tileAt(lo, plan, groups[j]!, at, term)),
   scale: (k, run, term, j) =>
     weights(lo, plan.part, groups[j]!, k.add(tileSide * run.from))[term]!.scale,
 });
+
+/** Where the codes of a term of four rows at `k` are. */
+const tileAt = (lo: Lowering, plan: Plan, n: Poly, k: Poly, term: number): PackedTile =>
+  lo.em.trial(() => tileOf(lo, weights(lo, plan.part, n, k)[term]!)!);
+
+export interface Taken extends Taking {
+  readonly bytes: () => Expr;
+}
 
 export interface Tile {
   readonly plan: Plan;
@@ -98,10 +112,9 @@ export function oneRun(lo: Lowering, tile: Tile, run: Run, k: Poly, addTo: Adder
   const { plan, prepared, source, columns, sums } = tile;
   const startOf = startIndex(plan);
   const scaleOf = scaleIndex(plan);
-  const scales = columns.map((s) => {
-    if (!prepared.scales) return undefined;
-    return em.bind(L.load(prepared.scales, em.index(scaleOf(s, k, run)), 1, 1), 'scale');
-  });
+  const scales = columns.map((s) =>
+    prepared.scales ? L.load(prepared.scales, em.index(scaleOf(s, k, run)), 1, 1) : undefined,
+  );
   run.terms.forEach((t, i) => {
     const start = columns.map((s) =>
       t.start === undefined
@@ -111,7 +124,7 @@ export function oneRun(lo: Lowering, tile: Tile, run: Run, k: Poly, addTo: Adder
     if (!t.isDot) {
       columns.forEach((_, column) => {
         const sum = em.bind(L.convert(start[column]!, 'f32'), 'sum');
-        const x = scales[column];
+        const x = scales[column] && em.bind(scales[column], 'scale');
         const value = em.bind(x ? L.binary('mul', x, sum) : sum, 'sum');
         sums.forEach((_row, group) => {
           const w = source.scale(k, run, i, group);
@@ -120,22 +133,29 @@ export function oneRun(lo: Lowering, tile: Tile, run: Run, k: Poly, addTo: Adder
       });
       return;
     }
-    const dots = sums.map((row) =>
-      row.map((_, c) =>
-        declare(lo, 'dots', start[c] ? L.splat(start[c]!, tileSide) : zeros('i32')),
-      ),
-    );
-    if (plan.words && prepared.factors && source.words)
-      wordDots(lo, tile, plan.words, run, i, k, dots);
-    else if (columns.length > 1) manyDots(lo, tile, run, i, k, dots);
-    else fewDots(lo, tile, run, i, k, dots);
-    dots.forEach((row, group) => {
-      const w = source.scale(k, run, i, group);
-      row.forEach((dot, column) => {
-        const value = L.convert(L.variable(dot), 'f32');
-        addTo({ term: i, group, column, value, x: scales[column], w });
+    const takes = columns.length === 1 && source.taken ? t.takings : undefined;
+    // Sums of groups that are multiplied apart are added up before the next ones begin.
+    for (const groups of takes ? apart(sums.length, takes.codes) : [[...sums.keys()]]) {
+      const dots = groups.map(() =>
+        start.map((s) => declare(lo, 'dots', s ? L.splat(s, tileSide) : zeros('i32'))),
+      );
+      if (plan.words && prepared.factors && source.words)
+        wordDots(lo, tile, plan.words, run, i, k, dots);
+      else if (takes) takenDots(lo, tile, run, i, k, dots, groups);
+      else if (columns.length > 1) manyDots(lo, tile, run, i, k, dots);
+      else fewDots(lo, tile, run, i, k, dots);
+      const xs = scales.map((x) =>
+        x && groups.length > 1 ? em.bind(L.splat(x, tileSide), 'scale') : x,
+      );
+      dots.forEach((row, n) => {
+        const group = groups[n]!;
+        const w = source.scale(k, run, i, group);
+        row.forEach((dot, column) => {
+          const value = L.convert(L.variable(dot), 'f32');
+          addTo({ term: i, group, column, value, x: xs[column], w });
+        });
       });
-    });
+    }
   });
 }
 
@@ -172,6 +192,67 @@ function fewDots(lo: Lowering, tile: Tile, run: Run, term: number, k: Poly, dots
       });
     });
   }
+}
+
+/** Groups of rows whose codes are taken side by side: joining codes from several vectors leaves no registers for two. */
+function apart(groups: number, codes: readonly Taking[]): readonly (readonly number[])[] {
+  const atOnce = codes.some((c) => c.parts.length > 1) ? 1 : 2;
+  const starts = Array.from({ length: Math.ceil(groups / atOnce) }, (_, i) => i * atOnce);
+  return starts.map((from) =>
+    Array.from({ length: Math.min(atOnce, groups - from) }, (_, i) => from + i),
+  );
+}
+
+/**
+ * One row of activations, and codes that are taken from their bytes as far as need be: two sums a group of rows, of codes at
+ * the end of their bytes and of those that count 2^exponent times too much.
+ */
+function takenDots(
+  lo: Lowering,
+  tile: Tile,
+  run: Run,
+  term: number,
+  k: Poly,
+  dots: Dots,
+  groups: readonly number[],
+): void {
+  const { plan, prepared, source, columns } = tile;
+  const t = run.terms[term]!;
+  const { exponent, codes } = t.takings!;
+  const sums = dots.map(([low], i) => ({
+    group: groups[i]!,
+    low: low!,
+    high: exponent ? declare(lo, 'high', zeros('i32')) : low!,
+  }));
+  const steps = Array.from({ length: run.to - run.from }, (_, i) => run.from + i);
+  for (const v of inOrder(steps, (v) => source.taken!(k, v, term, 0), codes)) {
+    const taken = sums.map(({ group }) => source.taken!(k, v, term, group));
+    // What takes many steps is ready before the activations take a register.
+    const joined = taken.map(({ parts, bytes }) =>
+      parts.length > 1 ? lo.em.bind(bytes(), 'w') : undefined,
+    );
+    const { x } = stepActivations(lo, plan, prepared, t, columns[0]!, k.add(tileSide * v));
+    sums.forEach(({ low, high }, i) => {
+      const { exponent: own, bytes } = taken[i]!;
+      add(lo, own ? high : low, L.dot4(joined[i] ?? bytes(), x));
+    });
+  }
+  if (!exponent) return;
+  const by = L.constant(exponent, 'i32', tileSide);
+  for (const { low, high } of sums) add(lo, low, L.binary('shr', L.variable(high), by));
+}
+
+/** Steps of a run, those of each unit as the codes of it want their vectors. */
+function inOrder(
+  steps: readonly number[],
+  takenAt: (v: number) => Taken,
+  codes: readonly Taking[],
+): readonly number[] {
+  const placed = steps.map((v) => {
+    const { code } = takenAt(v);
+    return { v, unit: v - code, place: codes.findIndex((t) => t.code === code) };
+  });
+  return placed.sort((a, b) => a.unit - b.unit || a.place - b.place).map(({ v }) => v);
 }
 
 /**

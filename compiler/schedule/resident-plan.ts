@@ -10,6 +10,7 @@ import { withDerived } from './derived.ts';
 import { sameExpr, type Term, terms, times } from './factor.ts';
 import type { Lowering } from './lowering.ts';
 import { chooseWords, type PackedTile } from './packed.ts';
+import { takingsOf } from './packing.ts';
 import { contractionIndex } from './reductions.ts';
 import { depthLane, NoTile, rowLane, tileLanes, tileSide } from './spans.ts';
 import { fitsWords, recipeOf, type WordRecipe } from './words.ts';
@@ -32,6 +33,8 @@ export interface TermPlan {
   readonly flips: boolean;
   /** Place among the starts of a block, where it needs one. */
   readonly start: number | undefined;
+  /** How the codes of a unit are multiplied where they are in their bytes, if they are. */
+  readonly takings: ReturnType<typeof takingsOf> | undefined;
 }
 
 /** Steps of four elements in a row with the same block constants. */
@@ -194,15 +197,15 @@ function planBlock(
     let to = from + 1;
     while (to < steps && sameConstants(first, all[to]!)) to += 1;
     const xRange = intRange(first.x.ints[0]!, lo.em.definition);
-    const plans = first.w.map((t): TermPlan => {
+    const plans = first.w.map((t, i): TermPlan => {
       const [int] = t.ints;
-      if (!int) return { isDot: false, shift: 0, range: [0, 0], flips: false, start: starts++ };
+      if (!int) return { ...noDot, start: starts++ };
       const { rest, shift } = withoutConstant(int);
       const range = intRange(rest, lo.em.definition);
       if (!(holds(range, -128, 127) || holds(range, 0, 255)) || !holds(xRange, -128, 127))
         throw new NoTile('weights or activations of more than 8 bits');
       // A 7-bit operand makes the dot product of most engines one instruction; of some, any unsigned byte.
-      const most = lo.limits.unsignedDot ? 255 : 127;
+      const most = mostOf(lo);
       const lift = holds(range, 0, most) || range[1] - range[0] > most ? 0 : -range[0];
       const flips =
         lo.limits.relaxed === true &&
@@ -215,7 +218,8 @@ function planBlock(
       const needs = shift - lift !== 0 || flips;
       const start = needs ? starts++ : undefined;
       const bounds: Range = [range[0] + lift, range[1] + lift];
-      return { isDot: true, shift: shift - lift, range: bounds, flips, start };
+      const takings = lift === 0 ? takingsOfRun(lo, all.slice(from, to), i) : undefined;
+      return { isDot: true, shift: shift - lift, range: bounds, flips, start, takings };
     });
     const dots = plans.filter((t) => t.isDot).map((t) => t.range);
     if (dots.some(([lo]) => lo < 0) && dots.some(([, hi]) => hi > 127))
@@ -236,6 +240,26 @@ function planBlock(
     terms: r.terms.map((t) => (t.start === undefined ? { ...t, start: starts++ } : t)),
   }));
   return { part, block, runs: started, perWord, starts, flips: false, scaled, words };
+}
+
+const noDot = { isDot: false, shift: 0, range: [0, 0], flips: false, takings: undefined } as const;
+
+/** The largest byte that the dot product of the target takes on its unsigned side. */
+export const mostOf = (lo: Lowering): number => (lo.limits.unsignedDot ? 255 : 127);
+
+/** How the codes of a term are taken in all steps of a run; undefined where that is no better than one by one. */
+function takingsOfRun(
+  lo: Lowering,
+  steps: readonly Step[],
+  term: number,
+): ReturnType<typeof takingsOf> | undefined {
+  if (!lo.limits.relaxed) return undefined;
+  const tiles = steps.map(({ w }) => tileOf(lo, w[term]!));
+  const [first] = tiles;
+  if (!first || !tiles.every((t) => t?.field === first.field)) return undefined;
+  const { packing } = first.field;
+  const takings = takingsOf(packing, mostOf(lo));
+  return takings.exponent > 0 || packing.vectors > 1 ? takings : undefined;
 }
 
 /** Where the codes of a term come from, if they are those of a field as they are. */
