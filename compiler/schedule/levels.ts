@@ -58,7 +58,7 @@ export function superBlocks(
 ): boolean {
   const { depth, block } = levels;
   const size = outerBlock(depth, block);
-  if (size === block || !lo.em.trial(() => takesApart(lo, levels, size))) return false;
+  if (!hasSuperBlocks(lo, levels)) return false;
   lo.note(`what belongs to ${size} weights multiplies the sum over them`);
   superLoop(lo, depth, size, (k) => {
     const parts = new Map<string, { readonly sum: Var; readonly outer: Expr }>();
@@ -109,11 +109,21 @@ export function superBlocks(
   return true;
 }
 
+/** Whether constants of super-blocks can be taken out of the loop over blocks. */
+export function hasSuperBlocks(lo: Lowering, levels: Omit<Levels, 'sums'>): boolean {
+  const size = outerBlock(levels.depth, levels.block);
+  return size !== levels.block && lo.em.trial(() => takesApart(lo, levels, size));
+}
+
 const superLoop = (lo: Lowering, depth: Dim, size: number, body: (k: Poly) => void): void =>
   loop(lo, depth, size, false, body, Poly.of(0), 'k');
 
 /** Whether a constant that belongs to super-blocks, and to nothing larger, is a factor; the same in all runs. */
-function takesApart(lo: Lowering, { depth, block, scales }: Levels, size: number): boolean {
+function takesApart(
+  lo: Lowering,
+  { depth, block, scales }: Omit<Levels, 'sums'>,
+  size: number,
+): boolean {
   let found = false;
   superLoop(lo, depth, size, (k) => {
     const outerDepth = lo.em.depth;

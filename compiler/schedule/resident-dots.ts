@@ -4,6 +4,7 @@ import { Poly } from '../ir/algebra.ts';
 import type { Buffer, Expr, Var } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
 import type { Term } from './factor.ts';
+import { withoutHoisted } from './hoisted.ts';
 import type { Adder } from './levels.ts';
 import type { Lowering } from './lowering.ts';
 import { loadWords, type PackedTile, takenBytes } from './packed.ts';
@@ -84,8 +85,10 @@ export const inRegisters = (lo: Lowering, plan: Plan, groups: readonly Poly[]): 
     return { ...taking, bytes: () => takenBytes(lo, tile, taking) };
   },
   words: (at, term, j) => loadWords(lo, tileAt(lo, plan, groups[j]!, at, term)),
-  scale: (k, run, term, j) =>
-    weights(lo, plan.part, groups[j]!, k.add(tileSide * run.from))[term]!.scale,
+  scale: (k, run, term, j) => {
+    const w = weights(lo, plan.part, groups[j]!, k.add(tileSide * run.from))[term]!.scale;
+    return w && plan.hoisted ? withoutHoisted(lo, w) : w;
+  },
 });
 
 /** Where the codes of a term of four rows at `k` are. */

@@ -9,6 +9,8 @@ import { intRange, type Range } from '../loops/ranges.ts';
 import { withDerived } from './derived.ts';
 import { sameExpr, type Term, terms, times } from './factor.ts';
 import type { Lowering } from './lowering.ts';
+import { type Hoisted, hoistedOf } from './hoisted.ts';
+import { hasSuperBlocks } from './levels.ts';
 import { chooseWords, type PackedTile } from './packed.ts';
 import { takingsOf } from './packing.ts';
 import { contractionIndex } from './reductions.ts';
@@ -55,6 +57,8 @@ export interface Plan {
   readonly flips: boolean;
   /** Whether the activations have a scale. */
   readonly scaled: boolean;
+  /** What the scales of the activations are multiplied by, in place of the weights'. */
+  readonly hoisted: Hoisted | undefined;
   /** With few rows of activations, the codes are multiplied as words. */
   readonly words: WordRecipe | undefined;
 }
@@ -233,13 +237,40 @@ function planBlock(
   );
   const scaled = all[0]!.x.scale !== undefined;
   const words = lo.limits.relaxed ? undefined : planWords(lo, all, runs);
-  if (!words) return { part, block, runs, perWord, starts, flips: anyFlips, scaled, words };
+  const hoisted = planHoisted(lo, part, block, runs, n, all);
+  if (!words)
+    return { part, block, runs, perWord, starts, flips: anyFlips, scaled, hoisted, words };
   // What the layout has flipped is added to the starts.
   const started = runs.map((r) => ({
     ...r,
     terms: r.terms.map((t) => (t.start === undefined ? { ...t, start: starts++ } : t)),
   }));
-  return { part, block, runs: started, perWord, starts, flips: false, scaled, words };
+  return { part, block, runs: started, perWord, starts, flips: false, scaled, hoisted, words };
+}
+
+/**
+ * Factors that all scales of the weights share, where they meet those of the activations before anything else does: not
+ * where what is multiplied first is a sum, nor where the weights' scales wait for that of a super-block.
+ */
+function planHoisted(
+  lo: Lowering,
+  part: ResidentPart,
+  block: number,
+  runs: readonly Run[],
+  n: Poly,
+  steps: readonly Step[],
+): Hoisted | undefined {
+  if (runs.some((r) => r.terms.length !== 1 || !r.terms[0]!.isDot)) return undefined;
+  const scale = (k: Poly, run: Run): Expr | undefined =>
+    weights(lo, part, n, k.add(tileSide * run.from))[0]!.scale;
+  const levels = {
+    depth: part.depth,
+    block,
+    scales: (k: Poly) => [[runs.map((r) => scale(k, r))]],
+  };
+  if (hasSuperBlocks(lo, levels)) return undefined;
+  const scales = runs.map((r) => steps[r.from]!.w[0]!.scale);
+  return hoistedOf(lo, scales, steps[0]!.x.scale);
 }
 
 const noDot = { isDot: false, shift: 0, range: [0, 0], flips: false, takings: undefined } as const;

@@ -14,7 +14,8 @@ import { type Adder, addProduct, type Levels, superBlocks } from './levels.ts';
 import type { Lowering } from './lowering.ts';
 import { loop, vectorLoop } from './reductions.ts';
 import { rowLane, tileLanes, tileSide } from './spans.ts';
-import { type Run, type Plan, activations } from './resident-plan.ts';
+import { hoistedFactor } from './hoisted.ts';
+import { type Run, type Plan, activations, weights } from './resident-plan.ts';
 import {
   add,
   declare,
@@ -52,7 +53,7 @@ export function emitResident(
 ): void {
   const [columns, rows] = root.type.shape as [Dim, Dim];
   const jobOf = (words: boolean): Job => {
-    const prepared = plans.map((p) => prepare(lo, p, columns, words ? p.words : undefined));
+    const prepared = plans.map((p) => prepare(lo, p, [columns, rows], words ? p.words : undefined));
     return { root, buffer, rows, columns, plans, prepared };
   };
   const { em } = lo;
@@ -73,7 +74,12 @@ export function emitResident(
  * Per row of activations and block: the starts of the integer sums, and where weights are signed bytes, the
  * magnitudes and the sign masks.
  */
-function prepare(lo: Lowering, plan: Plan, columns: Dim, words: WordRecipe | undefined): Prepared {
+function prepare(
+  lo: Lowering,
+  plan: Plan,
+  [columns, rows]: readonly [Dim, Dim],
+  words: WordRecipe | undefined,
+): Prepared {
   const { em } = lo;
   const { depth } = plan.part;
   const temp = (name: string, dtype: Buffer['dtype'], size: Dim, range?: Range): Buffer => {
@@ -100,7 +106,9 @@ function prepare(lo: Lowering, plan: Plan, columns: Dim, words: WordRecipe | und
         const { scale } = activations(lo, plan.part, s, k.add(tileSide * run.from));
         if (made.scales && scale) {
           const index = em.index(scaleOf(s, k, run));
-          const value = unit === 1 ? scale : L.binary('mul', scale, L.constant(1 / unit, 'f32'));
+          const by = hoistedBy(lo, plan, run, rows, k);
+          const scaled = by ? L.binary('mul', scale, by) : scale;
+          const value = unit === 1 ? scaled : L.binary('mul', scaled, L.constant(1 / unit, 'f32'));
           em.push({ kind: 'store', buffer: made.scales, index, value, align: 1 });
         }
         if (run.terms.every((t) => t.start === undefined)) continue;
@@ -158,6 +166,20 @@ function prepare(lo: Lowering, plan: Plan, columns: Dim, words: WordRecipe | und
   for (const b of [made.scales, made.starts, made.magnitudes, made.masks, made.factors])
     if (b) em.bufferDepth.set(b.id, em.depth);
   return made;
+}
+
+/** What the scale of activations is multiplied by in place of the weights' (hoisted.ts); the same for all rows. */
+function hoistedBy(lo: Lowering, plan: Plan, run: Run, rows: Dim, k: Poly): Expr | undefined {
+  const { em } = lo;
+  if (!plan.hoisted) return undefined;
+  const { literal, scalars } = plan.hoisted;
+  if (scalars.length === 0) return L.constant(literal, 'f32');
+  const first = em.newVar('row', L.vtype('i32'));
+  em.push({ kind: 'let', var: first, value: L.i32(0) });
+  const group = Poly.atom(em.atom(first, floorDiv(rows, tileSide)));
+  const at = k.add(tileSide * run.from);
+  const [own] = weights(lo, plan.part, group.mul(tileSide), at);
+  return hoistedFactor(lo, own!.scale!);
 }
 
 /**
