@@ -8,6 +8,7 @@ import type { Buffer, Expr } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
 import type { Lowering } from './lowering.ts';
 import { type PackedField, rowDType } from './packed.ts';
+import { bytesOf, operationsOf } from './packing.ts';
 import { tileSide } from './spans.ts';
 
 /** What is stored in place of the elements of a field. */
@@ -200,6 +201,31 @@ export function chooseDerived(field: PackedField): Derived | undefined {
   const now = tileSide + worth * (kind === 'float' ? 10 : widening + nodesOf(of(holeOf(field))));
   const then = stored === 'half' ? 2 * tileSide + worth * 2 : 4 * tileSide + worth;
   return then < now ? { text, stored, of } : undefined;
+}
+
+/**
+ * What a processor core does in a cycle, roughly: vector operations, and bytes that arrive from main memory. Only their
+ * ratio counts, for what bounds a kernel.
+ */
+const perCycle = { operations: 3.5, bytes: 8 };
+/** Taking a half float from its bits, and its part in a sum. */
+const fromHalf = 3;
+const perScale = 3;
+
+/**
+ * Whether half floats, one for `period` elements of depth, are better stored as f32: where operations on the codes beside
+ * them take longer than their bytes take to arrive.
+ */
+export function widens(half: PackedField, period: number, codes: readonly PackedField[]): boolean {
+  if (half.dtype !== 'f16') return false;
+  // For as many elements of a row as share a half.
+  const steps = period / tileSide;
+  const own = codes.reduce((n, { packing }) => n + operationsOf(packing) * steps, perScale);
+  const bytes = codes.reduce((n, { packing }) => n + bytesOf(packing) * steps, 0);
+  const cycles = (operations: number, all: number): number =>
+    Math.max(operations / perCycle.operations, all / perCycle.bytes);
+  const now = cycles(own + fromHalf, bytes + 2 * tileSide);
+  return cycles(own, bytes + 4 * tileSide) < now;
 }
 
 const nodesOf = (e: Expr): number =>

@@ -150,7 +150,8 @@ export function loadPacked(
     if (span.some((s) => s !== 'none' && s !== 'flat')) throw new NoTile('rows in the depth');
     return lo.perLane(lanes, (at) => loadPacked(lo, f, index.map(at), 1));
   }
-  const rows = lo.wideRows && f.dtype === 'f16' ? 'wide rows' : 'rows';
+  const isWide = lo.wideRows || (f.settled && f.layout === 'wide rows');
+  const rows = isWide && f.dtype === 'f16' ? 'wide rows' : 'rows';
   chooseLayout(f, inner === 'depth' ? 'tile' : rows, lo.spanOf(n) === 'none');
   if (!isTile(f.layout)) {
     const e = loadRows(lo, f, n, depth);

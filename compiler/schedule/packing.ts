@@ -5,7 +5,7 @@
 // Codes are taken out of their bytes only as far as a product asks: bytes that count 2^exponent times too much, for one
 // exponent beside 0, go to a sum of their own, which is shifted right at the end. That is exact.
 import { type DType, dtypes } from '../ir/dtype.ts';
-import { tileSide } from './spans.ts';
+import { tileLanes, tileSide } from './spans.ts';
 
 /** Bits `shift` .. `shift + bits - 1` of a code, from bit `at` on of the bytes of a vector. */
 export interface Piece {
@@ -127,3 +127,15 @@ export function takingsOf(
   const last = (t: Taking): number => Math.max(...t.parts.map((p) => p.vector));
   return { exponent, codes: [...codes].sort((a, b) => last(a) - last(b) || a.code - b.code) };
 }
+
+/** Operations on a vector of sixteen codes: to take them from their bytes, and their products. */
+export function operationsOf(packing: Packing): number {
+  const parts = takingsOf(packing, 255).codes.flatMap((t) => t.parts);
+  const moved = parts.filter((p) => p.down > 0).length;
+  const masked = parts.filter((p) => p.mask < 255).length;
+  const joined = parts.length - packing.steps;
+  return 1 + (moved + masked + joined) / packing.steps;
+}
+
+/** Bytes of it. */
+export const bytesOf = ({ vectors, steps }: Packing): number => (tileLanes * vectors) / steps;

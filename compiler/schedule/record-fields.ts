@@ -1,6 +1,6 @@
 // Puts the fields of each encoded param that have a layout of the kernel's own into a record, where their runs of depth
 // fit into each other. The record takes the place of the codes among the params; the others are not read any more.
-import { chooseDerived } from './derived.ts';
+import { chooseDerived, widens } from './derived.ts';
 import type { DType } from '../ir/dtype.ts';
 import type { Func } from '../ir/ir.ts';
 import type { Buffer } from '../loops/loops.ts';
@@ -20,9 +20,16 @@ export function makeRecords(lo: Lowering, func: Func): void {
     const depth = depthOf(codes.shape);
     const fields = laid.filter((f) => periodOf(depth, f as RecordField) !== undefined);
     for (const f of fields) f.derived = f.layout === 'rows' ? chooseDerived(f) : undefined;
+    const wide = fields.filter(
+      (f) =>
+        f.layout === 'rows' &&
+        widens(f, periodOf(depth, f as RecordField)!, fields.filter(isCodes)),
+    );
+    for (const f of wide) f.layout = 'wide rows';
     const layout = fields.length > 1 ? recordOf(fields as RecordField[]) : undefined;
     if (!layout || depth.multiple() % layout.levels[0]!.period !== 0) {
       for (const f of fields) f.derived = undefined;
+      for (const f of wide) f.layout = 'rows';
       continue;
     }
     // Statements refer to buffers by identity, so they change in place.
@@ -39,9 +46,13 @@ export function makeRecords(lo: Lowering, func: Func): void {
         lo.note(
           `${f.buffer.name} is repacked into what it means: ${derivedText[f.derived.stored]}`,
         );
+    for (const f of wide)
+      lo.note(`${f.buffer.name} is repacked into f32: operations bound the kernel, not bytes`);
     lo.layoutNotes.push(`the fields of ${p.name} lie in records of ${recordText(layout.levels)}`);
   }
 }
+
+const isCodes = (f: PackedField): boolean => isTile(f.layout);
 
 const derivedText = { f32: 'f32', half: 'the upper 16 bits of f32, all of it' } as const;
 
