@@ -42,12 +42,18 @@ export function setBytes(f: Frame, s: Extract<Stmt, { kind: 'let' }>): Ref[] {
   const kept = f.bytesOf(s.var);
   if (s.value.kind !== 'tile' || f.relaxed) {
     kept.whole = f.local(types.v128);
-    return [m.local.set(kept.whole, bytes(f, s.value, 0))];
+    return [m.local.set(kept.whole, wholeOf(f, s))];
   }
   const even = halves(f, s.value, 0, 'even');
   const odd = halves(f, s.value, 0, 'odd');
   [kept.even, kept.odd] = [f.local(types.v128), f.local(types.v128)];
   return [m.local.set(kept.even, even), m.local.set(kept.odd, odd)];
+}
+
+function wholeOf(f: Frame, { var: v, value }: Extract<Stmt, { kind: 'let' }>): Ref {
+  if (!f.isMasked(v) || value.kind !== 'binary' || value.b.kind !== 'const')
+    return bytes(f, value, 0);
+  return f.m.i16x8.shr_u(bytes(f, value.a, 0), f.m.i32.const(value.b.value));
 }
 
 /** Whether the low bytes of a vector of 16 need no wider arithmetic. */

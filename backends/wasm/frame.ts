@@ -135,6 +135,10 @@ export class Frame {
   isBytes(v: Var): boolean {
     return this.#narrow.vars.has(v.id);
   }
+  /** Whether such a variable is only looked at under masks that take off what a shift of 16 bits brings over. */
+  isMasked(v: Var): boolean {
+    return this.#narrow.masked.has(v.id);
+  }
   /** Whether a variable is kept as 8 words of 16 bits, in one local. */
   isWords(v: Var): boolean {
     return this.#narrow.words.has(v.id);

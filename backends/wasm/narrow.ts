@@ -10,6 +10,7 @@ import {
   type Var,
 } from '../../compiler/loops/loops.ts';
 import { dtypes } from '../../compiler/ir/dtype.ts';
+import { expressionsOf } from '../../compiler/loops/expand.ts';
 import { type Definition, intRange } from '../../compiler/loops/ranges.ts';
 
 /** Operations on bytes that give the low byte of what they give on wider integers. */
@@ -19,6 +20,8 @@ export interface NarrowVars {
   readonly vars: ReadonlySet<number>;
   /** Those that are kept as words. */
   readonly words: ReadonlySet<number>;
+  /** Those kept as bytes that are shifted down and only looked at under masks, which take off what came from next to them. */
+  readonly masked: ReadonlySet<number>;
   readonly definition: Definition;
 }
 
@@ -77,8 +80,39 @@ export function narrowVars(program: Program): NarrowVars {
     }
     return vars;
   };
-  return { vars: varsOf(byteWidth), words: varsOf(wordWidth), definition };
+  const vars = varsOf(byteWidth);
+  const masked = maskedVars(lists.flat(), bound, vars);
+  return { vars, words: varsOf(wordWidth), masked, definition };
 }
+
+function maskedVars(
+  list: readonly Stmt[],
+  bound: ReadonlyMap<number, Expr>,
+  vars: ReadonlySet<number>,
+): ReadonlySet<number> {
+  const masked = new Set<number>();
+  for (const id of vars) {
+    const by = shiftOf(bound.get(id)!);
+    if (by !== undefined && by <= 7) masked.add(id);
+  }
+  const visit = (e: Expr, mask: number): void => {
+    if (e.kind === 'var') {
+      if (masked.has(e.var.id) && mask > 255 >> shiftOf(bound.get(e.var.id)!)!)
+        masked.delete(e.var.id);
+      return;
+    }
+    const isMask = e.kind === 'binary' && e.op === 'and' && e.b.kind === 'const' && e.b.value >= 0;
+    for (const o of operands(e))
+      visit(o, isMask && o === e.a ? (e.b as ExprOf<'const'>).value : Number.POSITIVE_INFINITY);
+  };
+  if (masked.size > 0)
+    for (const s of list) for (const e of expressionsOf(s)) visit(e, Number.POSITIVE_INFINITY);
+  return masked;
+}
+
+/** How far an expression shifts down another one. */
+const shiftOf = (e: Expr): number | undefined =>
+  e.kind === 'binary' && e.op === 'shr' && e.b.kind === 'const' ? e.b.value : undefined;
 
 const nested = (s: Stmt): readonly (readonly Stmt[])[] => {
   if (s.kind === 'for') return [s.body];

@@ -6,14 +6,22 @@ import * as L from '../loops/loops.ts';
 import { sameExpr, times } from './factor.ts';
 import type { Lowering } from './lowering.ts';
 
-export interface Hoisted {
+/** Factors: a literal, and scalars that are read from memory. */
+interface Factors {
   readonly literal: number;
-  /** Scalars that are read from memory. */
   readonly scalars: readonly Expr[];
 }
 
+export interface Hoisted {
+  readonly literal: number;
+  /** Whether there are scalars as well. */
+  readonly hasScalars: boolean;
+  /** For explanations. */
+  readonly text: string;
+}
+
 /** A scale as what can be taken out of it and the rest, both as factors. */
-function apart(lo: Lowering, e: Expr): { readonly out: Hoisted; readonly rest: readonly Expr[] } {
+function apart(lo: Lowering, e: Expr): { readonly out: Factors; readonly rest: readonly Expr[] } {
   const leaves: Expr[] = [];
   const visit = (x: Expr): void => {
     const value = x.kind === 'var' ? lo.em.definition(x.var) : x;
@@ -61,7 +69,8 @@ export function hoistedOf(
   const isHarmless = size <= harmless && size >= 1 / harmless;
   const isFit = size > 1 && size <= mostOfHalves && isHalf(lo, x) && scalars.length === 0;
   const isOne = [first, ...others].every((o) => o!.rest.length === 1);
-  return isAlike && (isHarmless || (isFit && isOne)) ? first.out : undefined;
+  if (!isAlike || !(isHarmless || (isFit && isOne))) return undefined;
+  return { literal, hasScalars: scalars.length > 0, text: textOf(lo, first.out) };
 }
 
 /** What is left of a scale. */
@@ -78,4 +87,16 @@ export function hoistedFactor(lo: Lowering, w: Expr): Expr {
 function isHalf(lo: Lowering, x: Expr): boolean {
   const value = x.kind === 'var' ? lo.em.definition(x.var) : x;
   return value?.kind === 'load' && value.buffer.dtype === 'f16';
+}
+
+function textOf(lo: Lowering, { literal, scalars }: Factors): string {
+  const exponent = Math.log2(Math.abs(literal));
+  const power = Number.isInteger(exponent)
+    ? `${literal < 0 ? '-' : ''}2^${exponent}`
+    : `${literal}`;
+  const names = scalars.map((s) => {
+    const value = s.kind === 'var' ? lo.em.definition(s.var) : s;
+    return value?.kind === 'load' ? value.buffer.name : 'a scalar';
+  });
+  return (literal === 1 ? names : [power, ...names]).join(' and ');
 }

@@ -69,7 +69,7 @@ export class Lowering {
   readonly sites = new WeakMap<Expr, Site>();
   /** Fields of resident weights. */
   readonly packed: { readonly value: Value; readonly field: PackedField }[] = [];
-  /** Codes of tiles that are one plane of one field. */
+  /** Codes of tiles that are those of one field as they are. */
   readonly tiles = new WeakMap<Expr, PackedTile>();
   /** On a GPU: who runs the code together. */
   team: TeamState | undefined = undefined;

@@ -70,7 +70,7 @@ export interface PackedTile {
 }
 
 /**
- * What is added to signed elements, so that planes hold no signs: always below a byte, and to whole bytes where the
+ * What is added to signed elements, so that pieces hold no signs: always below a byte, and to whole bytes where the
  * target's dot product wants one side without signs.
  */
 export function biasOf(d: DType, limits: Limits): number {
@@ -346,8 +346,14 @@ export function takenBytes(lo: Lowering, tile: PackedTile, { parts }: Taking): E
   const vector = (i: number): Expr => vectorOf(lo, tile, parts[i]!.vector);
   const mask = (x: Expr, m: number): Expr => L.binary('and', x, i32s(m));
   const down = (x: Expr, by: number): Expr => (by ? L.binary('shr', x, i32s(by)) : x);
+  // Codes that a vector holds in the same places of its upper half share the shift.
+  const shifted = (x: Expr, by: number): Expr => {
+    if (!by || x.kind !== 'var') return down(x, by);
+    const key = `vector ${x.var.id} >> ${by}`;
+    return lo.em.recall(key) ?? lo.em.remember(key, lo.em.bind(down(x, by), 'shifted'));
+  };
   const [first, ...others] = parts as [Taking['parts'][number], ...Taking['parts']];
-  if (others.length === 0) return mask(down(vector(0), first.down), first.mask >> first.down);
+  if (others.length === 0) return mask(shifted(vector(0), first.down), first.mask >> first.down);
   return others.reduce(
     (sum, p, i) => down(L.binary('or', sum, mask(vector(i + 1), p.mask)), p.down),
     down(mask(vector(0), first.mask), first.down),

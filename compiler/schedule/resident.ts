@@ -59,6 +59,9 @@ export function emitResident(
   const { em } = lo;
   for (const { words } of plans)
     if (words) lo.note(`few rows of activations meet words of 16 bits: ${explainWords(words)}`);
+  for (const { hoisted } of plans)
+    if (hoisted)
+      lo.note(`scales of activations are multiplied by ${hoisted.text}, in place of the weights'`);
   const least = panelColumns + 1;
   const known = columns.constant;
   if (known !== undefined)
@@ -172,8 +175,8 @@ function prepare(
 function hoistedBy(lo: Lowering, plan: Plan, run: Run, rows: Dim, k: Poly): Expr | undefined {
   const { em } = lo;
   if (!plan.hoisted) return undefined;
-  const { literal, scalars } = plan.hoisted;
-  if (scalars.length === 0) return L.constant(literal, 'f32');
+  const { literal, hasScalars } = plan.hoisted;
+  if (!hasScalars) return L.constant(literal, 'f32');
   const first = em.newVar('row', L.vtype('i32'));
   em.push({ kind: 'let', var: first, value: L.i32(0) });
   const group = Poly.atom(em.atom(first, floorDiv(rows, tileSide)));

@@ -16,6 +16,7 @@ import {
   i3,
   i4,
   i5,
+  i8,
   log2,
   matmul,
   reshape,
@@ -45,6 +46,22 @@ export function linear<F extends Format, M extends Dim, N extends Dim, K extends
 ): Tensor<f32, [M, N]> {
   const y = matmul(decode(encode(q8_0, x)), transpose(decode(w))) + b;
   return y > 0 ? y : y * 0.25;
+}
+
+/** Activations in 8 bits with scales of any size. */
+export const wide8 = format({
+  block: 32,
+  encode(x: Block<32>) {
+    const d = amax(abs(x)) / 127;
+    return { d, q: i8(clamp(round(x * inverse(d)), -127, 127)) };
+  },
+  decode: ({ d, q }) => q * d,
+});
+export function wide<F extends Format, M extends Dim, N extends Dim, K extends Dim>(
+  x: Tensor<f32, [M, K]>,
+  w: Encoded<F, [N, K]>,
+): Tensor<f32, [M, N]> {
+  return matmul(decode(encode(wide8, x)), transpose(decode(w)));
 }
 
 /** A gated pair over the same activations. */

@@ -2,7 +2,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type DType, dtypes } from '../../compiler/ir/dtype.ts';
-import { depthOfUnit, packingOf, packingText } from '../../compiler/schedule/packing.ts';
+import { depthOfUnit, packingOf, packingText, takingsOf } from '../../compiler/schedule/packing.ts';
 
 const test = suite('packing of codes');
 const all: readonly DType[] = ['u1', 'u2', 'u3', 'u4', 'u5', 'u6', 'u7', 'u8', 'i3', 'i5', 'i8'];
@@ -30,6 +30,27 @@ for (const d of all)
       }
       if (words) assert.is(vectors, 1);
       else if (dtypes[d].bits !== 7) assert.equal(used, new Array<number>(vectors).fill(255));
+    });
+
+for (const d of all)
+  for (const most of [127, 255])
+    test(`codes of ${d} come from their bytes, ${most} at most`, () => {
+      const packing = packingOf(d, 32, false);
+      const { exponent, codes } = takingsOf(packing, most);
+      assert.is(codes.length, packing.steps);
+      // Bits that belong to other codes are set, and must not get in.
+      for (const { code, exponent: own, parts } of codes)
+        for (let value = 0; value < 2 ** dtypes[d].bits; value += 1) {
+          const bytes = new Array<number>(packing.vectors).fill(255);
+          for (const p of packing.codes[code]!) {
+            bytes[p.vector]! &= ~onesOf(p.bits, p.at);
+            bytes[p.vector]! |= ((value >> p.shift) & onesOf(p.bits, 0)) << p.at;
+          }
+          const taken = parts.reduce((sum, p) => (sum | (bytes[p.vector]! & p.mask)) >> p.down, 0);
+          assert.is(taken, value * 2 ** own);
+          assert.ok(taken <= most || dtypes[d].bits === 8);
+          assert.ok(own === 0 || own === exponent);
+        }
     });
 
 test('units that do not divide the depth give way to fields', () => {

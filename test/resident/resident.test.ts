@@ -302,6 +302,81 @@ test('extreme codes meet extreme activations', async () => {
   }
 });
 
+test('extreme codes below a byte meet extreme activations', async () => {
+  const [n, k] = [21, 64];
+  const x: HostArray = {
+    dtype: 'f32',
+    shape: [1, k],
+    data: floats(k, 7).map((v, i) => (i < 32 ? 127 : Math.sign(v) * 127)),
+  };
+  const zeros: HostArray = { dtype: 'f32', shape: [n], data: new Float32Array(n) };
+  const device = new WasmDevice({ threads: 1 });
+  const kernels = (await load(file, { device, cache: false })) as unknown as Kernels;
+  for (let bits = 1; bits < 8; bits += 1) {
+    const ref = own('grid', { bits, block: 32 });
+    const [d, m, q] = (await encoded(ref, n, k, 3)) as [HostArray, HostArray, HostArray];
+    const fields: HostArray[] = [
+      { ...d, data: new Float32Array(d.data.length).fill(1) },
+      { ...m, data: new Float32Array(m.data.length) },
+      { ...q, data: new Int32Array(q.data.length).fill(2 ** bits - 1) },
+    ];
+    const inputs = [x, ...fields, zeros];
+    const want = (await interpret({ file, name: 'linear', formats: [ref] }, inputs)).results[0]!;
+    for (const { limits } of variants)
+      assert.equal(
+        [...residentKernel({ file, name: 'linear', formats: [ref] }, limits).run(inputs).data],
+        [...want.data],
+      );
+    // Whatever this host's dot product is.
+    const tensor = (h: HostArray) =>
+      DeviceTensor.fromBytes(device, pack(h.dtype, h.shape, h.data), h.dtype, h.shape);
+    const [td, tm, tq] = fields.map(tensor);
+    const w = new EncodedTensor(ref, [n, k], { d: td!, m: tm!, q: tq! });
+    const y = await kernels.linear(
+      array(x.data as Float32Array, [1, k]),
+      w,
+      array(zeros.data as Float32Array, [n]),
+    );
+    assert.equal([...((await y.data()) as Float32Array)], [...want.data]);
+  }
+  device.close();
+});
+
+test('what all scales have in common multiplies those of the activations, where they can take it', async () => {
+  const notes = (name: string, ref: FormatRef): string =>
+    residentKernel({ file, name, formats: [ref] }, sevenBits.limits).notes.join('\n');
+  const taken = /scales of activations are multiplied by/;
+  assert.match(
+    notes('linear', shipped('q4_0')),
+    'are multiplied by 2^112, in place of the weights',
+  );
+  assert.match(notes('linear', shipped('nvfp4_modelopt')), 'by 2^-1 and w.tensor_scale, in place');
+  // A minimum meets a sum of activations first; that of a super-block waits for the sum of its blocks.
+  assert.not.match(notes('linear', shipped('q4_1')), taken);
+  assert.not.match(notes('linear', shipped('tq2_0')), taken);
+  // Scales of f32 may be too large for it.
+  const ref = shipped('q4_0');
+  assert.not.match(notes('wide', ref), taken);
+  const x: HostArray = { dtype: 'f32', shape: [1, 64], data: floats(64, 3).map((v) => v * 1e12) };
+  const fields = await encoded(ref, 9, 64, 4);
+  const want = (await interpret({ file, name: 'wide', formats: [ref] }, [x, ...fields]))
+    .results[0]!;
+  const got = residentKernel({ file, name: 'wide', formats: [ref] }, sevenBits.limits).run([
+    x,
+    ...fields,
+  ]);
+  want.data.forEach((v, i) => assert.ok(Math.abs(got.data[i]! - v) <= 1e-4 * Math.abs(v) + 1e9));
+});
+
+test('half floats are stored as f32 where operations on the codes bound a kernel', () => {
+  const layouts = (ref: FormatRef): string[] => {
+    const { program } = residentKernel({ file, name: 'linear', formats: [ref] }, sevenBits.limits);
+    return program.buffers.flatMap((b) => b.packed ?? []).map((f) => f.layout);
+  };
+  assert.equal(layouts(own('grid', { bits: 2, block: 32 })), ['wide rows', 'wide rows', 'tile']);
+  assert.equal(layouts(own('grid', { bits: 4, block: 32 })), ['rows', 'rows', 'tile']);
+});
+
 /**
  * Element (n, l) of the codes of a grid in the record that records.ts describes, read as the text there says: for 32
  * elements of four rows `head` bytes of scales, then the units of the codes, each as packing.ts says.
@@ -342,14 +417,15 @@ test('repacked fields hold every element where the layout says', async () => {
         const at = kernel.program.buffers.findIndex((b) => b.name.endsWith('.q'));
         const { packed } = kernel.program.buffers[at]!;
         // Without a dot product of bytes, scales are f32, and codes are words whose topmost bit is a sign.
-        const [rows, head] = relaxed ? ['rows', 16] : ['wide rows', 32];
+        const halves = relaxed && packed![0]!.layout === 'rows';
+        const [rows, head] = halves ? ['rows', 16] : ['wide rows', 32];
         const { packing } = packed!.at(-1)!;
         assert.equal(
           packed?.map((f) => `${f.buffer.name} ${f.layout}`),
           [`w.d ${rows}`, `w.m ${rows}`, `w.q ${relaxed ? 'tile' : 'word tile'}`],
         );
         const [scales, , codes] = fields.map((f) => f.data);
-        const halves = new Uint16Array(storage[at]!.buffer);
+        const shorts = new Uint16Array(storage[at]!.buffer);
         const singles = new Float32Array(storage[at]!.buffer);
         for (let i = 0; i < n; i += 1)
           for (let l = 0; l < k; l += 1) {
@@ -365,8 +441,8 @@ test('repacked fields hold every element where the layout says', async () => {
             assert.is(code, codes![i * k + l]);
             const record = Math.floor(i / 4) * blocks + Math.floor(l / 32);
             const start = record * ((head as number) + (128 * packing.vectors) / packing.steps);
-            const scale = relaxed
-              ? floatOfBits('f16', halves[start / 2 + (i % 4)]!)
+            const scale = halves
+              ? floatOfBits('f16', shorts[start / 2 + (i % 4)]!)
               : singles[start / 4 + (i % 4)]!;
             assert.is(scale, scales![i * blocks + Math.floor(l / 32)]);
           }

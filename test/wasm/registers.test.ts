@@ -13,20 +13,24 @@ const shipped = (name: string, ...args: FormatRef['args'] & {}): FormatRef =>
   args.length ? { file: 'quern/formats', name, args } : { file: 'quern/formats', name };
 
 const formats: readonly FormatRef[] = [
-  ...['q4_0', 'q8_0', 'q4_K', 'iq4_nl', 'mxfp4', 'nf4', 'nvfp4_modelopt', 'tq2_0'].map((n) =>
+  ...['q4_0', 'q5_0', 'q8_0', 'q4_K', 'q6_K', 'iq4_nl', 'mxfp4', 'nf4', 'nvfp4_modelopt'].map((n) =>
     shipped(n),
   ),
-  shipped('uniform', { bits: 4, group: 128 }),
+  shipped('tq2_0'),
+  shipped('uniform', { bits: 2, group: 32, symmetric: true }),
+  ...[3, 4, 5].map((bits) => shipped('uniform', { bits, group: 128 })),
   { file, name: 'quarters' },
 ];
+const titleOf = ({ name, args }: FormatRef): string =>
+  args ? `${name}(${JSON.stringify(args[0])})` : name;
 /** Vector registers of SSE and AVX; Arm has twice as many. */
 const registers = 16;
 /** What is beyond them, and why: each is a number to bring down, not to raise. */
 const beyond = (ref: FormatRef, unsignedDot: boolean): number => {
   // Signed bytes that meet magnitudes and sign masks: a mask, and the codes with bits flipped.
   if (!unsignedDot) return 2;
-  // Minima with constants of their own in each block are summed beside the dots.
-  return ref.name === 'q4_K' ? 1 : 0;
+  // Minima with constants of their own in each block are summed beside two sums of codes a group of rows.
+  return ref.name === 'q4_K' ? 2 : 0;
 };
 
 async function textOf(ref: FormatRef, unsignedDot: boolean): Promise<string> {
@@ -45,7 +49,7 @@ async function textOf(ref: FormatRef, unsignedDot: boolean): Promise<string> {
 for (const ref of formats)
   for (const unsignedDot of [true, false]) {
     const most = registers + beyond(ref, unsignedDot);
-    test(`${ref.name} keeps to ${most} vectors, ${unsignedDot ? 'with' : 'without'} unsigned bytes`, async () => {
+    test(`${titleOf(ref)} keeps to ${most} vectors, ${unsignedDot ? 'with' : 'without'} unsigned bytes`, async () => {
       const counts = liveVectors(await textOf(ref, unsignedDot), /relaxed_dot/);
       // Tiles of three rows of activations, one row, four far-apart groups, one group.
       assert.ok(counts.length >= 4, `${counts.length} loops`);
