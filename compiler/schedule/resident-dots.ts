@@ -63,8 +63,8 @@ export function declare(lo: Lowering, name: string, value: Expr): Var {
 export interface WeightSource {
   /** Integers of group `j` in step `v` of the block at `k`, of one term. */
   readonly ints: (k: Poly, v: number, term: number, j: number) => Expr;
-  /** The integers as they are taken from their bytes, of weights that lie as they are stored. */
-  readonly taken?: (k: Poly, v: number, term: number, j: number) => Taken;
+  /** Where the codes of a term are in the steps of a run, group after group; of weights that lie as they are stored. */
+  readonly tiles?: (k: Poly, run: Run, term: number, groups: readonly number[]) => Tiles;
   /** Words of group `j` that start at depth `at`, of one term; of weights that lie as they are stored. */
   readonly words?: (at: Poly, term: number, j: number) => Expr;
   /** Scale of a term in a run of the block: one a row. */
@@ -78,26 +78,28 @@ export const inRegisters = (lo: Lowering, plan: Plan, groups: readonly Poly[]): 
     const run = plan.runs.find((r) => v >= r.from && v < r.to)!;
     return integers(lo, w, run.terms[term]!);
   },
-  taken: (k, v, term, j) => {
-    const tile = tileAt(lo, plan, groups[j]!, k.add(tileSide * v), term);
-    const run = plan.runs.find((r) => v >= r.from && v < r.to)!;
-    const taking = run.terms[term]!.takings!.codes.find((t) => t.code === tile.code)!;
-    return { ...taking, bytes: () => takenBytes(lo, tile, taking) };
+  tiles: (k, run, term, chosen) =>
+    lo.em.trial(() =>
+      chosen.map((j) =>
+        stepsOf(run).map((v) => {
+          const list = weights(lo, plan.part, groups[j]!, k.add(tileSide * v));
+          return tileOf(lo, list[term]!)!;
+        }),
+      ),
+    ),
+  words: (at, term, j) => {
+    const tile = lo.em.trial(() => tileOf(lo, weights(lo, plan.part, groups[j]!, at)[term]!)!);
+    return loadWords(lo, tile);
   },
-  words: (at, term, j) => loadWords(lo, tileAt(lo, plan, groups[j]!, at, term)),
   scale: (k, run, term, j) => {
     const w = weights(lo, plan.part, groups[j]!, k.add(tileSide * run.from))[term]!.scale;
     return w && plan.hoisted ? withoutHoisted(lo, w) : w;
   },
 });
 
-/** Where the codes of a term of four rows at `k` are. */
-const tileAt = (lo: Lowering, plan: Plan, n: Poly, k: Poly, term: number): PackedTile =>
-  lo.em.trial(() => tileOf(lo, weights(lo, plan.part, n, k)[term]!)!);
-
-export interface Taken extends Taking {
-  readonly bytes: () => Expr;
-}
+type Tiles = readonly (readonly PackedTile[])[];
+const stepsOf = (run: Run): readonly number[] =>
+  Array.from({ length: run.to - run.from }, (_, i) => run.from + i);
 
 export interface Tile {
   readonly plan: Plan;
@@ -136,7 +138,7 @@ export function oneRun(lo: Lowering, tile: Tile, run: Run, k: Poly, addTo: Adder
       });
       return;
     }
-    const takes = columns.length === 1 && source.taken ? t.takings : undefined;
+    const takes = columns.length === 1 && source.tiles ? t.takings : undefined;
     // Sums of groups that are multiplied apart are added up before the next ones begin.
     for (const groups of takes ? apart(sums.length, takes.codes) : [[...sums.keys()]]) {
       const dots = groups.map(() =>
@@ -222,22 +224,18 @@ function takenDots(
   const { plan, prepared, source, columns } = tile;
   const t = run.terms[term]!;
   const { exponent, codes } = t.takings!;
-  const sums = dots.map(([low], i) => ({
-    group: groups[i]!,
+  const sums = dots.map(([low]) => ({
     low: low!,
     high: exponent ? declare(lo, 'high', zeros('i32')) : low!,
   }));
-  const steps = Array.from({ length: run.to - run.from }, (_, i) => run.from + i);
-  for (const v of inOrder(steps, (v) => source.taken!(k, v, term, 0), codes)) {
-    const taken = sums.map(({ group }) => source.taken!(k, v, term, group));
+  const tiles = source.tiles!(k, run, term, groups);
+  for (const { v, taking } of inOrder(run, tiles[0]!, codes)) {
+    const bytes = tiles.map((list) => (): Expr => takenBytes(lo, list[v - run.from]!, taking));
     // What takes many steps is ready before the activations take a register.
-    const joined = taken.map(({ parts, bytes }) =>
-      parts.length > 1 ? lo.em.bind(bytes(), 'w') : undefined,
-    );
+    const joined = bytes.map((of) => (taking.parts.length > 1 ? lo.em.bind(of(), 'w') : undefined));
     const { x } = stepActivations(lo, plan, prepared, t, columns[0]!, k.add(tileSide * v));
     sums.forEach(({ low, high }, i) => {
-      const { exponent: own, bytes } = taken[i]!;
-      add(lo, own ? high : low, L.dot4(joined[i] ?? bytes(), x));
+      add(lo, taking.exponent ? high : low, L.dot4(joined[i] ?? bytes[i]!(), x));
     });
   }
   if (!exponent) return;
@@ -245,17 +243,18 @@ function takenDots(
   for (const { low, high } of sums) add(lo, low, L.binary('shr', L.variable(high), by));
 }
 
-/** Steps of a run, those of each unit as the codes of it want their vectors. */
+/** Steps of a run and how their codes are taken, those of each unit in the order in which they want its vectors. */
 function inOrder(
-  steps: readonly number[],
-  takenAt: (v: number) => Taken,
+  run: Run,
+  tiles: readonly PackedTile[],
   codes: readonly Taking[],
-): readonly number[] {
-  const placed = steps.map((v) => {
-    const { code } = takenAt(v);
-    return { v, unit: v - code, place: codes.findIndex((t) => t.code === code) };
+): readonly { readonly v: number; readonly taking: Taking }[] {
+  const placed = stepsOf(run).map((v, i) => {
+    const { code } = tiles[i]!;
+    const place = codes.findIndex((t) => t.code === code);
+    return { v, unit: v - code, place, taking: codes[place]! };
   });
-  return placed.sort((a, b) => a.unit - b.unit || a.place - b.place).map(({ v }) => v);
+  return placed.sort((a, b) => a.unit - b.unit || a.place - b.place);
 }
 
 /**
