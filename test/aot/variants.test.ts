@@ -254,6 +254,11 @@ test('programs that repack are named by what they are, and the manifest says wha
   assert.equal(
     of('dot').map((v) => [v.variant, v.file, v.threads.file, v.wide?.file]),
     [
+      // Where dot products take whole bytes, codes stay where they are in them, and signed ones need no steps of their own.
+      [
+        ...['unsigned', 'ops/dot.unsigned.wasm'],
+        ...['ops/dot.unsigned.threads.wasm', 'ops/dot.unsigned.wide.wasm'],
+      ],
       [
         ...['relaxed', 'ops/dot.relaxed.wasm'],
         ...['ops/dot.relaxed.threads.wasm', 'ops/dot.relaxed.wide.wasm'],
@@ -262,7 +267,6 @@ test('programs that repack are named by what they are, and the manifest says wha
       ['plain', 'ops/dot.wasm', 'ops/dot.threads.wasm', undefined],
     ],
   );
-  // Where dot products take whole bytes, signed codes need no steps of their own.
   assert.equal(
     of('dot8').map((v) => v.variant),
     ['unsigned', 'relaxed', 'plain'],
