@@ -2,25 +2,15 @@
 // in tiles (gemm-tiles.ts); with few rows the same kernel takes the row-by-row road, which decodes in registers, so that
 // one compiled kernel is right for every size.
 
-import { floorDiv, Poly } from '../ir/algebra.ts';
 import type { Op, Value } from '../ir/ir.ts';
 import { ops } from '../ir/ops.ts';
 import { expands } from '../passes/operands.ts';
-import type { Buffer, Expr } from '../loops/loops.ts';
+import type { Buffer } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
-import { addSum, explainSum, factoredSum } from './factor.ts';
-import { any, asFloat, isParallel, type Part, panelRows, type Tile, tiles } from './gemm-tiles.ts';
+import { type Part, panelRows, tiles } from './gemm-tiles.ts';
 import type { Lowering } from './lowering.ts';
-import {
-  chooseLanes,
-  contractionIndex,
-  laneCandidates,
-  loop,
-  nest,
-  probeIndex,
-  vectorLoop,
-} from './reductions.ts';
-import { storeAt } from './regions.ts';
+import { nest } from './reductions.ts';
+import { rowStreams } from './row-streams.ts';
 
 /** Rows of the streamed operand from which on tiles pay. */
 const tileRows = 4;
@@ -91,11 +81,13 @@ export function lowerGemm(lo: Lowering, root: Value, buffer: Buffer): boolean {
     em.scopes.at(-1)!.stmts.push(...tiled);
     return true;
   }
+  const plain = found.every((op) => weight(lo, op.operands[panelIsA ? 0 : 1]!) <= light);
   const few = em.scope(() =>
     nest(
       lo,
       batch,
-      (ids) => rowStreams(lo, { parts, root, buffer, ids, panelIsA, streamed, panelled, lanes }),
+      (ids) =>
+        rowStreams(lo, { parts, root, buffer, ids, panelIsA, streamed, panelled, lanes }, plain),
       true,
     ),
   );
@@ -128,105 +120,4 @@ function weight(lo: Lowering, v: Value, seen = new Set<Value>()): number {
     Math.min(ops[op.name].cost, 20) +
     op.operands.reduce((s, o) => s + weight(lo, o, seen), 0)
   );
-}
-
-/** Rows of the panelled operand that are walked at once when the streamed one has few: far apart, so that each
- * is a stream of its own for the prefetcher. */
-const streams = 4;
-
-/**
- * Few streamed rows: every element of the panelled operand is used at once and decoded in registers. Several of
- * its rows run side by side where their sums take one register each.
- */
-function rowStreams(lo: Lowering, t: Tile): void {
-  const { em } = lo;
-  const at = (s: Poly, p: Poly): Poly[] => [...t.ids, ...(t.panelIsA ? [p, s] : [s, p])];
-  const product = ({ op }: Part, where: readonly Poly[], k: Poly, n: number): Expr => {
-    const [a, b] = op.operands as [Value, Value];
-    const i = contractionIndex(op, where, k);
-    const x = asFloat(lo.emit(a, i.a, n), n);
-    return L.binary('mul', x, asFloat(lo.emit(b, i.b, n), n));
-  };
-  const probe = (): Poly[] => at(any(lo, t.streamed), any(lo, t.panelled));
-  const widths = t.parts.map((part) =>
-    chooseLanes(lo, laneCandidates(part.k, 32), (n) =>
-      product(part, probe(), probeIndex(lo, part.k, n), n),
-    ),
-  );
-  const factors = t.parts.every(
-    (part, c) =>
-      part.k.multiple() % widths[c]! === 0 &&
-      em.trial(() => {
-        let found = false;
-        em.scope(() => {
-          const e = product(part, probe(), probeIndex(lo, part.k, widths[c]!), widths[c]!);
-          found = factoredSum(L.constant(0, 'f32', 4), e, (x) => x, em.definition) !== undefined;
-        });
-        return found;
-      }),
-  );
-  const store = (where: readonly Poly[]): void =>
-    storeAt(lo, t.buffer, t.root.type.shape, where, lo.emit(t.root, where, 1), 1);
-  const single = (from: Poly): void =>
-    loop(
-      lo,
-      t.panelled,
-      1,
-      isParallel(t),
-      (p) => loop(lo, t.streamed, 1, false, (s) => store(at(s, p)), Poly.of(0), 'm'),
-      from,
-      'n',
-    );
-  if (!factors) return single(Poly.of(0));
-  const quarter = floorDiv(t.panelled, streams);
-  loop(
-    lo,
-    quarter,
-    1,
-    isParallel(t),
-    (p) => {
-      loop(
-        lo,
-        t.streamed,
-        1,
-        false,
-        (s) => {
-          const rows = Array.from({ length: streams }, (_, j) => at(s, p.add(quarter.mul(j))));
-          t.parts.forEach((part, c) => {
-            const accs = rows.map(() => {
-              const v = em.newVar('acc', L.vtype('f32', 4));
-              em.push({ kind: 'local', var: v, value: L.constant(0, 'f32', 4) });
-              return v;
-            });
-            vectorLoop(lo, part.k, widths[c]!, (k, n) => {
-              rows.forEach((where, j) => {
-                const acc = L.variable(accs[j]!);
-                const e = product(part, where, k, n);
-                if (j === 0) lo.note(explainSum(e, em.definition));
-                em.push({
-                  kind: 'set',
-                  var: accs[j]!,
-                  value: addSum(acc, e, (x) => em.bind(x, 's'), em.definition),
-                });
-              });
-            });
-            rows.forEach((where, j) => {
-              lo.pin(
-                part.op.results[0]!,
-                where,
-                em.bind(L.reduce('add', L.variable(accs[j]!)), 'sum'),
-              );
-            });
-          });
-          rows.forEach(store);
-        },
-        Poly.of(0),
-        'm',
-      );
-    },
-    Poly.of(0),
-    'n',
-  );
-  const done = em.index(quarter.mul(streams));
-  if (t.panelled.multiple() % streams !== 0) single(em.asIndex(done));
 }

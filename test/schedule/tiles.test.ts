@@ -107,6 +107,50 @@ test('sums are right wherever rows, columns and depth end', async () => {
   );
 });
 
+test('with fewer than four rows, streams of the other operand end anywhere', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.constantFrom(1, 2, 3),
+      fc.integer({ min: 1, max: 19 }),
+      fc.constantFrom(1, 3, 4, 7, 8, 11, 15, 16, 20, 23, 32, 37, 520),
+      fc.nat(1e6),
+      async (m, n, k, seed) => {
+        const [x, w] = [eighths(m * k, seed), eighths(n * k, seed + 1)];
+        const y = await call('dense', array(x, [m, k]), array(w, [n, k]));
+        same(y, product(x, w, m, n, k), `${m} x ${n} x ${k}`);
+        const v = eighths(n * k, seed + 2);
+        const [shape, none] = [[n, k], new Float32Array(n)];
+        const found = await call(
+          'gated',
+          array(x, [m, k]),
+          array(w, shape),
+          array(v, shape),
+          array(none, [n]),
+        );
+        const [gate, up] = [product(x, w, m, n, k), product(x, v, m, n, k)];
+        found.forEach((value, i) => {
+          const meant = (gate[i]! / (1 + Math.exp(-gate[i]!))) * up[i]!;
+          assert.ok(
+            Math.abs(value - meant) <= 1e-3 * Math.abs(meant) + 1e-6,
+            `gated ${m} x ${n} x ${k}`,
+          );
+        });
+      },
+    ),
+    { numRuns: 60 },
+  );
+});
+
+test('plain rows are read four at a time when there are few of the other operand', async () => {
+  const text = (
+    await compiledText(
+      'export function kernel<M extends Dim, N extends Dim, K extends Dim>(x: Tensor<f32, [M, K]>, w: Tensor<f32, [N, K]>) { return matmul(x, transpose(w)); }',
+    )
+  ).stage('schedule');
+  assert.match(text, /4 far-apart rows at once, for 1 of the other operand/);
+  assert.match(text, /4 far-apart rows at once, for 2 of the other operand/);
+});
+
 test('encoded rows are decoded on either side of the product', async () => {
   const format = kernels.format('eighths');
   await fc.assert(

@@ -1,0 +1,190 @@
+// Contractions with few rows of the streamed operand: what limits them is reading the panelled one, once. Four of its rows,
+// far apart, are read side by side, so that each is a stream of its own for the prefetcher, and decoded in registers.
+import { floorDiv, Poly } from '../ir/algebra.ts';
+import type { Value } from '../ir/ir.ts';
+import type { Expr, Var } from '../loops/loops.ts';
+import * as L from '../loops/loops.ts';
+import { addSum, explainSum, factoredSum } from './factor.ts';
+import { any, asFloat, isParallel, type Part, type Tile } from './gemm-tiles.ts';
+import type { Lowering } from './lowering.ts';
+import {
+  chooseLanes,
+  contractionIndex,
+  laneCandidates,
+  loop,
+  probeIndex,
+  vectorLoop,
+} from './reductions.ts';
+import { storeAt } from './regions.ts';
+
+/** Rows of the panelled operand that are walked at once. */
+const streams = 4;
+/** Vectors of sums that a tile has beside what it loads. */
+const sumVectors = 8;
+/** Vectors of a row that are taken a turn of the loop. */
+const turnVectors = 4;
+
+/** An element of a contraction before it is summed: its two factors. */
+type Factors = (part: Part, where: readonly Poly[], k: Poly, n: number) => readonly [Expr, Expr];
+
+/** Whether the elements of the panelled operand are `plain`: read by a load or two. */
+export function rowStreams(lo: Lowering, t: Tile, plain: boolean): void {
+  const { em } = lo;
+  const at = (s: Poly, p: Poly): Poly[] => [...t.ids, ...(t.panelIsA ? [p, s] : [s, p])];
+  const factors: Factors = ({ op }, where, k, n) => {
+    const [a, b] = op.operands as [Value, Value];
+    const i = contractionIndex(op, where, k);
+    const x = asFloat(lo.emit(a, i.a, n), n);
+    return [x, asFloat(lo.emit(b, i.b, n), n)];
+  };
+  const product = (part: Part, where: readonly Poly[], k: Poly, n: number): Expr =>
+    L.binary('mul', ...factors(part, where, k, n));
+  const widthsUpTo = (widest: number): number[] =>
+    t.parts.map((part) =>
+      chooseLanes(lo, laneCandidates(part.k, widest), (n) =>
+        product(part, at(any(lo, t.streamed), any(lo, t.panelled)), probeIndex(lo, part.k, n), n),
+      ),
+    );
+  const store = (where: readonly Poly[]): void =>
+    storeAt(lo, t.buffer, t.root.type.shape, where, lo.emit(t.root, where, 1), 1);
+  const single = (from: Poly): void =>
+    loop(
+      lo,
+      t.panelled,
+      1,
+      isParallel(t),
+      (p) => loop(lo, t.streamed, 1, false, (s) => store(at(s, p)), Poly.of(0), 'm'),
+      from,
+      'n',
+    );
+  const { lanes } = t;
+  const isVector = (): boolean => widthsUpTo(2 * lanes).every((n) => n >= lanes);
+  const widths = widthsUpTo(32);
+  const factored = t.parts.every((part, c) => isFactored(lo, part, widths[c]!, product, at, t));
+  if (!factored && !(plain && isVector())) return single(Poly.of(0));
+
+  const quarter = floorDiv(t.panelled, streams);
+  /** The results of `count` rows of the streamed operand from `s` on, with four rows of the panelled one. */
+  const tile = (p: Poly, s: Poly, count: number): void => {
+    const rows = Array.from({ length: streams }, (_, j) =>
+      Array.from({ length: count }, (_n, i) => at(s.add(i), p.add(quarter.mul(j)))),
+    );
+    t.parts.forEach((part, c) => {
+      const sums = factored
+        ? factoredSums(lo, part, rows.flat(), widths[c]!, product)
+        : plainSums(lo, part, rows, lanes, factors);
+      rows.flat().forEach((where, i) => {
+        lo.pin(part.op.results[0]!, where, em.bind(sums[i]!, 'sum'));
+      });
+    });
+    rows.flat().forEach(store);
+  };
+  loop(
+    lo,
+    quarter,
+    1,
+    isParallel(t),
+    (p) => {
+      const most = factored ? 1 : sumVectors / streams;
+      const each = (step: number, from: Poly): void =>
+        loop(lo, t.streamed, step, false, (s) => tile(p, s, step), from, 'm');
+      if (most === 1) return each(1, Poly.of(0));
+      each(most, Poly.of(0));
+      const whole = em.index(floorDiv(t.streamed, most).mul(most));
+      each(1, em.asIndex(whole));
+    },
+    Poly.of(0),
+    'n',
+  );
+  const done = em.index(quarter.mul(streams));
+  if (t.panelled.multiple() % streams !== 0) single(em.asIndex(done));
+}
+
+/** Whether block constants can be taken out of the sum in every lane. */
+function isFactored(
+  lo: Lowering,
+  part: Part,
+  width: number,
+  product: (part: Part, where: readonly Poly[], k: Poly, n: number) => Expr,
+  at: (s: Poly, p: Poly) => Poly[],
+  t: Tile,
+): boolean {
+  const { em } = lo;
+  if (part.k.multiple() % width !== 0) return false;
+  return em.trial(() => {
+    let found = false;
+    em.scope(() => {
+      const where = at(any(lo, t.streamed), any(lo, t.panelled));
+      const e = product(part, where, probeIndex(lo, part.k, width), width);
+      found = factoredSum(L.constant(0, 'f32', 4), e, (x) => x, em.definition) !== undefined;
+    });
+    return found;
+  });
+}
+
+function zeroed(lo: Lowering, n: number): Var {
+  const v = lo.em.newVar('acc', L.vtype('f32', n));
+  lo.em.push({ kind: 'local', var: v, value: L.constant(0, 'f32', n) });
+  return v;
+}
+
+/** Sums whose block constants are multiplied once a block; a register each. */
+function factoredSums(
+  lo: Lowering,
+  part: Part,
+  rows: readonly (readonly Poly[])[],
+  width: number,
+  product: (part: Part, where: readonly Poly[], k: Poly, n: number) => Expr,
+): readonly Expr[] {
+  const { em } = lo;
+  const accs = rows.map(() => zeroed(lo, 4));
+  vectorLoop(lo, part.k, width, (k, n) => {
+    rows.forEach((where, j) => {
+      const acc = L.variable(accs[j]!);
+      const e = product(part, where, k, n);
+      if (j === 0) lo.note(explainSum(e, em.definition));
+      const value = addSum(acc, e, (x) => em.bind(x, 's'), em.definition);
+      em.push({ kind: 'set', var: accs[j]!, value });
+    });
+  });
+  return accs.map((v) => L.reduce('add', L.variable(v)));
+}
+
+/** Sums of products as they are, in so many vectors that multiplications need not wait for each other. */
+function plainSums(
+  lo: Lowering,
+  part: Part,
+  rows: readonly (readonly (readonly Poly[])[])[],
+  lanes: number,
+  factors: Factors,
+): readonly Expr[] {
+  const { em } = lo;
+  const all = rows.flat();
+  const width = (lanes * sumVectors) / all.length;
+  lo.note(`${rows.length} far-apart rows at once, for ${rows[0]!.length} of the other operand`);
+  const accs = all.map(() => zeroed(lo, width));
+  const tails = part.k.multiple() % width === 0 ? undefined : all.map(() => zeroed(lo, 1));
+  const step = (k: Poly, n: number): void => {
+    const target = n === width ? accs : tails!;
+    all.forEach((where, i) => {
+      const [a, b] = factors(part, where, k, n);
+      const acc = target[i]!;
+      em.push({ kind: 'set', var: acc, value: L.mulAdd(a, b, L.variable(acc)) });
+    });
+  };
+  // As much of each row a turn as with one row of the other operand.
+  const turn = lanes * turnVectors;
+  const lane = Poly.atom(lo.lane(width));
+  const turns = floorDiv(part.k, turn).mul(turn);
+  const vectors = Array.from({ length: turn / width }, (_, i) => width * i);
+  const body = (k: Poly): void => vectors.forEach((i) => step(k.add(i).add(lane), width));
+  loop(lo, part.k, turn, false, body, Poly.of(0), 'k');
+  if (part.k.multiple() % turn !== 0) {
+    const from = em.asIndex(em.index(turns));
+    vectorLoop(lo, part.k, width, step, false, undefined, { from, to: part.k });
+  }
+  return accs.map((v, i) => {
+    const sum = L.reduce('add', L.variable(v));
+    return tails ? L.binary('add', sum, L.variable(tails[i]!)) : sum;
+  });
+}
