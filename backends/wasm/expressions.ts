@@ -9,6 +9,7 @@ import type { Ref } from './binaryen.ts';
 import { bytes, dot4Chunk, isBytes } from './bytes.ts';
 import { chunksOf, type Frame } from './frame.ts';
 import { binaryRows, compareRef, knownDivisor, unaryRows, uniformShifts } from './instructions.ts';
+import { loadLanes, rowsOf, transposedRows } from './elements.ts';
 import { peakOf, peaksOf } from './peak.ts';
 import {
   gatherLanes,
@@ -316,6 +317,8 @@ function buildChunk(f: Frame, e: ExprOf<'build'>, c: number): Ref {
   const parts = e.parts.slice(4 * c, 4 * c + 4);
   const sums = parts.filter(isShortReduction);
   if (sums.length === 4 && sums.every((p) => p.op === sums[0]!.op)) return reduceFour(f, sums);
+  const rows = rowsOf(e);
+  if (rows) return transposedRows(f, e, rows, c);
   const peaks = parts.filter((p) => p.kind === 'peak');
   if (peaks.length === 4) return peaksOf(f, peaks);
   const values = parts.map((p) => (p.kind === 'const' ? p.value : undefined));
@@ -345,18 +348,6 @@ function buildChunk(f: Frame, e: ExprOf<'build'>, c: number): Ref {
     if (values[i] === undefined && (known || i > 0)) out = shape.replace_lane(out, i, lane(p));
   });
   return out;
-}
-
-/** Four elements from anywhere in memory, straight into their lanes. The last address is the first to be computed. */
-function loadLanes(f: Frame, [first, ...rest]: readonly ExprOf<'load'>[]): Ref {
-  const { v128 } = f.m;
-  const at = (e: ExprOf<'load'>) => place(f, (x) => scalar(f, x), e.buffer, e.index);
-  const places = rest.toReversed().map(at).reverse();
-  const start = at(first!);
-  return places.reduce(
-    (v, { ptr, offset }, i) => v128.load32_lane(offset, 4, i + 1, ptr, v),
-    v128.load32_splat(start.offset, 4, start.ptr),
-  );
 }
 
 // ---- reductions ----

@@ -27,8 +27,9 @@ const binaryCost: Partial<Record<BinaryName, number>> = {
   min: 2,
   max: 2,
 };
-/** Rounding to a small float, or making its code. */
+/** Rounding to a small float, or making its code; both, where one is stored. */
 const smallFloat = 12;
+const storedFloat = 18;
 /** Iterations of a loop whose length is not known. */
 const someIterations = 16;
 
@@ -136,7 +137,8 @@ function costOfStmt(s: Stmt): number {
     case 'store': {
       const { dtype } = s.buffer;
       const { lanes } = s.value.type;
-      return expr(s.value) + memoryCost(dtypes[dtype].bits, lanes) + floats(dtype, chunks(lanes));
+      const rounding = dtypes[dtype].minifloat ? chunks(lanes) * storedFloat : 0;
+      return expr(s.value) + memoryCost(dtypes[dtype].bits, lanes) + rounding;
     }
     case 'for': {
       const count =

@@ -8,6 +8,7 @@ import { type DType, dtypes, scalarOf } from '../ir/dtype.ts';
 import type { Buffer, Expr, Stmt, Var } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
 import { type Effects, effectsOf, type ForLoop } from '../loops/parallel.ts';
+import { widened } from './widen.ts';
 import { elementwise } from './woven.ts';
 
 /** Iterations that run together: the 32-bit lanes of a vector register. */
@@ -307,7 +308,9 @@ class Jam {
         return this.#storeFour(s);
       case 'for': {
         const header = this.#header(s);
-        this.#out.push({ ...header, body: this.#list(s.body) });
+        const four: ForLoop = { ...header, body: this.#list(s.body) };
+        const isWoven = (id: number): boolean => [...this.#woven.values()].some((b) => b.id === id);
+        this.#out.push(widened(four, isWoven, this.#fresh.variable) ?? four);
         return;
       }
       default:

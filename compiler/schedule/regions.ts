@@ -81,8 +81,19 @@ export function storeTensor(
   if (lo.team?.shares(lo.em.depth)) return storeTogether(lo, v, buffer, prefix, fullShape);
   const parts = parallel ? undefined : joinedParts(lo, v, buffer.dtype);
   if (parts) return storeParts(lo, v, parts, buffer, prefix, fullShape);
-  if (shape.length === 0) return storeAt(lo, buffer, fullShape, prefix, lo.emit(v, [], 1), 1);
+  if (shape.length === 0) {
+    const e = lo.emit(unrounded(lo, v, buffer.dtype), [], 1);
+    return storeAt(lo, buffer, fullShape, prefix, e, 1);
+  }
   storeElements(lo, v, v.type.dtype, buffer, prefix, fullShape, Poly.of(0), parallel);
+}
+
+/** What a value that is stored as `dtype` was cast from, where a store casts likewise: floats are rounded as they are stored. */
+function unrounded(lo: Lowering, v: Value, dtype: DType): Value {
+  const op = v.def?.op;
+  const from = op?.operands[0];
+  if (lo.limits.gpu || op?.name !== 'cast' || !from || lo.storage.has(v)) return v;
+  return v.type.dtype === dtype && dtypes[dtype].minifloat && from.type.dtype === 'f32' ? from : v;
 }
 
 interface Part {
@@ -143,8 +154,11 @@ function storeElements(
     lo,
     shape.slice(0, -1),
     (outer) => {
+      const source = dtype === buffer.dtype ? unrounded(lo, v, dtype) : v;
       const element = (k: Poly, lanes: number): Expr =>
-        castExpr(v.type.dtype, dtype, lo.emit(v, [...outer, k], lanes));
+        source === v
+          ? castExpr(v.type.dtype, dtype, lo.emit(v, [...outer, k], lanes))
+          : lo.emit(source, [...outer, k], lanes);
       const attempt = (n: number): Expr => element(probeIndex(lo, last, n), n);
       const wide = storeLanes(buffer.dtype, last);
       const candidates = hasContraction(lo, v) ? [1, ...wide] : wide;

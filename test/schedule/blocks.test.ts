@@ -13,9 +13,9 @@ const test = suite('four blocks at a time');
 const folder = mkdtempSync(join(tmpdir(), 'quern-blocks-'));
 test.after(() => rmSync(folder, { recursive: true }));
 
-const imports = `import { abs, amax, amin, argmax, at, bitcast, clamp, concat, f16, format, gather, i8, range, round, slice, sum, tensor, u1, u4,
+const imports = `import { abs, amax, amin, argmax, at, bitcast, clamp, concat, f16, f32, format, gather, i8, iota, range, round, slice, sum, tensor, u1, u4,
   u5, u8, group, reshape, transpose } from 'quern';
-import type { Tensor, f32 } from 'quern';
+import type { Tensor } from 'quern';
 `;
 let files = 0;
 async function encoder(body: string): Promise<(x: HostArray) => Promise<Compiled>> {
@@ -264,6 +264,36 @@ test('small integers that cannot wrap are kept wide', async () => {
     }, decode: ({ total, q }) => total * q }`,
   );
   assert.match(text, /buffer level_1: i32\[64\] temp/);
+});
+
+test('what lies side by side is computed sixteen lanes at a time', async () => {
+  const search = (size: number, v: string): string =>
+    `{ block: ${size}, encode(x: Tensor<f32, [${size}]>) {
+      const column = reshape(x, [${size}, 1]);
+      const peak = amax(abs(x));
+      let best = peak * 0;
+      let scale = peak * 0;
+      for (const step of range(5)) {
+        const v = ${v};
+        const q = u4(sum(reshape(v, [${size}, 1, 1]) > tensor([-6.5, -4, -2.25, -1, -0.5, 0.5, 1, 2.25, 4, 6.5]), 2));
+        const level = gather(tensor([-8, -5, -3, -2, -1, 0, 1, 2, 3, 5, 8], i8), q);
+        const terms = level * column;
+        let dot = at(at(terms, 0), 0);
+        for (const i of range(1, ${size})) dot = dot + at(at(terms, i), 0);
+        scale = dot > best ? f32(step) : scale;
+        best = dot > best ? dot : best;
+      }
+      return { scale, best, q: u4(x * 4) };
+    }, decode: ({ scale, best, q }) => scale + best * q }`;
+  const plain = '((step + 6) / peak) * column';
+  const text = await schedule(32, search(32, plain));
+  assert.match(text, /let t_\d+: i32x16 = rank_gt/);
+  assert.match(text, /terms_\d+\[[^\n]*: 16 @ 4\] = /);
+  // Other numbers for each element, and a length that is no multiple of four.
+  const counted = `${plain} + reshape(f32(iota(32)), [32, 1])`;
+  await schedule(32, search(32, counted));
+  const short = await schedule(18, search(18, plain));
+  assert.not.match(short, /i32x16 = rank_gt/);
 });
 
 test.run();
