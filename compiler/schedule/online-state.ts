@@ -129,14 +129,16 @@ export class Running {
       em.push({ kind: 'local', var: v, value: L.splat(value, lanes) });
       return v;
     };
-    const wide = local(4, op === 'max' ? from : L.constant(0, 'f32'));
-    const rest = n.multiple() % 4 === 0 ? undefined : local(1, from);
-    const to = (v: L.Var) => (j: Poly, lanes: number) => {
-      const value = L.binary(op, L.variable(v), element(j, lanes));
+    // A maximum takes long: several are under way at once.
+    const lanes = n.multiple() % 16 === 0 ? 16 : 4;
+    const wide = local(lanes, op === 'max' ? from : L.constant(0, 'f32'));
+    const rest = n.multiple() % lanes === 0 ? undefined : local(1, from);
+    const to = (v: L.Var) => (j: Poly, w: number) => {
+      const value = L.binary(op, L.variable(v), element(j, w));
       em.push({ kind: 'set', var: v, value });
     };
     const vectors = rest ? em.asIndex(L.binary('and', em.index(n), L.i32(-4))) : n;
-    vectorLoop(lo, rest ? multipleOfFour(lo, vectors) : n, 4, to(wide));
+    vectorLoop(lo, rest ? multipleOfFour(lo, vectors) : n, lanes, to(wide));
     if (rest) loop(lo, n, 1, false, (j) => to(rest)(j, 1), vectors);
     const whole = L.reduce(op, L.variable(wide));
     return em.bind(rest ? L.binary(op, whole, L.variable(rest)) : whole, name);
