@@ -178,6 +178,8 @@ export function replaces(lo: Lowering, v: Value, buffer: Buffer, part: number): 
     return false;
   };
   if (!visit(v)) return false;
+  // What has axes is kept for the region around, which a kernel as a whole has not.
+  if (lo.open.length === 0 && [...first].some((u) => u.type.shape.length > 0)) return false;
   for (const u of first) fix(lo, u);
   return true;
 }

@@ -9,7 +9,7 @@ import { DeviceTensor as Tensors } from '../../runtime/tensor.ts';
 const test = suite('give()');
 const file = '/given/kernel.ts';
 const text = `
-import { at, dim, i32, matmul, range, set, setSlice, sum, transpose } from 'quern';
+import { amax, at, dim, exp, i32, matmul, range, set, setSlice, sum, transpose } from 'quern';
 import type { Dim, Scalar, Tensor, f32 } from 'quern';
 export function append<S extends Dim, E extends Dim>(cache: Tensor<f32, [S, E]>, row: Tensor<f32, [E]>, n: Tensor<i32, []>) {
   return set(cache, row, n);
@@ -35,6 +35,13 @@ export function loop<N extends Dim>(m: Tensor<f32, [N]>, steps: Tensor<i32, []>)
   let x = m;
   for (const i of range(steps)) x = setSlice(x, x * 2, i);
   return { m: x, total: sum(m) };
+}
+export function softmax<M extends Dim, N extends Dim>(x: Tensor<f32, [M, N]>) {
+  const e = exp(x - amax(x, 1, { keepdims: true }));
+  return e / sum(e, 1, { keepdims: true });
+}
+export function share<N extends Dim>(m: Tensor<f32, [N]>) {
+  return m / sum(m);
 }
 export function other<N extends Dim>(m: Tensor<f32, [N]>) {
   return sum(m);
@@ -90,6 +97,16 @@ test('elementwise updates take the place of the first of their type', async () =
     await compared('decay', make, [1]);
     await compared('decay', make, [0, 1]);
   }
+});
+
+test('what needs sums or maxima of rows first comes out right', async () => {
+  for (const shape of [
+    [5, 7],
+    [1, 33],
+    [3, 1],
+  ])
+    await compared('softmax', () => [f32s(numbers(shape[0]! * shape[1]!), shape)], [0]);
+  await compared('share', () => [f32s(numbers(50))], [0]);
 });
 
 test('what is read crosswise, or again, comes out right', async () => {
