@@ -12,8 +12,9 @@ import type { Lowering } from './lowering.ts';
 import { nest } from './reductions.ts';
 import { rowStreams } from './row-streams.ts';
 
-/** Rows of the streamed operand from which on tiles pay. */
+/** Rows of the streamed operand from which on tiles pay; pairs of rows share what is read of plain numbers. */
 const tileRows = 4;
+const plainTileRows = 6;
 
 /** The contractions that `root` is an elementwise function of; empty when it is anything else. */
 export function contractionsOf(root: Value): readonly Op<'matmul'>[] {
@@ -68,7 +69,6 @@ export function lowerGemm(lo: Lowering, root: Value, buffer: Buffer): boolean {
   const batch = shape.slice(0, -2);
   const { em } = lo;
   const m = em.index(streamed);
-  const enough = L.compare('ge', m, L.i32(tileRows));
   const tiled = em.scope(() =>
     nest(
       lo,
@@ -82,16 +82,20 @@ export function lowerGemm(lo: Lowering, root: Value, buffer: Buffer): boolean {
     return true;
   }
   const plain = found.every((op) => weight(lo, op.operands[panelIsA ? 0 : 1]!) <= light);
+  let inPairs = false;
   const few = em.scope(() =>
     nest(
       lo,
       batch,
-      (ids) =>
-        rowStreams(lo, { parts, root, buffer, ids, panelIsA, streamed, panelled, lanes }, plain),
+      (ids) => {
+        const t = { parts, root, buffer, ids, panelIsA, streamed, panelled, lanes };
+        inPairs = rowStreams(lo, t, plain);
+      },
       true,
     ),
   );
-  em.push({ kind: 'if', cond: enough, then: tiled, else: few });
+  const cond = L.compare('ge', m, L.i32(inPairs ? plainTileRows : tileRows));
+  em.push({ kind: 'if', cond, then: tiled, else: few });
   return true;
 }
 

@@ -27,8 +27,11 @@ const turnVectors = 4;
 /** An element of a contraction before it is summed: its two factors. */
 type Factors = (part: Part, where: readonly Poly[], k: Poly, n: number) => readonly [Expr, Expr];
 
-/** Whether the elements of the panelled operand are `plain`: read by a load or two. */
-export function rowStreams(lo: Lowering, t: Tile, plain: boolean): void {
+/**
+ * Emits the kernel. `plain`: the elements of the panelled operand are read by a load or two. Whether rows of the streamed
+ * one are taken in pairs.
+ */
+export function rowStreams(lo: Lowering, t: Tile, plain: boolean): boolean {
   const { em } = lo;
   const at = (s: Poly, p: Poly): Poly[] => [...t.ids, ...(t.panelIsA ? [p, s] : [s, p])];
   const factors: Factors = ({ op }, where, k, n) => {
@@ -61,7 +64,10 @@ export function rowStreams(lo: Lowering, t: Tile, plain: boolean): void {
   const isVector = (): boolean => widthsUpTo(2 * lanes).every((n) => n >= lanes);
   const widths = widthsUpTo(32);
   const factored = t.parts.every((part, c) => isFactored(lo, part, widths[c]!, product, at, t));
-  if (!factored && !(plain && isVector())) return single(Poly.of(0));
+  if (!factored && !(plain && isVector())) {
+    single(Poly.of(0));
+    return false;
+  }
 
   const quarter = floorDiv(t.panelled, streams);
   /** The results of `count` rows of the streamed operand from `s` on, with four rows of the panelled one. */
@@ -98,6 +104,7 @@ export function rowStreams(lo: Lowering, t: Tile, plain: boolean): void {
   );
   const done = em.index(quarter.mul(streams));
   if (t.panelled.multiple() % streams !== 0) single(em.asIndex(done));
+  return !factored;
 }
 
 /** Whether block constants can be taken out of the sum in every lane. */
