@@ -1,9 +1,10 @@
-// In place of load.ts where kernels run on a GPU: from the table of variants to a function that records the launches of a call
-// and submits them. Text is compiled when it is loaded, a launch when a size first wants it.
+// In place of load.ts where kernels run on a GPU: from the table of variants to a function that records the launches of a call.
+// Text is compiled when it is loaded, a launch when a size first wants it.
 import { raise, reasonText } from './errors.ts';
 import {
   between,
   bufferAt,
+  chained,
   gpuDevice,
   openGpu,
   reserve,
@@ -11,7 +12,7 @@ import {
   uniformOf,
   writeAt,
 } from './gpu-memory.ts';
-import { fetchUrl, readFile } from './host.ts';
+import { dataBytes, fetchUrl, readFile } from './host.ts';
 import type { Code } from './load.ts';
 import type { SizeFunction } from './spec.ts';
 
@@ -90,6 +91,8 @@ async function textOf(kernel: string, v: ShaderVariant, options: LoadOptions): P
 }
 
 async function bytesOf(url: { readonly href: string }): Promise<Uint8Array> {
+  const inside = dataBytes(url);
+  if (inside) return inside;
   if (url.href.startsWith('file:')) return (await readFile(url))!;
   const response = await fetchUrl(url.href);
   if (!response.ok) throw new Error(`status ${response.status} of ${url.href}`);
@@ -151,21 +154,21 @@ async function launchesOf(kernel: string, v: ShaderVariant, code: string): Promi
   });
 }
 
-/** Records and submits a call; it waits only for launches that were never wanted before. */
+/** Records a call; it waits only for launches that were never wanted before. */
 function run(v: ShaderVariant, all: readonly Launch[], args: number[]): void | Promise<void> {
   const dims = args.slice(v.buffers);
   const wanted = all.filter(
     (l) => (l.when?.(...dims).every((c) => c > 0) ?? true) && l.groups(...dims) > 0,
   );
   const missing = wanted.filter((l) => !l.pipeline);
-  if (missing.length === 0) return submit(v, wanted, args, dims);
-  return Promise.all(missing.map((l) => l.compile())).then(() => submit(v, wanted, args, dims));
+  if (missing.length === 0) return record(v, wanted, args, dims);
+  return Promise.all(missing.map((l) => l.compile())).then(() => record(v, wanted, args, dims));
 }
 
-function submit(v: ShaderVariant, launches: readonly Launch[], args: number[], dims: number[]) {
+function record(v: ShaderVariant, launches: readonly Launch[], args: number[], dims: number[]) {
   const { device } = gpuDevice();
-  const encoder = device.createCommandEncoder();
-  const passing: GPUBuffer[] = [];
+  const { encoder, uses, passing } = chained(launches.length);
+  for (const address of args.slice(0, v.buffers)) uses.add(bufferAt(address).raw);
   // Where the buffers of merged bindings start, in words, follows the dims, in the order of the bindings.
   const merged = new Map(v.launches.flatMap((l) => l.bindings.map((b) => [b[0], b[2]] as const)));
   const starts = [...merged]
@@ -209,8 +212,6 @@ function submit(v: ShaderVariant, launches: readonly Launch[], args: number[], d
     pass.end();
     for (const copy of after) copy();
   }
-  device.queue.submit([encoder.finish()]);
-  for (const b of passing) b.destroy();
 }
 
 /** Where the buffers of a merged binding start. */

@@ -1,5 +1,6 @@
 // In place of memory.ts where kernels run on a GPU: an address is the number of a buffer there. Writing is enqueued, reading
-// waits. The device is opened once a package, by init().
+// waits. The device is opened once a package, by init(). Calls are recorded into one chain of commands, which is submitted when
+// somebody reads, when a buffer that it uses is written, when the host comes to rest, or when it is long.
 import { releaseLater } from './calls.ts';
 import { raise } from './errors.ts';
 
@@ -12,6 +13,8 @@ export interface GpuOptions {
 
 interface Opened {
   readonly device: GPUDevice;
+  /** Where it comes from: in Node a device dies with that. */
+  readonly gpu: GPU | undefined;
   /** What WGSL may say beyond the first version. */
   readonly features: { has(name: string): boolean };
   /** Why it is gone. */
@@ -49,6 +52,7 @@ async function open({ gpu, device }: GpuOptions): Promise<Opened> {
   }
   const made: Opened = {
     device: device ?? (await request(own!)),
+    gpu: own,
     features: own?.wgslLanguageFeatures ?? new Set<string>(),
   };
   made.device.addEventListener('uncapturederror', (e) => {
@@ -102,13 +106,51 @@ export function release(address: number): void {
     const b = buffers.get(address);
     buffers.delete(address);
     used -= b?.size ?? 0;
-    // Commands that were submitted keep what they use.
-    b?.raw.destroy();
+    if (b) destroy(b.raw);
   });
 }
 
 export const bufferAt = (address: number): { readonly raw: GPUBuffer; readonly size: number } =>
   buffers.get(address)!;
+
+/** Commands that wait to be submitted. */
+interface Chain {
+  readonly encoder: GPUCommandEncoder;
+  /** Buffers that it reads or writes. */
+  readonly uses: Set<GPUBuffer>;
+  /** Those that nobody needs afterwards. */
+  readonly passing: GPUBuffer[];
+  /** Launches in it. */
+  length: number;
+}
+let chain: Chain | undefined;
+const LONGEST = 64;
+
+/** The chain that takes `launches` more. */
+export function chained(launches: number): Chain {
+  if (chain && chain.length + launches > LONGEST) submitChain();
+  if (!chain) {
+    const encoder = gpuDevice().device.createCommandEncoder();
+    chain = { encoder, uses: new Set(), passing: [], length: 0 };
+    setTimeout(submitChain, 0);
+  }
+  chain.length += launches;
+  return chain;
+}
+
+export function submitChain(): void {
+  const whole = chain;
+  if (!whole) return;
+  chain = undefined;
+  opened!.device.queue.submit([whole.encoder.finish()]);
+  for (const b of whole.passing) b.destroy();
+}
+
+/** Commands that were submitted keep what they use; those that wait do not. */
+function destroy(raw: GPUBuffer): void {
+  if (chain) chain.passing.push(raw);
+  else raw.destroy();
+}
 
 export const bytesAt = (): Uint8Array =>
   raise('Q5003', "view(): memory of a GPU is not the host's; use data() or raw()");
@@ -116,7 +158,10 @@ export const bytesAt = (): Uint8Array =>
 export function writeAt(address: number, size: number, into: (out: Uint8Array) => void): void {
   const words = new Uint8Array(Math.ceil(size / 4) * 4);
   into(words.subarray(0, size));
-  if (size) gpuDevice().device.queue.writeBuffer(bufferAt(address).raw, 0, words);
+  if (!size) return;
+  const { raw } = bufferAt(address);
+  if (chain?.uses.has(raw)) submitChain();
+  gpuDevice().device.queue.writeBuffer(raw, 0, words);
 }
 
 export type Read<T> = Promise<T>;
@@ -126,12 +171,10 @@ export async function readAt<T>(
   size: number,
   use: (bytes: Uint8Array) => T,
 ): Promise<T> {
-  const { device } = gpuDevice();
   const bytes = Math.max(16, Math.ceil(size / 4) * 4);
   const staging = rawBuffer(bytes, bufferUsage.copyDst | bufferUsage.mapRead);
-  const encoder = device.createCommandEncoder();
-  encoder.copyBufferToBuffer(bufferAt(address).raw, 0, staging, 0, bytes);
-  device.queue.submit([encoder.finish()]);
+  chained(0).encoder.copyBufferToBuffer(bufferAt(address).raw, 0, staging, 0, bytes);
+  submitChain();
   try {
     await staging.mapAsync(bufferUsage.mapRead);
   } catch (e) {

@@ -52,3 +52,9 @@ export function readFile(url: { readonly href: string }): Promise<Uint8Array> | 
   const fs = host.process?.getBuiltinModule?.('node:fs') as FilePromises | undefined;
   return fs?.promises.readFile(url);
 }
+
+/** Bundlers turn small files into data: URLs, which a strict connect-src would not let us fetch. */
+export const dataBytes = ({ href }: { readonly href: string }): Uint8Array | undefined =>
+  href.startsWith('data:')
+    ? Uint8Array.from(atob(href.slice(href.indexOf(',') + 1)), (c) => c.charCodeAt(0))
+    : undefined;

@@ -5,6 +5,7 @@ import { computesRelaxed, dotsUnsigned } from '../../runtime/devices/relaxed.ts'
 import { crew, type Run } from './crew.ts';
 import { QuernError, raise, reasonText } from './errors.ts';
 import {
+  dataBytes,
   fetchUrl,
   type HttpResponse,
   type Imports,
@@ -72,6 +73,8 @@ export interface Packed extends Omit<PackedFile, 'repack'> {
 }
 export interface Code {
   readonly run: Run;
+  /** Takes the place of `run` where the caller waits for a promise anyway. */
+  readonly later?: Run;
   /** Addresses of the constants, in the order of the kernel's arguments. */
   readonly constants: readonly number[];
   readonly variant: string;
@@ -228,7 +231,7 @@ async function instantiate(
   }
   if (typeof source === 'string' || source instanceof URL) {
     const url = source instanceof URL ? source : new URL(source, f.url());
-    const bytes = url.protocol === 'data:' ? inline(url) : await fileBytes(url);
+    const bytes = dataBytes(url) ?? (await fileBytes(url));
     if (bytes) return fromBytes(bytes, f, imports, adapt);
     const response = await fetchUrl(url.href);
     if (!response.ok) raise('Q5107', `cannot load ${url.href}: status ${response.status}`);
@@ -237,10 +240,6 @@ async function instantiate(
   const bytes = source as Uint8Array | ArrayBuffer;
   return fromBytes(bytes instanceof Uint8Array ? bytes : new Uint8Array(bytes), f, imports, adapt);
 }
-
-/** Bundlers turn small files into data: URLs, which a strict connect-src would not let us fetch. */
-const inline = (url: URL): Uint8Array =>
-  Uint8Array.from(atob(url.href.slice(url.href.indexOf(',') + 1)), (c) => c.charCodeAt(0));
 
 async function fileBytes(url: URL): Promise<Uint8Array | undefined> {
   return url.protocol === 'file:' ? readFile(url) : undefined;

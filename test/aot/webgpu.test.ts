@@ -190,6 +190,46 @@ await said((async () => ops.empty([65536, 65536]))());
     wanted.forEach((w, i) => assert.match(found[i]!, w));
   });
 
+  test('calls wait for each other on the GPU alone: a sequence of them is submitted once, when somebody reads', () => {
+    const out = onGpu(`
+import { init, memoryUsed } from 'q4';
+const adapter = await gpu.requestAdapter();
+const device = await adapter.requestDevice();
+let submits = 0;
+const submit = device.queue.submit.bind(device.queue);
+device.queue.submit = (list) => { submits++; submit(list); };
+const ops = await init({ gpu, device });
+const before = memoryUsed();
+const x = ops.tensor(numbers(32, 1), [2, 16]);
+let y = await ops.norm(x, 1);
+await y.data();
+submits = 0;
+for (let i = 0; i < 20; i++) {
+  const next = await ops.norm(y, 2);
+  y.dispose();
+  y = next;
+}
+const last = await y.data();
+console.log(submits, last.every((v, i) => Math.abs(v - 2 * numbers(32, 1)[i] / Math.hypot(...numbers(32, 1).subarray(16 * (i >> 4), 16 * (i >> 4) + 16)) * 4) < 1e-4));
+// What is written after a call is not what the call reads.
+const one = await ops.extent(x);
+x.set(new Float32Array(32).fill(9));
+const two = await ops.extent(x);
+console.log((await one.high.data())[0] < 4, (await two.high.data())[0]);
+// Without a read they are submitted when the host comes to rest, and a long sequence in parts.
+submits = 0;
+for (let i = 0; i < 100; i++) (await ops.norm(x, 1)).dispose();
+await new Promise((done) => setTimeout(done, 20));
+const parts = submits;
+await x.data();
+for (const t of [x, y, one.low, one.high, two.low, two.high]) t.dispose();
+console.log(parts, memoryUsed() - before);`);
+    const [chain, order, rest] = out.trim().split('\n');
+    assert.is(chain, '1 true');
+    assert.is(order, 'true 9');
+    assert.match(rest!, /^[2-4] 0$/);
+  });
+
   test('a GPU that is lost is told by the next call', () => {
     const out = onGpu(`
 import { init } from 'q4';
