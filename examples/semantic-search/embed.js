@@ -1,5 +1,5 @@
 // A stand-in for an embedding model, so that the page needs nothing from elsewhere: words of one meaning share a
-// vector, and a sentence is the sum of its words.
+// vector, and a sentence is the sum of its words and of what else it tells, which its words do not say.
 export const width = 256;
 
 const meanings = {
@@ -35,21 +35,26 @@ export function random(seed) {
   };
 }
 
+function direction(seed) {
+  const next = random(seed);
+  return Float32Array.from({ length: width }, () => next() + next() + next() - 1.5);
+}
 const vectors = new Map();
-Object.entries(meanings).forEach(([, words], i) => {
-  const next = random(i + 1);
-  const vector = Float32Array.from({ length: width }, () => next() + next() + next() - 1.5);
+Object.values(meanings).forEach((words, i) => {
+  const vector = direction(i + 1);
   for (const word of words) vectors.set(word, vector);
 });
+const details = Array.from({ length: 12 }, (_, i) => direction(1000 + i));
 
-/** Writes the embedding of a sentence into `out`: the sum of its words, at length 1, with a little noise. */
-export function embed(sentence, out, noise = () => 0.5) {
+/** Writes the embedding of a sentence into `out`, at length 1; `next` draws what it tells besides its words. */
+export function embed(sentence, out, next) {
+  const add = (v, weight) => {
+    for (let i = 0; i < width; i++) out[i] += v[i] * weight;
+  };
   out.fill(0);
-  for (const word of sentence.toLowerCase().split(/\W+/)) {
-    const v = vectors.get(word);
-    if (v) for (let i = 0; i < width; i++) out[i] += v[i];
-  }
-  for (let i = 0; i < width; i++) out[i] += (noise() - 0.5) * 0.4;
+  for (const word of sentence.toLowerCase().split(/\W+/))
+    if (vectors.has(word)) add(vectors.get(word), 1);
+  if (next) for (const v of details) add(v, next() - 0.5);
   const length = Math.hypot(...out) || 1;
   for (let i = 0; i < width; i++) out[i] /= length;
   return out;

@@ -40,3 +40,11 @@ export function scores<F extends Format, M extends Dim, N extends Dim, K extends
 ): Tensor<f32, [M, N]> {
   return matmul(query, transpose(decode(stored)));
 }
+
+/** The same with vectors as they are: what the others are held against. */
+export function exact<M extends Dim, N extends Dim, K extends Dim>(
+  query: Tensor<f32, [M, K]>,
+  stored: Tensor<f32, [N, K]>,
+): Tensor<f32, [M, N]> {
+  return matmul(query, transpose(stored));
+}

@@ -68,21 +68,32 @@ else {
 
   test('semantic-search holds 100,000 embeddings in 1 and 4 bits and finds by meaning', async () => {
     const dir = folder('semantic-search');
-    const exports = ['scores1=scores<bit1>', 'scores4=scores<bit4>', 'bit1', 'bit4'];
+    const exports = ['scores1=scores<bit1>', 'scores4=scores<bit4>', 'exact', 'bit1', 'bit4'];
     const list = exports.flatMap((e) => ['-e', e]);
     cli(dir, 'build', 'search.kernel.ts', '-o', 'ops', ...list);
     const site = await serve(dir);
     try {
       const page = await browser.page();
       assert.is(await page.title(`${site.url}/?n=100000`), 'done 100000');
-      const text = String(await page.evaluate(`document.getElementById('results').textContent`));
-      const [one, four] = text.trim().split('\n\n');
-      assert.match(one!, /^1 bit: 4\.0 MB/);
-      assert.match(four!, /^4 bits: 14\.4 MB/);
+      const cards = (await page.evaluate(
+        `[...document.querySelectorAll('section')].map((s) => [...s.querySelectorAll('h2, dd, li')].map((e) => e.textContent))`,
+      )) as string[][];
+      const [one, four] = cards as [string[], string[]];
+      assert.equal(one.slice(0, 2), ['1 bit', '4.0 MB, 26 times smaller than f32']);
+      assert.equal(four.slice(0, 2), ['4 bits', '14.4 MB, 7 times smaller than f32']);
       // The query shares no noun with what it finds: only meanings.
-      for (const part of [one!, four!])
-        for (const line of part.split('\n').slice(1))
+      for (const [, , now, median, found, ...lines] of [one, four]) {
+        assert.match(now!, /^\d+\.\d ms$/);
+        assert.match(median!, /^\d+\.\d ms$/);
+        assert.match(found!, /^\d+ % found in ten, \d+ % in a hundred$/);
+        assert.is(lines.length, 5);
+        for (const line of lines)
           assert.match(line, /(dog|puppy|hound) (eats|devours|chews) the (food|dinner|meal)/);
+      }
+      // More bits find more, and what is found in ten is found in a hundred.
+      const shares = (card: string[]): number[] => card[4]!.match(/\d+/g)!.map(Number);
+      assert.ok(shares(four)[0]! > shares(one)[0]! && shares(four)[0]! >= 80, four[4]);
+      assert.ok(shares(one)[1]! > shares(one)[0]! && shares(one)[1]! >= 90, one[4]);
       // Isolated, it searches on several threads.
       const headers = {
         'cross-origin-opener-policy': 'same-origin',
@@ -98,12 +109,7 @@ else {
       } finally {
         isolated.close();
       }
-      console.log(
-        text
-          .split('\n')
-          .filter((l) => /bits?:/.test(l))
-          .join('; '),
-      );
+      console.log([one, four].map((c) => c.slice(0, 5).join('; ')).join('\n'));
     } finally {
       site.close();
     }
