@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { minify_sync } from 'terser';
 import type TS from 'typescript';
-import { type CarriedName, runtimeId } from './carried.ts';
+import { type CarriedName, sharedId } from './carried.ts';
 import { typescript } from './typescript.ts';
 
 interface Declared {
@@ -188,39 +188,45 @@ function textOf(
   const { code } = minify_sync(lines.join('\n'), {
     module: true,
     ecma: 2020,
-    compress: { passes: 3, unsafe_arrows: true },
+    compress: { passes: 2, unsafe_arrows: true },
     mangle: { reserved: shown },
+    // Hosts print the line where an error was thrown.
+    format: { max_line_len: 200 },
   });
   return `// Part of a package made by quern build: ${role}.\n${code}\n`;
 }
 
-interface Texts {
-  readonly runtime: Joined;
-  readonly threads: Joined;
-  /** The same where no file lies beside the code. */
-  readonly inlineThreads: Joined;
-  readonly gpu: Joined;
-}
-let made: Texts | undefined;
-function texts(): Texts {
-  if (made) return made;
-  const none = new Map([[moduleFile('worker-url'), moduleFile('no-worker-url')]]);
-  const { base, more } = pair('index', 'thread-entry');
-  const inline = pair('index', 'thread-entry', none);
-  const onGpu = new Map(
-    ['memory', 'load'].map((m) => [moduleFile(m), moduleFile(`gpu-${m}`)] as const),
-  );
-  const gpu = join('gpu-entry', { instead: onGpu });
-  made = { runtime: base, threads: more, inlineThreads: inline.more, gpu };
-  return made;
-}
+const once = <T>(make: () => T): (() => T) => {
+  let made: T | undefined;
+  return () => {
+    made ??= make();
+    return made;
+  };
+};
+/** The scripts of a package for WebAssembly. */
+const scripts = once(() => pair('index', 'thread-entry'));
+/** Threads where no file lies beside the code. */
+const inlineThreads = once(
+  () =>
+    pair(
+      'index',
+      'thread-entry',
+      new Map([[moduleFile('worker-url'), moduleFile('no-worker-url')]]),
+    ).more,
+);
+/** Modules of which another host has its own, `gpu-memory.ts` for `memory.ts`. */
+const on = (host: string, modules: readonly string[]): Joined =>
+  join(`${host}-entry`, {
+    instead: new Map(modules.map((m) => [moduleFile(m), moduleFile(`${host}-${m}`)])),
+  });
 
+const what = 'memory, tensors, calls and loading';
 const makers: { readonly [N in CarriedName]: () => string } = {
-  runtime: () =>
-    textOf('memory, tensors, calls and loading', texts().runtime, texts().threads.taken),
-  threads: () => textOf('workers', texts().threads, [], './runtime.js'),
-  'inline-threads': () => textOf('workers', texts().inlineThreads, [], runtimeId),
-  webgpu: () => textOf('memory, tensors, calls and loading on a GPU', texts().gpu, []),
+  runtime: () => textOf(what, scripts().base, scripts().more.taken),
+  threads: () => textOf('workers', scripts().more, [], './runtime.js'),
+  'inline-threads': () => textOf('workers', inlineThreads(), [], sharedId('runtime')),
+  webgpu: () => textOf(`${what} on a GPU`, on('gpu', ['memory', 'load']), []),
+  gpujs: () => textOf(`${what} for gpu.js`, on('gpujs', ['memory', 'load']), []),
 };
 
 export const makeText = (name: CarriedName): string => makers[name]();

@@ -2,7 +2,7 @@
 // when it was built; in a checkout they are made from the sources of module/ when they are first wanted.
 import { existsSync, readFileSync } from 'node:fs';
 
-export const carriedNames = ['runtime', 'threads', 'inline-threads', 'webgpu'] as const;
+export const carriedNames = ['runtime', 'threads', 'inline-threads', 'webgpu', 'gpujs'] as const;
 export type CarriedName = (typeof carriedNames)[number];
 
 const texts = new Map<CarriedName, Promise<string>>();
@@ -30,11 +30,12 @@ import { workerMain } from './threads.js';
 workerMain();
 `;
 
+/** Those that kernels import from. */
+export type RuntimeName = Exclude<CarriedName, 'threads' | 'inline-threads'>;
+
 /** Names that no package has and no bundler takes for a URL: webpack refuses `virtual:`. */
-export const runtimeId = '~quern/runtime';
-export const threadsId = '~quern/threads';
+export const sharedId = (name: CarriedName): string => `~quern/${name}`;
 /** What compiled kernel files import, by the names that plugins and loaders resolve. */
-export const sharedModules: { readonly [id: string]: CarriedName | undefined } = {
-  [runtimeId]: 'runtime',
-  [threadsId]: 'inline-threads',
-};
+export const sharedModules: { readonly [id: string]: CarriedName | undefined } = Object.fromEntries(
+  carriedNames.map((name) => [sharedId(name), name]),
+);

@@ -4,27 +4,39 @@ import type { ArgInfo, PolyCode } from '../compiler/artifact.ts';
 import { plain } from './expression.ts';
 import type { Flavor } from './kernel-spec.ts';
 import { type BuiltFormat, type BuiltKernel, formatKey, type PackagePlan } from './plan.ts';
-import { gpuPreamble, preamble } from './preamble.ts';
+import { preambleOf } from './preamble.ts';
+import type { ScriptTarget } from './targets.ts';
 
 export function declarations(plan: PackagePlan, flavor: Flavor): string {
-  const parts = [flavor.sync ? preamble : gpuPreamble()];
+  const parts = [preambleOf(flavor.target)];
   for (const k of plan.kernels) parts.push(kernelType(k, plan, flavor));
-  for (const f of plan.formats) parts.push(formatType(f));
+  for (const f of plan.formats) parts.push(formatType(f, flavor));
   const members = [
     ...plan.kernels.flatMap((k) => (flavor.sync ? [k.name, `${k.name}Sync`] : [k.name])),
     ...plan.formats.map((f) => f.name),
     'empty',
     'tensor',
   ];
+  const threads =
+    flavor.target === 'wasm'
+      ? '  /** The threads that kernels run on. */\n  readonly threads: Threads;\n'
+      : '';
   parts.push(`/** All of the package, loaded. */
 export interface Ops {
-${members.map((m) => `  readonly ${m}: typeof ${m};\n`).join('')}${flavor.sync ? '  /** The threads that kernels run on. */\n  readonly threads: Threads;\n' : ''}}
+${members.map((m) => `  readonly ${m}: typeof ${m};\n`).join('')}${threads}}
 
-/** ${flavor.sync ? 'Loads every kernel, so that the synchronous forms may be called too.' : 'Opens the GPU and loads every kernel. Call it before anything else.'} */
+/** ${loads[flavor.target]} */
 export declare function init(options?: InitOptions): Promise<Ops>;
 `);
   return parts.join('\n');
 }
+
+const everything = 'Loads every kernel, so that the synchronous forms may be called too.';
+const loads: { readonly [T in ScriptTarget]: string } = {
+  wasm: everything,
+  wgsl: 'Opens the GPU and loads every kernel. Call it before anything else.',
+  gpujs: everything,
+};
 
 const doc = (text: string | undefined, more: readonly string[]): string => {
   const lines = [...(text?.split('\n') ?? []), ...(text && more.length ? [''] : []), ...more];
@@ -89,8 +101,8 @@ ${signature((r) => `Promise<${r}>`)}} & Loadable;
 ${flavor.sync ? synchronous() : ''}`;
 }
 
-function formatType(f: BuiltFormat): string {
-  const stored = f.parts.encode!.manifest.results[0]!;
+function formatType(f: BuiltFormat, flavor: Flavor): string {
+  const stored = f.parts.decode!.manifest.params[0]!;
   const fields = stored.kind === 'encoded' ? stored.fields : [];
   const rows = fields.map((x) => `- \`${x.name}\`: ${x.dtype}${x.text}, once a ${x.level}`);
   const record = fields.map((x) => `readonly ${JSON.stringify(x.name)}: '${x.dtype}'`).join('; ');
@@ -101,6 +113,10 @@ function formatType(f: BuiltFormat): string {
     : f.parts.pack!.manifest.returns === 'value'
       ? 'Uint8Array'
       : `{ ${planes} }`;
-  return `${doc(f.doc, ['Fields for a matrix [N, K]:', '', ...rows])}export declare const ${f.name}: Format<'${f.name}', { ${record} }, ${layout}>;
+  const type = `Format<'${f.name}', { ${record} }, ${layout}>`;
+  const refused = flavor.target === 'gpujs' ? Object.keys(f.refused) : [];
+  const without = refused.flatMap((p) => [`'${p}'`, `'${p}Sync'`]).join(' | ');
+  const why = refused.length ? ['', `gpu.js cannot express ${refused.join(', ')}.`] : [];
+  return `${doc(f.doc, ['Fields for a matrix [N, K]:', '', ...rows, ...why])}export declare const ${f.name}: ${without ? `Omit<${type}, ${without}>` : type};
 `;
 }

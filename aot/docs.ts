@@ -62,12 +62,6 @@ function namedOf(
   return { from: (st as TS.ImportDeclaration).moduleSpecifier, elements: bindings.elements };
 }
 
-/** The comment of an export as plain lines. */
-export function docOf(path: string, name: string, read: ReadText = readText): string | undefined {
-  const { statement } = declarationOf(path, name, read);
-  return statement && comment(statement.getSourceFile(), statement);
-}
-
 function declares(st: TS.Statement, name: string): boolean {
   const ts = typescript();
   if (ts.isFunctionDeclaration(st)) return st.name?.text === name;
@@ -78,8 +72,9 @@ function declares(st: TS.Statement, name: string): boolean {
 }
 
 /** The text of the last block comment before a statement, without its stars. */
-function comment(source: TS.SourceFile, st: TS.Statement): string | undefined {
+export function commentOf(st: TS.Statement): string | undefined {
   const ts = typescript();
+  const source = st.getSourceFile();
   const last = ts
     .getLeadingCommentRanges(source.text, st.getFullStart())
     ?.filter((r) => source.text.startsWith('/**', r.pos))

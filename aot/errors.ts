@@ -1,12 +1,8 @@
-// Problems of a build that are not in the kernel file: one row a code, Q70, as in the runtime's table.
+// Problems of a build that are not in the kernel file: one row a code, Q70, as in the runtime's table. Q7001 was that of targets
+// that were not built yet.
 import type { Explanation } from '../runtime/errors.ts';
 
 export const buildCodes = {
-  Q7001: (f: { target: string; ready: string }): Explanation => ({
-    message: `The target ${f.target} is not built yet`,
-    expected: f.ready,
-    hint: 'Leave it out of --target; the other targets of the package do not need it.',
-  }),
   Q7002: (f: { target: string; known: string }): Explanation => ({
     message: `There is no target ${f.target}`,
     expected: f.known,

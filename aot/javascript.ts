@@ -1,18 +1,16 @@
 // The JavaScript of a package besides runtime.js: one module an export, so that bundlers drop what is not
 // imported, and index.js and init.js, which only list them.
+import { beside, inline } from './flavors.ts';
 import {
-  beside,
   type CodeUrl,
   type Flavor,
-  inline,
   list,
   quoted,
   record,
   specOf,
   tensorSpec,
-  wasmFlavor,
 } from './kernel-spec.ts';
-import type { BuiltFormat, BuiltKernel, PackagePlan } from './plan.ts';
+import type { BuiltFormat, BuiltKernel, Origin, PackagePlan } from './plan.ts';
 
 type Files = Map<string, string>;
 
@@ -34,11 +32,11 @@ const kernelModule = (
   plan: PackagePlan,
   flavor: Flavor,
 ): string => `import{kernel${flavor.sync ? ',syncOf' : ''}}from'../runtime.js';
-${kernelText(k, plan, beside, flavor)}`;
+${flavor.uses?.(k) ?? ''}${kernelText(k, plan, flavor)}`;
 
-function kernelText(k: BuiltKernel, plan: PackagePlan, url: CodeUrl, flavor: Flavor): string {
+function kernelText(k: BuiltKernel, plan: PackagePlan, flavor: Flavor): string {
   const lines = [
-    `export const ${k.name}=/*@__PURE__*/kernel(${specOf(k, plan, url, flavor)});`,
+    `export const ${k.name}=/*@__PURE__*/kernel(${specOf(k, plan, beside, flavor)});`,
     ...(flavor.sync ? [`export const ${k.name}Sync=/*@__PURE__*/syncOf(${k.name});`] : []),
   ];
   return `${lines.join('\n')}\n`;
@@ -49,31 +47,73 @@ const formatModule = (
   plan: PackagePlan,
   flavor: Flavor,
 ): string => `import{format}from'../runtime.js';
-${formatText(f, plan, beside, flavor)}`;
+${partsOf(f, flavor)
+  .map(([, k]) => flavor.uses?.(k) ?? '')
+  .join('')}${formatText(f, plan, beside, flavor)}`;
+
+/** The functions of a format that a target has. */
+const partsOf = (f: BuiltFormat, flavor: Flavor): [part: string, k: BuiltKernel][] =>
+  Object.entries(f.parts).filter(([p]) => flavor.target !== 'gpujs' || !(p in f.refused));
 
 function formatText(f: BuiltFormat, plan: PackagePlan, url: CodeUrl, flavor: Flavor): string {
-  const { manifest } = f.parts.encode!;
-  const stored = manifest.results[0]!;
+  // Kernels need decode, so it is always there.
+  const { manifest } = f.parts.decode!;
+  const stored = manifest.params[0]!;
   const fields = stored.kind === 'encoded' ? stored.fields : [];
-  const parts = Object.entries(f.parts).map(([p, k]) => `${p}:${specOf(k, plan, url, flavor)}`);
+  const parts = partsOf(f, flavor).map(([p, k]) => `${p}:${specOf(k, plan, url, flavor)}`);
+  const refused = flavor.target === 'gpujs' ? Object.entries(f.refused) : [];
   const spec = record([
     `name:${quoted(f.name)}`,
     `dims:${list(manifest.dims.map(quoted))}`,
     `fields:${list(fields.map((x) => tensorSpec(x, manifest.dims)))}`,
     `kernels:${record(parts)}`,
+    ...(refused.length
+      ? [`lacks:${record(refused.map(([p, why]) => `${p}:${quoted(why)}`))}`]
+      : []),
   ]);
   return `export const ${f.name}=/*@__PURE__*/format(${spec});\n`;
 }
 
-/** All of a plan as one module with the code inside, for bundlers and loaders; `runtime` is where it imports from. */
-export const singleModule = (plan: PackagePlan, runtime: string, threads: string): string =>
-  [
-    `import{empty,format,kernel,syncOf,tensor}from'${runtime}';`,
-    `export{${general}}from'${runtime}';`,
-    ...plan.kernels.map((k) => kernelText(k, plan, inline, wasmFlavor)),
-    ...plan.formats.map((f) => formatText(f, plan, inline, wasmFlavor)),
-    initFunction(plan, wasmFlavor, threads),
-  ].join('\n');
+/** A piece of a module, and where its author wrote what it says. */
+export interface Piece {
+  readonly text: string;
+  readonly origin?: Origin;
+}
+
+/**
+ * All of a plan as one module with the code inside, for bundlers and loaders; `runtime` is where it imports from. Kernels are
+ * functions of the module itself, so that they stand in stack traces.
+ */
+export function singleModule(
+  plan: PackagePlan,
+  flavor: Flavor,
+  runtime: string,
+  threads: string,
+): readonly Piece[] {
+  const imports = ['empty', 'format', 'kernel', 'tensor', ...flavor.imports];
+  const piece = (made: BuiltKernel | BuiltFormat, text: string): Piece =>
+    made.origin ? { text, origin: made.origin } : { text };
+  return [
+    { text: `import{${imports}}from'${runtime}';\nexport{${general}}from'${runtime}';\n` },
+    ...plan.kernels.map((k) => piece(k, functionText(k, plan, flavor))),
+    ...plan.formats.map((f) => {
+      const inside = partsOf(f, flavor).map(([, k]) => flavor.within?.(k) ?? '');
+      return piece(f, `${inside.join('')}${formatText(f, plan, inline, flavor)}`);
+    }),
+    { text: initFunction(plan, flavor, threads) },
+  ];
+}
+
+function functionText(k: BuiltKernel, plan: PackagePlan, flavor: Flavor): string {
+  const own = `${k.name}$kernel`;
+  const lines = [
+    `${flavor.within?.(k) ?? ''}const ${own}=/*@__PURE__*/kernel(${specOf(k, plan, inline, flavor)});`,
+    `export const ${k.name}=/*@__PURE__*/Object.assign(function ${k.name}(...args){return ${own}(...args)},${own});`,
+  ];
+  if (flavor.sync)
+    lines.push(`export function ${k.name}Sync(...args){return ${own}.sync(...args)}`);
+  return `${lines.join('\n')}\n`;
+}
 
 /** What every package exports besides kernels and formats. */
 const general = ['Encoded', 'QuernError', 'Tensor', 'empty', 'memoryUsed', 'tensor'];

@@ -13,14 +13,15 @@ import {
 import { dirname, join, resolve } from 'node:path';
 import type { ArgInfo, Manifest } from '../compiler/artifact.ts';
 import { compilerVersion } from '../compiler/index.ts';
-import { type BuiltCode, filesOf } from './built.ts';
+import type { BuiltCode } from './built.ts';
 import { carried, workerSource } from './carried.ts';
 import { cudaFile, cudaLaunches, cudaSources } from './cuda.ts';
 import { declarations } from './declarations.ts';
 import { refuse } from './errors.ts';
 import { header } from './header.ts';
 import { scripts } from './javascript.ts';
-import { gpuFlavor, wasmFlavor } from './kernel-spec.ts';
+import { flavorsOf } from './flavors.ts';
+import { codeFile } from './gpujs.ts';
 import { type BuildRequest, formatKey, type PackagePlan, plan } from './plan.ts';
 import { readme } from './readme.ts';
 
@@ -40,26 +41,20 @@ export async function buildPackage(request: BuildRequest): Promise<BuiltPackage>
   const files = new Map<string, Uint8Array>();
   const text = (path: string, content: string) =>
     files.set(path, new TextEncoder().encode(content));
-  if (made.targets.includes('wasm')) {
-    for (const [path, content] of scripts(made, wasmFlavor)) text(path, content);
+  for (const flavor of flavorsOf(made)) {
+    const { folder } = flavor;
+    for (const [path, content] of scripts(made, flavor)) text(path, content);
     for (const k of kernelsOf(made))
-      for (const f of k.variants.flatMap(filesOf)) files.set(`ops/${f.file}`, f.code);
-    text('runtime.js', await carried('runtime'));
-    if (made.threads) {
-      text('threads.js', await carried('threads'));
-      text('worker.js', workerSource);
-    }
-    text('index.d.ts', declarations(made, wasmFlavor));
-    text('kernels.h', header(made));
+      for (const f of flavor.files(k)) files.set(`${folder}ops/${f.file}`, f.code);
+    text(`${folder}runtime.js`, await carried(flavor.carried));
+    text(`${folder}index.d.ts`, declarations(made, flavor));
   }
-  if (made.targets.includes('wgsl')) {
-    for (const [path, content] of scripts(made, gpuFlavor)) text(path, content);
-    for (const k of kernelsOf(made))
-      for (const f of k.shaders.flatMap(filesOf)) files.set(`webgpu/ops/${f.file}`, f.code);
-    text('webgpu/runtime.js', await carried('webgpu'));
-    text('webgpu/index.d.ts', declarations(made, gpuFlavor));
+  if (made.targets.includes('wasm')) text('kernels.h', header(made));
+  if (made.threads) {
+    text('threads.js', await carried('threads'));
+    text('worker.js', workerSource);
   }
-  if (loadable(made)) text('package.json', json(packageJson(made)));
+  if (flavorsOf(made).length) text('package.json', json(packageJson(made)));
   if (made.targets.includes('cuda'))
     for (const [path, content] of cudaSources(made)) text(path, content);
   text('README.md', readme(made));
@@ -73,19 +68,23 @@ const kernelsOf = (p: PackagePlan) => [
   ...p.kernels,
   ...p.formats.flatMap((f) => Object.values(f.parts)),
 ];
-/** Whether there is something that JavaScript loads. */
-const loadable = ({ targets }: PackagePlan): boolean =>
-  targets.includes('wasm') || targets.includes('wgsl');
+/** How people call the targets that JavaScript loads. */
+const titles = { wasm: 'WebAssembly', wgsl: 'WebGPU', gpujs: 'gpu.js' } as const;
 
 function packageJson(p: PackagePlan) {
+  const flavors = flavorsOf(p);
   const wasm = p.targets.includes('wasm');
   const wgsl = p.targets.includes('wgsl');
-  const main = wasm ? '.' : './webgpu';
+  const folders = flavors.map((f) => `./${f.folder}`.replace(/\/$/, ''));
+  const main = folders[0]!;
   const entry = (folder: string) => ({
     types: `${folder}/index.d.ts`,
     default: `${folder}/index.js`,
   });
-  const what = [...(wasm ? ['WebAssembly'] : []), ...(wgsl ? ['WebGPU'] : [])].join(' and ');
+  const what = flavors
+    .map((f) => titles[f.target])
+    .join(', ')
+    .replace(/, ([^,]*)$/, ' and $1');
   return {
     name: p.name,
     version: '0.0.0',
@@ -95,9 +94,8 @@ function packageJson(p: PackagePlan) {
     types: `${main}/index.d.ts`,
     exports: {
       '.': entry(main),
-      ...(wgsl
-        ? { './webgpu': entry('./webgpu'), './webgpu/ops/*.wgsl': './webgpu/ops/*.wgsl' }
-        : {}),
+      ...Object.fromEntries(folders.filter((f) => f !== '.').map((f) => [f, entry(f)])),
+      ...(wgsl ? { './webgpu/ops/*.wgsl': './webgpu/ops/*.wgsl' } : {}),
       ...(wasm ? { './ops/*.wasm': './ops/*.wasm', './kernels.h': './kernels.h' } : {}),
       './manifest.json': './manifest.json',
       './package.json': './package.json',
@@ -106,7 +104,7 @@ function packageJson(p: PackagePlan) {
       ...(wasm ? ['index.js', 'index.d.ts', 'init.js', 'runtime.js', 'ops', 'kernels.h'] : []),
       'manifest.json',
       ...(p.threads ? ['threads.js', 'worker.js'] : []),
-      ...(wgsl ? ['webgpu'] : []),
+      ...folders.filter((f) => f !== '.').map((f) => f.slice(2)),
       ...(p.targets.includes('cuda') ? ['cuda'] : []),
     ],
     sideEffects: false,
@@ -145,6 +143,16 @@ function manifestJson(p: PackagePlan, files: ReadonlyMap<string, Uint8Array>) {
       buffers: made.buffers,
       launches: cudaLaunches(p, k),
     };
+    const functions = k.functions && {
+      file: `gpujs/ops/${codeFile(k.name)}`,
+      buffers: k.functions.manifest.buffers,
+      launches: (k.functions.manifest.launches ?? []).map(({ name, grid, buffers, dims }) => ({
+        name,
+        count: grid[0],
+        buffers,
+        dims,
+      })),
+    };
     return {
       ...rest,
       params: params.map(arg),
@@ -152,6 +160,7 @@ function manifestJson(p: PackagePlan, files: ReadonlyMap<string, Uint8Array>) {
       variants,
       ...(wgsl.length ? { wgsl } : {}),
       ...(cuda ? { cuda } : {}),
+      ...(functions ? { gpujs: functions } : {}),
     };
   };
   return {

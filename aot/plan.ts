@@ -2,11 +2,12 @@
 // the machine end here: from now on a format is its name.
 import { basename, resolve } from 'node:path';
 import type { ArgInfo, Artifact, FormatRef, Json, Manifest } from '../compiler/artifact.ts';
+import { CompileError } from '../compiler/diagnostics/diagnostic.ts';
 import { type Dependency, resolveEntry } from '../compiler/frontend/modules.ts';
 import type { ExportInfo } from '../compiler/index.ts';
 import { describe } from '../compiler/index.ts';
 import { compiled } from './compile-once.ts';
-import { declarationOf, docOf } from './docs.ts';
+import { commentOf, declarationOf } from './docs.ts';
 import { refuse } from './errors.ts';
 import { type BuiltVariant, builtCode, distinct } from './built.ts';
 import { type ExtraVariant, extraVariants, type Target, variantsOf } from './targets.ts';
@@ -35,10 +36,17 @@ export interface BuildRequest {
   readonly name?: string;
 }
 
+/** Where the author wrote an export; line and column count from 0. */
+export interface Origin {
+  readonly path: string;
+  readonly line: number;
+  readonly column: number;
+}
 export interface BuiltKernel {
   /** As the package calls it: `linear`, `q4_0.encode`. */
   readonly name: string;
   readonly doc?: string;
+  readonly origin?: Origin;
   /** Of the plain code. */
   readonly manifest: Manifest;
   readonly constants: Artifact['constants'];
@@ -48,11 +56,16 @@ export interface BuiltKernel {
   readonly shaders: readonly BuiltVariant[];
   /** For the target cuda: its manifest has the launches. */
   readonly cuda?: Artifact;
+  /** For the target gpujs, in the same form. */
+  readonly functions?: Artifact;
 }
 export interface BuiltFormat {
   readonly name: string;
   readonly doc?: string;
+  readonly origin?: Origin;
   readonly parts: { readonly [part: string]: BuiltKernel };
+  /** Parts that gpu.js cannot express, and why. */
+  readonly refused: { readonly [part: string]: string };
 }
 export interface PackagePlan {
   readonly name: string;
@@ -242,13 +255,14 @@ class Planner {
     }
     const name = this.#claim(e.name);
     this.#claim(`${name}Sync`);
-    const doc = docOf(resolveEntry(this.#request.file), e.of);
-    return this.#compiled(name, doc, { file: this.#request.file, name: e.of, formats, statics });
+    const made = await this.#compiled(name, {
+      ...{ file: this.#request.file, name: e.of, formats, statics },
+    });
+    return { ...made, ...writtenAt(resolveEntry(this.#request.file), e.of) };
   }
 
   async #compiled(
     name: string,
-    doc: string | undefined,
     request: {
       file: string;
       name: string;
@@ -256,16 +270,17 @@ class Planner {
       statics?: readonly (Json | undefined)[];
       formatArgs?: readonly Json[];
     },
+    targets = this.#targets,
   ): Promise<BuiltKernel> {
     const built: { readonly [T in Target]?: BuiltVariant[] } = { wasm: [], wgsl: [] };
     const made: { [T in Target]?: Artifact } = {};
-    for (const target of this.#targets) {
-      if (target === 'cuda') {
-        const { preset } = this.#request;
+    for (const target of targets) {
+      if (target === 'cuda' || target === 'gpujs') {
+        const preset = target === 'cuda' ? this.#request.preset : undefined;
         const of = { ...request, target, ...(preset === undefined ? {} : { preset }) };
         const { artifact, dependencies } = await compiled(of);
         this.#note(dependencies);
-        made.cuda = artifact;
+        made[target] = artifact;
         continue;
       }
       for (const { limits, ...row } of variantsOf(target, this.#extra)) {
@@ -285,7 +300,7 @@ class Planner {
         });
       }
     }
-    const { manifest, constants } = (made.wasm ?? made.wgsl ?? made.cuda)!;
+    const { manifest, constants } = (made.wasm ?? made.wgsl ?? made.cuda ?? made.gpujs)!;
     checkOrder(manifest);
     checkDims(name, manifest);
     for (const a of [...manifest.params, ...manifest.results])
@@ -297,7 +312,7 @@ class Planner {
       variants: distinct(built.wasm!),
       shaders: distinct(built.wgsl!),
       ...(made.cuda ? { cuda: made.cuda } : {}),
-      ...(doc === undefined ? {} : { doc }),
+      ...(made.gpujs ? { functions: made.gpujs } : {}),
     };
   }
 
@@ -306,20 +321,47 @@ class Planner {
     const info = describe(path).exports.find((e) => e.name === ref.name);
     const request = { file: ref.file, ...(ref.args ? { formatArgs: ref.args } : {}) };
     const parts: Record<string, BuiltKernel> = {};
-    for (const part of ['encode', 'decode'])
-      parts[part] = await this.#compiled(`${name}.${part}`, undefined, {
-        ...request,
-        name: `${ref.name}.${part}`,
-      });
-    if (info?.kind === 'format' && info.hasLayout)
-      for (const part of ['pack', 'unpack'])
-        parts[part] = await this.#compiled(`${name}.${part}`, undefined, {
-          ...request,
-          name: `${ref.name}.${part}`,
-        });
-    const doc = docOf(path, ref.name);
-    return { name, parts, ...(doc === undefined ? {} : { doc }) };
+    const refused: Record<string, string> = {};
+    const hasLayout = info?.kind === 'format' && info.hasLayout;
+    const names = ['encode', 'decode', ...(hasLayout ? ['pack', 'unpack'] : [])];
+    const others = this.#targets.filter((t) => t !== 'gpujs');
+    for (const part of names) {
+      const make = (targets?: readonly Target[]): Promise<BuiltKernel> =>
+        this.#compiled(`${name}.${part}`, { ...request, name: `${ref.name}.${part}` }, targets);
+      try {
+        parts[part] = await make();
+      } catch (e) {
+        // A format without one of its functions is of use: weights may come from elsewhere. decode is what kernels need.
+        const why = part !== 'decode' && inexpressible(e);
+        if (!why) throw e;
+        refused[part] = why;
+        if (others.length) parts[part] = await make(others);
+      }
+    }
+    return { name, parts, refused, ...writtenAt(path, ref.name) };
   }
+}
+
+/** The comment of an export and where it stands. */
+function writtenAt(file: string, name: string): { doc?: string; origin?: Origin } {
+  const { path, statement } = declarationOf(file, name);
+  if (!statement) return {};
+  const source = statement.getSourceFile();
+  const { line, character } = source.getLineAndCharacterOfPosition(statement.getStart(source));
+  const doc = commentOf(statement);
+  return {
+    origin: { path, line, column: character },
+    ...(doc === undefined ? {} : { doc }),
+  };
+}
+
+/** What gpu.js cannot express, if that is all that is wrong. */
+function inexpressible(e: unknown): string | undefined {
+  if (!(e instanceof CompileError)) return undefined;
+  const { diagnostics } = e;
+  if (!diagnostics.every((d) => d.code === 'Q4001' && d.message.includes('gpujs')))
+    return undefined;
+  return diagnostics[0]?.message;
 }
 
 /** `q4.kernel.ts` makes the package `q4`. */

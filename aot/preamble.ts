@@ -1,6 +1,8 @@
 // The part of index.d.ts that is the same in every package. Arguments are compared through a method, which
 // TypeScript checks in both directions: a shape that is known only when the program runs fits a literal one.
-export const preamble = `// Made by quern build. Shapes are tuples of literal numbers where they are known: tensor(data, [1, 256]).
+import type { ScriptTarget } from './targets.ts';
+
+const preamble = `// Made by quern build. Shapes are tuples of literal numbers where they are known: tensor(data, [1, 256]).
 
 export type DType =
   | 'f32' | 'f16' | 'bf16' | 'f8e4m3' | 'f8e5m2' | 'f6e2m3' | 'f6e3m2' | 'f4e2m1' | 'e8m0'
@@ -160,8 +162,15 @@ export declare function empty<const S extends Shape, D extends DType>(shape: S, 
 export declare function memoryUsed(): number;
 `;
 
+type Change = readonly [find: string | RegExp, put: string];
+
+const threadsOption =
+  / {2}\/\*\*\n {3}\* Threads that kernels may run on[\s\S]*?readonly threads\?.*\n/;
+const threadsType: Change = [/export interface Threads \{[\s\S]*?\n\}\n/, ''];
+const variantNames = "'unsigned' (relaxed SIMD, dot products of whole bytes), 'relaxed' or 'plain'";
+
 /** What is different where tensors lie on a GPU: reading takes a promise, and nothing is synchronous. */
-const onGpu: readonly (readonly [find: string | RegExp, put: string])[] = [
+const onGpu: readonly Change[] = [
   ['  data(): DataOf<D>;', '  data(): Promise<DataOf<D>>;'],
   ['  raw(): Uint8Array;', '  raw(): Promise<Uint8Array>;'],
   [/ {2}\/\*\* The memory itself.*\n {2}view\(\).*\n/, ''],
@@ -173,24 +182,48 @@ const onGpu: readonly (readonly [find: string | RegExp, put: string])[] = [
   ],
   ['with the name of a .wasm file', 'with the name of a .wgsl file'],
   [
-    / {2}\/\*\*\n {3}\* Threads that kernels may run on[\s\S]*?readonly threads\?.*\n/,
+    threadsOption,
     `  /** Where WebGPU comes from; \`navigator.gpu\` by default. In Node: \`create([])\` of the npm package webgpu. */
   readonly gpu?: object;
   /** A GPUDevice of yours in place of one that is asked for. */
   readonly device?: object;
 `,
   ],
-  [/export interface Threads \{[\s\S]*?\n\}\n/, ''],
-  [
-    "'unsigned' (relaxed SIMD, dot products of whole bytes), 'relaxed' or 'plain'",
-    "'packed' (integer dot products) or 'plain'",
-  ],
+  threadsType,
+  [variantNames, "'packed' (integer dot products) or 'plain'"],
 ];
 
-export function gpuPreamble(): string {
-  return onGpu.reduce((text, [find, put]) => {
+/** What is different where kernels are functions of JavaScript, or shaders that gpu.js makes of them. */
+const onGpujs: readonly Change[] = [
+  [/\/\*\* In place of a \.wasm file.*\n.*\n/, ''],
+  [/ {2}\/\*\* Called with the name of a \.wasm file[\s\S]*?\n {2}readonly source\?.*\n/, ''],
+  ['export interface LoadOptions {\n}\n', 'export type LoadOptions = object;\n'],
+  ['export interface InitOptions extends LoadOptions {', 'export interface InitOptions {'],
+  [
+    threadsOption,
+    `  /**
+   * The class GPU of gpu.js (or what \`import\` of it gives): kernels run as shaders of WebGL2. Without it, and without \`gpu\`, they run
+   * as JavaScript. To be said before the first kernel is loaded.
+   */
+  readonly GPU?: object;
+  /** An instance of that class, in any of its modes: \`new GPU()\`. */
+  readonly gpu?: object;
+`,
+  ],
+  threadsType,
+  ['The variant that runs', 'What runs'],
+  [variantNames, "'javascript', or the mode of the GPU object, such as 'webgl2'"],
+];
+
+const changes: { readonly [T in ScriptTarget]: readonly Change[] } = {
+  wasm: [],
+  wgsl: onGpu,
+  gpujs: onGpujs,
+};
+
+export const preambleOf = (target: ScriptTarget): string =>
+  changes[target].reduce((text, [find, put]) => {
     const next = text.replace(find, put);
     if (next === text) throw new Error(`the declarations have no ${find}`);
     return next;
   }, preamble);
-}

@@ -2,7 +2,9 @@
 import type { ArgInfo } from '../compiler/artifact.ts';
 import { cudaHeader } from './cuda.ts';
 import { plain } from './expression.ts';
-import { type BuiltKernel, formatKey, type PackagePlan } from './plan.ts';
+import { flavorsOf } from './flavors.ts';
+import { type BuiltFormat, type BuiltKernel, formatKey, type PackagePlan } from './plan.ts';
+import type { Target } from './targets.ts';
 
 export function readme(plan: PackagePlan): string {
   const kernels = plan.kernels.map(
@@ -16,10 +18,15 @@ export function readme(plan: PackagePlan): string {
     ...(kernels.length ? ['| kernel | takes and gives | |', '|---|---|---|', ...kernels, ''] : []),
     ...(formats.length ? ['| format | functions | |', '|---|---|---|', ...formats, ''] : []),
   ].join('\n');
-  const wgsl = plan.targets.includes('wgsl') ? gpuSection(plan) : '';
-  const cuda = `${wgsl}${plan.targets.includes('cuda') ? cudaSection(plan) : ''}`;
+  const sections: { readonly [T in Target]: (plan: PackagePlan) => string } = {
+    wasm: () => '',
+    wgsl: gpuSection,
+    gpujs: gpujsSection,
+    cuda: cudaSection,
+  };
+  const others = plan.targets.map((t) => sections[t](plan)).join('');
   if (!plan.targets.includes('wasm'))
-    return `# ${plan.name}\n\nMade by \`quern build\` from \`${plan.source}\`.\n\n${lists}${cuda}`;
+    return `# ${plan.name}\n\nMade by \`quern build\` from \`${plan.source}\`.\n\n${lists}${others}`;
   return `# ${plan.name}
 
 Made by \`quern build\` from \`${plan.source}\`. WebAssembly SIMD kernels (relaxed SIMD where the host computes it right) and a small loader: no dependencies, no compiler, nothing
@@ -42,7 +49,7 @@ ${
     : ''
 }- Every error is a \`QuernError\` with a stable \`code\`, and names the argument.
 - \`kernels.h\` is the ABI of the \`.wasm\` files for C and C++ hosts; \`manifest.json\` the same as data.
-${cuda}`;
+${others}`;
 }
 
 const gpuSection = (plan: PackagePlan): string => `
@@ -52,12 +59,29 @@ const gpuSection = (plan: PackagePlan): string => `
 there, and reading is asynchronous:
 
 \`\`\`js
-${example(plan, true)}\`\`\`
+${example(plan, 'webgpu')}\`\`\`
 
 - \`init()\` comes first. It opens \`navigator.gpu\`, or what it is given: \`init({ gpu })\`, in Node with \`gpu = create([])\` of the npm package
   \`webgpu\`; or \`init({ device })\`, a GPUDevice of yours.
-- A call enqueues its work and is done when that is submitted; errors of the GPU are raised by the next call or read.
+- A call records its work. What calls that follow each other record is submitted together: when somebody reads, or when the host comes to rest.
+- Errors of the GPU are raised by the next call or read.
 `;
+
+const gpujsSection = (plan: PackagePlan): string => `
+## gpu.js
+
+\`gpujs/\` has each kernel as functions of JavaScript: no dependencies. They run everywhere as they are, and on WebGL2 where \`init()\` gets the class GPU of the
+npm package gpu.js, for pages without WebGPU:
+
+\`\`\`js
+${example(plan, 'gpujs')}\`\`\`
+
+- On WebGL2: \`import { GPU } from 'gpu.js'\`, then \`init({ GPU })\` before anything else; or \`init({ gpu: new GPU() })\`. \`NAME.variant()\` says what runs.
+- Arrays go to the GPU and back at each call. Tensors have at most 2^24 elements, as numbers are floats there.
+${plan.formats
+  .filter((f) => Object.keys(f.refused).length)
+  .map((f) => `- \`${f.name}\` has no ${Object.keys(f.refused).join(', ')} there.\n`)
+  .join('')}`;
 
 const cudaSection = (plan: PackagePlan): string => `
 ## CUDA
@@ -87,13 +111,22 @@ function sizesFor(k: BuiltKernel): Map<string, number> {
   return new Map(k.manifest.dims.map((d, i) => [d, aligned.has(d) ? unit * 2 : i + 2]));
 }
 
-/** A program that runs as it stands; `gpu`: on WebGPU, where reading is awaited and nothing is synchronous. */
-function example(plan: PackagePlan, gpu = false): string {
-  const from = gpu && plan.targets.includes('wasm') ? `${plan.name}/webgpu` : plan.name;
+/** A program that runs as it stands. On WebGPU reading is awaited and nothing is synchronous. */
+function example(plan: PackagePlan, folder = ''): string {
+  const gpu = folder === 'webgpu';
+  const [main] = flavorsOf(plan);
+  const from = main!.folder === (folder && `${folder}/`) ? plan.name : `${plan.name}/${folder}`;
   const read = gpu ? 'await ' : '';
-  const k = plan.kernels[0];
+  const encodes = (f: BuiltFormat): boolean => folder !== 'gpujs' || !('encode' in f.refused);
+  const able = new Set(plan.formats.filter(encodes).map((f) => f.name));
+  const k = plan.kernels.find((k) =>
+    k.manifest.params.every(
+      (p) => p.kind === 'tensor' || able.has(plan.formatNames.get(formatKey(p.format))!),
+    ),
+  );
   if (!k) {
-    const f = plan.formats[0]!;
+    const f = plan.formats.find(encodes);
+    if (!f) return `import { init } from '${from}';\n\nconst ops = await init();\n`;
     return `import { init } from '${from}';
 
 const ops = await init();

@@ -1,7 +1,8 @@
 // The loader hooks behind register.ts.
 import { fileURLToPath } from 'node:url';
 import { carried, sharedModules } from './carried.ts';
-import { compileModule, kernelFile, problemOf } from './compile-module.ts';
+import { compileModule, failureOf, kernelFile } from './compile-module.ts';
+import { asComment } from './source-map.ts';
 import { extraVariants } from './targets.ts';
 
 /** Of the URLs of what kernel files share. */
@@ -38,10 +39,10 @@ export async function load<C>(
   if (!url.startsWith('file:') || !kernelFile.test(url.replace(/[?#].*$/, '')))
     return next(url, context);
   try {
-    const { code } = await compileModule(fileURLToPath(url), { variants: extraVariants });
-    return { format: 'module', source: code, shortCircuit: true };
+    const { code, map } = await compileModule(fileURLToPath(url), { variants: extraVariants });
+    return { format: 'module', source: code + asComment(map), shortCircuit: true };
   } catch (error) {
-    const { message, frame } = problemOf(error);
+    const { message, frame } = failureOf(error);
     throw new Error(frame ?? message);
   }
 }

@@ -15,14 +15,12 @@ export interface VariantRow {
   readonly limits?: Partial<Limits>;
 }
 interface TargetRow {
-  readonly built: boolean;
   /** Compilations that JavaScript loads. */
   readonly variants: readonly VariantRow[];
 }
 
-const targets: { readonly [name: string]: TargetRow } = {
+const targets: { readonly [T in Target]: TargetRow } = {
   wasm: {
-    built: true,
     variants: [
       {
         ...{ variant: 'unsigned', suffix: '.unsigned', extra: 'relaxed' },
@@ -33,19 +31,21 @@ const targets: { readonly [name: string]: TargetRow } = {
     ],
   },
   wgsl: {
-    built: true,
     variants: [
       { variant: 'packed', suffix: '.packed', limits: { features: ['packed'] } },
       { variant: 'plain', suffix: '', limits: { features: [] } },
     ],
   },
   // Plain text with launchers in C, which no JavaScript loads: see cuda.ts.
-  cuda: { built: true, variants: [] },
-  gpujs: { built: false, variants: [] },
+  cuda: { variants: [] },
+  // Functions of JavaScript: see gpujs.ts.
+  gpujs: { variants: [] },
 };
 
-export type Target = 'wasm' | 'wgsl' | 'cuda';
-export const isTarget = (name: string): name is Target => targets[name]?.built === true;
+export type Target = 'wasm' | 'wgsl' | 'cuda' | 'gpujs';
+/** Those that JavaScript loads. */
+export type ScriptTarget = Exclude<Target, 'cuda'>;
+export const isTarget = (name: string): name is Target => Object.hasOwn(targets, name);
 
 /** What a wasm package may have beside plain code for one thread. */
 export const extraVariants = ['relaxed', 'threads'] as const;
@@ -53,15 +53,11 @@ export type ExtraVariant = (typeof extraVariants)[number];
 
 /** The variants of a target; all end with the plain one. */
 export const variantsOf = (target: Target, extra: readonly ExtraVariant[]): readonly VariantRow[] =>
-  targets[target]!.variants.filter((v) => !v.extra || extra.includes(v.extra));
+  targets[target].variants.filter((v) => !v.extra || extra.includes(v.extra));
 
 /** Checks names of targets, as `--target wasm,wgsl` gives them. */
 export function targetsNamed(names: readonly string[]): readonly Target[] {
-  const built = Object.keys(targets).filter((t) => targets[t]!.built);
-  for (const target of names) {
-    if (!Object.hasOwn(targets, target))
-      refuse('Q7002', { target, known: Object.keys(targets).join(', ') });
-    if (!isTarget(target)) refuse('Q7001', { target, ready: built.join(', ') });
-  }
+  for (const target of names)
+    if (!isTarget(target)) refuse('Q7002', { target, known: Object.keys(targets).join(', ') });
   return [...new Set(names)].filter(isTarget);
 }

@@ -184,7 +184,7 @@ export function program(): Command {
       "NAME='linear<q4_0>', norm='rmsnorm(1e-5)' or a format; repeatable",
       listed,
     )
-    .option('-t, --target <targets>', 'wasm, wgsl, cuda; separated by commas', 'wasm')
+    .option('-t, --target <targets>', 'wasm, wgsl, gpujs, cuda; separated by commas', 'wasm')
     .option(
       '--variants <variants>',
       'code beside the plain one, which packages choose from by probe: relaxed, threads; or none',
@@ -193,6 +193,10 @@ export function program(): Command {
     .option('--preset <preset>', 'what GPUs the target cuda is for: sm_75, sm_80 or sm_90')
     .option('--name <name>', 'name of the package; that of the file by default')
     .option('--json', 'print the list as JSON')
+    .addHelpText(
+      'after',
+      "\nFor example: quern build kernels.ts -e 'linear=linear<q4_0>' -e q4_0 -t wasm,wgsl -o out",
+    )
     .action(async (file, options) => (await import('./commands/build.ts')).build(file, options));
 
   quern

@@ -148,7 +148,7 @@ function start(
     slices.push(slice);
   }
   args.push(...code.constants, ...dims);
-  if (!many) return code.run(...args);
+  if (!many) return ((later && code.later) || code.run)(...args);
   while (slices.length < args.length) slices.push(0);
   return many.run(threads!.kernel, args, slices);
 }

@@ -74,6 +74,8 @@ export interface FormatSpec {
   readonly dims: readonly string[];
   readonly fields: readonly TensorSpec[];
   readonly kernels: { readonly [part: string]: KernelSpec };
+  /** Why parts are missing; a layout that was never declared needs no reason. */
+  readonly lacks?: { readonly [part: string]: string };
 }
 
 type Packed = Tensor | { readonly [plane: string]: Tensor };
@@ -86,7 +88,11 @@ export function format(spec: FormatSpec) {
     Object.entries(spec.kernels).map(([part, k]) => [part, { spec: k }]),
   );
   const loader = (part: string): Loader =>
-    parts.get(part) ?? raise('Q5010', `${name} has no ${part}: its format declares no layout`);
+    parts.get(part) ??
+    raise(
+      'Q5010',
+      `${name} has no ${part}: ${spec.lacks?.[part] ?? 'its format declares no layout'}`,
+    );
   const host = (data: NumberArray | Tensor, shape?: readonly number[]): unknown =>
     shape === undefined ? data : { data, shape };
 
@@ -129,9 +135,14 @@ export function format(spec: FormatSpec) {
     }
   };
 
-  const { encode, decode } = spec.kernels as { readonly [part: string]: KernelSpec };
-  const run = async (part: string, args: readonly unknown[], out?: unknown) =>
-    call(spec.kernels[part]!, await load(loader(part)), args, out, later);
+  const run = async (part: string, args: readonly unknown[], out?: unknown) => {
+    const l = loader(part);
+    return call(l.spec, await load(l), args, out, later);
+  };
+  const runSync = (part: string, args: readonly unknown[], out?: unknown) => {
+    const l = loader(part);
+    return call(l.spec, loaded(l), args, out);
+  };
   return {
     name,
     ready: async (options?: LoadOptions): Promise<void> =>
@@ -139,16 +150,11 @@ export function format(spec: FormatSpec) {
     encode: async (x: NumberArray | Tensor, shape?: readonly number[], out?: Encoded) =>
       (await run('encode', [host(x, shape)], out)) as Encoded,
     encodeSync: (x: NumberArray | Tensor, shape?: readonly number[], out?: Encoded) =>
-      call(encode!, loaded(loader('encode')), [host(x, shape)], out) as Encoded,
+      runSync('encode', [host(x, shape)], out) as Encoded,
     decode: async (w: Encoded, out?: Tensor) => (await run('decode', [w], out)) as Tensor,
-    decodeSync: (w: Encoded, out?: Tensor) =>
-      call(decode!, loaded(loader('decode')), [w], out) as Tensor,
-    pack: async (w: Encoded) => {
-      loader('pack');
-      return pack((await run('pack', [w])) as Packed);
-    },
-    packSync: (w: Encoded) =>
-      pack(call(loader('pack').spec, loaded(loader('pack')), [w], undefined) as Packed) as Planes,
+    decodeSync: (w: Encoded, out?: Tensor) => runSync('decode', [w], out) as Tensor,
+    pack: async (w: Encoded) => pack((await run('pack', [w])) as Packed),
+    packSync: (w: Encoded) => pack(runSync('pack', [w]) as Packed) as Planes,
     unpack: async (bytes: Planes, shape: readonly number[]) =>
       (await unpack(await load(loader('unpack')), bytes, shape, later)) as Encoded,
     unpackSync: (bytes: Planes, shape: readonly number[]) =>

@@ -84,14 +84,20 @@ function statements(w: Writer, list: readonly Stmt[]): void {
 
 const x = (w: Writer, e: Expr): string => textOf(w, e);
 
+/** A first value. gpu.js takes `a === b` for a float where it declares a variable, but not what `&&` gives. */
+function declared(w: Writer, e: Expr): string {
+  const text = x(w, e);
+  return e.type.scalar === 'bool' ? `${inside(text)} && true` : text;
+}
+
 function statement(w: Writer, s: Stmt): void {
   switch (s.kind) {
     case 'comment':
       return w.line(`// ${s.text}`);
     case 'let':
-      return w.line(`const ${w.variable(s.var)} = ${x(w, s.value)};`);
+      return w.line(`const ${w.variable(s.var)} = ${declared(w, s.value)};`);
     case 'local':
-      return w.line(`let ${w.variable(s.var)} = ${x(w, s.value)};`);
+      return w.line(`let ${w.variable(s.var)} = ${declared(w, s.value)};`);
     case 'set':
       return w.line(`${w.variable(s.var)} = ${x(w, s.value)};`);
     case 'for':

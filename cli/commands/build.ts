@@ -8,7 +8,7 @@ import {
   cudaFile,
   type ExportRequest,
   extraVariants,
-  filesOf,
+  flavorsOf,
   targetsNamed,
   writePackage,
 } from '../../aot/index.ts';
@@ -63,16 +63,13 @@ export async function build(path: string, options: BuildOptions): Promise<void> 
   const gzip = gzipSync(Buffer.concat(script), { level: 9 }).length;
   const kernels = [...plan.kernels, ...plan.formats.flatMap((f) => Object.values(f.parts))];
   const rows = kernels.flatMap((k) => [
-    ...k.variants.flatMap(filesOf).map((f) => ({
-      kernel: k.name,
-      file: `ops/${f.file}`,
-      bytes: f.code.length,
-    })),
-    ...k.shaders.map((v) => ({
-      kernel: k.name,
-      file: `webgpu/ops/${v.file}`,
-      bytes: v.code.length,
-    })),
+    ...flavorsOf(plan).flatMap(({ folder, files: filesOf }) =>
+      filesOf(k).map((f) => ({
+        kernel: k.name,
+        file: `${folder}ops/${f.file}`,
+        bytes: f.code.length,
+      })),
+    ),
     ...(k.cuda
       ? [{ kernel: k.name, file: cudaFile(k), bytes: files.get(cudaFile(k))!.length }]
       : []),
@@ -88,4 +85,7 @@ export async function build(path: string, options: BuildOptions): Promise<void> 
   );
   for (const why of plan.left)
     console.log(`left out: ${why} (say how: --export NAME='KERNEL<FORMAT>(CONSTANT)')`);
+  for (const { name: format, refused } of plan.formats)
+    for (const [part, reason] of Object.entries(refused))
+      console.log(`not for gpu.js: ${format}.${part}: ${reason}`);
 }

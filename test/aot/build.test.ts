@@ -184,8 +184,8 @@ test('the JavaScript besides the kernels stays small, and that of threads is a f
   const gzip = (list: string[]): number =>
     gzipSync(Buffer.concat(list.map((f) => readFileSync(join(made, f)))), { level: 9 }).length;
   const besides = ['index.js', 'init.js', 'runtime.js'];
-  assert.ok(gzip(besides) < 9_600, `besides kernels: ${gzip(besides)} bytes gzip`);
-  assert.ok(gzip(script) < 11_500, `with ten kernels and formats: ${gzip(script)} bytes gzip`);
+  assert.ok(gzip(besides) < 9_700, `besides kernels: ${gzip(besides)} bytes gzip`);
+  assert.ok(gzip(script) < 11_600, `with ten kernels and formats: ${gzip(script)} bytes gzip`);
   assert.ok(gzip(['threads.js', 'worker.js']) < 3_850, `${gzip(['threads.js'])} bytes gzip`);
   for (const file of ['linear.wasm', 'linear.relaxed.wasm', 'linear.threads.wasm']) {
     const { length } = readFileSync(join(made, 'ops', file));

@@ -2,13 +2,15 @@
 // Node by the loader.
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build as esbuild } from 'esbuild';
+import { type BuildFailure, build as esbuild } from 'esbuild';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { createServer, build as viteBuild } from 'vite';
 import quern, { type Compiled } from '../../aot/plugin.ts';
+import { gpuMissing, vulkanEnvironment } from '../support/vulkan.ts';
 import { fixture, run, temporary } from './package.ts';
 
 const test = suite('bundler plugin');
@@ -104,10 +106,10 @@ test('an error stands at the line of the author, and goes when it is mended', as
     writeFileSync(file, bad);
     const error = await server.transformRequest('/q4.kernel.ts').then(
       () => assert.unreachable('the mistake was not found'),
-      (e: Error & { loc?: { file: string; line: number }; id?: string }) => e,
+      (e: Error & { loc?: { file: string; line: number }; frame?: string }) => e,
     );
-    assert.match(error!.message, /Q2003: amin names axis 5/);
-    assert.match(error!.message, 'amin(x, 5)');
+    assert.match(error!.message, /^Q2003: amin names axis 5[^\n]*$/);
+    assert.match(error!.frame!, / return \{ low: amin\(x, 5\),.*\n +\| +\^+\n/);
     assert.is(error!.loc?.line, line);
     assert.is(error!.loc?.file, file);
     writeFileSync(file, good);
@@ -149,6 +151,148 @@ export function scaled<M extends Dim>(x: Tensor<f32, [M]>): Tensor<f32, [M]> {
   }
 });
 
+test('the overlay of Vite is sent the sentence, the place and the lines', async () => {
+  const dir = project();
+  const file = join(dir, 'q4.kernel.ts');
+  const bad = readFileSync(file, 'utf8').replace('amin(x, 1)', 'amni(x, 1)');
+  writeFileSync(file, bad);
+  const server = await createServer({
+    root: dir,
+    logLevel: 'silent',
+    configFile: false,
+    plugins: [quern.vite()],
+    server: { port: 0, host: '127.0.0.1' },
+    optimizeDeps: { noDiscovery: true, include: [] },
+  });
+  try {
+    await server.listen();
+    const { port } = server.httpServer!.address() as AddressInfo;
+    // What goes over the socket.
+    const { hot } = server.environments.client;
+    const sent = new Promise<Record<string, unknown>>((done) => {
+      hot.send = ((m: { type: string; err: Record<string, unknown> }) =>
+        m.type === 'error' && done(m.err)) as typeof hot.send;
+    });
+    await fetch(`http://127.0.0.1:${port}/q4.kernel.ts`);
+    const { message, frame, loc, id, plugin } = await sent;
+    const lines = bad.split('\n');
+    const at = lines.findIndex((l) => l.includes('amni'));
+    assert.is(message, 'Q1003: Unknown name `amni`');
+    assert.equal(loc, { file, line: at + 1, column: lines[at]!.indexOf('amni') });
+    assert.is(id, file);
+    assert.is(plugin, 'quern');
+    assert.match(String(frame), `${at + 1} | ${lines[at]}\n`);
+    assert.match(String(frame), /\n +\| +\^\^\^\^\n[\s\S]*Did you mean `amin`/);
+  } finally {
+    await server.close();
+  }
+});
+
+test('errors of calls lead to the line of the kernel in the stack trace', async () => {
+  const dir = project();
+  const source = readFileSync(join(dir, 'q4.kernel.ts'), 'utf8').split('\n');
+  writeFileSync(
+    join(dir, 'app.js'),
+    `import { init, extent, extentSync } from './q4.kernel.ts';
+await init();
+try { extentSync(1); } catch (e) { console.log(e.stack); }
+try { await extent(2); } catch (e) { console.log(e.stack); }
+`,
+  );
+  const line = source.findIndex((l) => l.startsWith('export function extent')) + 1;
+  const wanted = new RegExp(`\\(\\S*q4\\.kernel\\.ts:${line}:\\d+\\)`, 'g');
+  const bundleOf: { readonly [name: string]: (outfile: string) => Promise<unknown> } = {
+    esbuild: (outfile) =>
+      esbuild({
+        entryPoints: [join(dir, 'app.js')],
+        bundle: true,
+        format: 'esm',
+        sourcemap: 'inline',
+        outfile,
+        plugins: [quern.esbuild()],
+        logLevel: 'silent',
+      }),
+    Vite: (outfile) =>
+      viteBuild({
+        root: dir,
+        logLevel: 'silent',
+        configFile: false,
+        plugins: [quern.vite()],
+        build: {
+          target: 'es2022',
+          sourcemap: 'inline',
+          outDir: join(outfile, '..'),
+          emptyOutDir: false,
+          lib: { entry: join(dir, 'app.js'), formats: ['es'], fileName: () => 'out.js' },
+        },
+      }),
+  };
+  for (const [name, bundle] of Object.entries(bundleOf)) {
+    const where = temporaryModule();
+    const outfile = join(where, 'out.js');
+    await bundle(outfile);
+    const { stdout, stderr } = spawnSync(process.execPath, ['--enable-source-maps', outfile], {
+      cwd: where,
+      encoding: 'utf8',
+    });
+    assert.is(stdout.match(wanted)?.length, 2, `${name}: ${stdout}${stderr}`);
+  }
+});
+
+test('kernels for WebGPU and for gpu.js are modules as well', async () => {
+  const dir = project();
+  for (const target of ['gpujs', 'wgsl'] as const) {
+    const outfile = join(temporary(), 'out.js');
+    if (target === 'wgsl')
+      writeFileSync(
+        join(dir, 'app.js'),
+        `import { init } from './q4.kernel.ts';\nawait init().catch((e) => console.log(e.code));\n`,
+      );
+    await esbuild({
+      entryPoints: [join(dir, 'app.js')],
+      bundle: true,
+      format: 'esm',
+      outfile,
+      plugins: [quern.esbuild({ target })],
+      logLevel: 'silent',
+    });
+    assert.is(bundled(outfile), target === 'wgsl' ? 'Q5106' : '7');
+    const made = readFileSync(outfile, 'utf8');
+    assert.not.match(made, 'application/wasm');
+    if (target === 'wgsl' && !gpuMissing) {
+      writeFileSync(
+        join(dir, 'app.js'),
+        `import { create } from ${JSON.stringify(import.meta.resolve('webgpu'))};
+import { init } from './q4.kernel.ts';
+const ops = await init({ gpu: create([]) });
+const w = await ops.mine.encode(new Float32Array(16).fill(7), [1, 16]);
+const { high } = await ops.extent(await ops.mine.decode(w));
+console.log((await high.data())[0]);
+process.exit(0);
+`,
+      );
+      await esbuild({
+        entryPoints: [join(dir, 'app.js')],
+        bundle: true,
+        external: ['file:*'],
+        format: 'esm',
+        outfile,
+        plugins: [quern.esbuild({ target })],
+        logLevel: 'silent',
+      });
+      const root = temporaryModule();
+      const out = run(
+        root,
+        readFileSync(outfile, 'utf8'),
+        [],
+        process.execPath,
+        vulkanEnvironment(),
+      );
+      assert.match(out, /^7$/m);
+    }
+  }
+});
+
 test('esbuild reports every diagnostic of the file', async () => {
   const dir = project();
   const file = join(dir, 'q4.kernel.ts');
@@ -157,9 +301,13 @@ test('esbuild reports every diagnostic of the file', async () => {
   const plugins = [quern.esbuild()];
   const error = await esbuild({ ...options, write: false, plugins, logLevel: 'silent' }).then(
     () => assert.unreachable('the mistake was not found'),
-    (e: Error) => e,
+    (e: BuildFailure) => e,
   );
-  assert.match(error!.message, /Q1003: Unknown name `amni`[\s\S]*Did you mean `amin`/);
+  const [first] = error!.errors;
+  assert.match(first!.text, 'Q1003: Unknown name `amni`');
+  assert.match(first!.location!.lineText, 'amni(x, 1)');
+  assert.is(first!.location!.length, 4);
+  assert.match(first!.notes[0]!.text, 'Did you mean `amin`');
 });
 
 const loader = (name: string): string => fileURLToPath(new URL(`../../${name}`, import.meta.url));
@@ -183,6 +331,19 @@ export async function typed(source: Ops): Promise<number> {
   // @ts-expect-error there is no such kernel
   ops.gemm;
   return y.data()[0]! + (await source.linear(x, w)).data()[0]!;
+}
+
+type GpuOps = Compiled<typeof import('./fixtures/q4.kernel.ts'), 'wgsl'>;
+export async function typedOnGpu(source: GpuOps): Promise<number> {
+  const ops = await source.init({});
+  const x = ops.tensor([1, 2], [1, 2]);
+  const { low } = await ops.extent(x);
+  const y = await ops.linear(low, await ops.mine.encode(x));
+  // @ts-expect-error reading is asynchronous
+  y.data()[0];
+  // @ts-expect-error nothing is synchronous
+  ops.linearSync;
+  return (await y.data())[0]!;
 }
 
 test('Node imports kernel files through the loader', () => {

@@ -126,6 +126,38 @@ test('a package for WebGPU has types of its own', async () => {
   assert.is(check(gpuProgram, ...page), '');
 });
 
+const gpujsProgram = `import { init, linear, linearSync, mine, q4_0, tensor } from 'functions';
+import type { Encoded, Tensor } from 'functions';
+class GPU {}
+const ops = await init({ GPU });
+await init({ gpu: new GPU() });
+const x = tensor(new Float32Array(128), [2, 64]);
+const w: Encoded<'mine', [3, 64]> = mine.encodeSync(new Float32Array(192), [3, 64]);
+const y: Tensor<'f32', [2, 3]> = await ops.linear(x, w);
+y.data() satisfies Float32Array;
+linearSync(x, w).view() satisfies Float32Array;
+linear.variant() satisfies string | undefined;
+void q4_0.encode(x);
+// @ts-expect-error gpu.js cannot express it
+q4_0.packSync;
+// @ts-expect-error K is 128 here and 64 there
+void linear(tensor(new Float32Array(128), [1, 128]), w);
+// @ts-expect-error threads are for WebAssembly
+void init({ threads: 2 });
+// @ts-expect-error there are no files to fetch
+void init({ source: () => undefined });
+// @ts-expect-error nor threads to tell of
+ops.threads;
+`;
+
+test('a package for gpu.js has types of its own, without what it cannot express', async () => {
+  const flags = ['--target', 'gpujs', '--name', 'functions'];
+  const exports = ['linear=linear<mine>', 'q4_0'];
+  await buildFixture(join(root, 'node_modules/functions'), exports, { flags });
+  const node = ['--lib', 'es2022', '--module', 'nodenext', '--moduleResolution', 'nodenext'];
+  assert.is(check(gpujsProgram, ...node), '');
+});
+
 test('the documentation of the source comes along', () => {
   const text = readFileSync(join(root, 'node_modules/q4/index.d.ts'), 'utf8');
   assert.match(

@@ -284,7 +284,7 @@ test('kernels with weights in layouts of their own, in all variants, stay below 
   );
   const text = Buffer.concat(files.map((f) => readFileSync(join(made, f))));
   const { length } = gzipSync(text, { level: 9 });
-  assert.ok(length < 11_300, `${length} bytes gzip`);
+  assert.ok(length < 11_500, `${length} bytes gzip`);
 });
 interface Shown {
   readonly variant: string;

@@ -109,6 +109,49 @@ else {
     assert.equal(titles, [plain, plain]);
   });
 
+  test('a package for gpu.js runs on WebGL2 where it is given the library, and in a bundle', async () => {
+    const root = temporary();
+    await buildFixture(join(root, 'ops'), ['linear=linear<mine>'], {
+      flags: ['--target', 'gpujs'],
+    });
+    const library = new URL('dist/gpu-browser.min.js', import.meta.resolve('gpu.js/package.json'));
+    copyFileSync(library, join(root, 'gpu.js'));
+    const script = '<script src="./gpu.js"></script>';
+    writeFileSync(join(root, 'index.html'), page.replace('<script', `${script}<script`));
+    const own = program('./ops/gpujs/index.js')
+      .replace('init()', 'init({ GPU })')
+      .replace('refused;\n', "refused + ' ' + ops.linear.variant();\n");
+    writeFileSync(join(root, 'app.js'), own);
+    const bundled = temporary();
+    for (const f of ['index.html', 'gpu.js']) copyFileSync(join(root, f), join(bundled, f));
+    await viteBuild({
+      root,
+      base: './',
+      logLevel: 'silent',
+      configFile: false,
+      build: {
+        target: 'es2022',
+        minify: true,
+        rollupOptions: { output: { chunkFileNames: '[name].js' } },
+        outDir: bundled,
+        emptyOutDir: false,
+        lib: { entry: join(root, 'app.js'), formats: ['es'], fileName: () => 'app.js' },
+      },
+    });
+    const numbers = (title: string): number[] => title.split(' ').slice(1, 6).map(Number);
+    for (const dir of [root, bundled]) {
+      const site = await serve(dir);
+      try {
+        const title = await (await browser.page()).title(`${site.url}/`);
+        assert.match(title, /^done( -?\d+\.\d{3}){5} Q5005 webgl2$/, title);
+        const want = numbers(plain);
+        numbers(title).forEach((v, i) => assert.ok(Math.abs(v - want[i]!) < 2e-3, title));
+      } finally {
+        site.close();
+      }
+    }
+  });
+
   test.after(() => browser.close());
 }
 

@@ -97,7 +97,7 @@ const arrows: readonly Arrow[] = [
   },
   // Not in the published package, which has what this makes.
   { from: 'aot/bundle.ts', to: ['aot/'], packages: ['terser', 'typescript', 'node:'] },
-  { from: 'aot/plugin.ts', to: ['aot/'], packages: ['unplugin'] },
+  { from: 'aot/plugin.ts', to: ['aot/'], packages: ['unplugin', 'node:'] },
   {
     from: 'aot/',
     to: ['compiler/'],
