@@ -21,7 +21,7 @@ export interface Limits {
     readonly tileBytes?: number;
     /** Groups that keep the device busy: contractions of fewer tiles are split along k. Absent where that is not worth it. */
     readonly busyGroups?: number;
-    /** A warp multiplies matrices of small integers and of f16: the `product` of loop IR. */
+    /** A warp multiplies matrices of small integers and of f16, and copies pass registers by: `product` and `copy` of loop IR. */
     readonly products?: boolean;
     /** A thread computes one element of one tensor and has no memory of its own, as in a pixel shader. */
     readonly single?: boolean;

@@ -25,7 +25,7 @@ const geometry: Geometry = {
 
 /** What a block may use of shared memory, by architecture. */
 export const cudaPresets: { readonly [arch: string]: Limits } = {
-  // Its tensor cores have other shapes than those of the products that are emitted.
+  // Its tensor cores have other shapes than those of the products that are emitted, and there are no copies past registers.
   sm_75: { ...base, scratchBytes: 64 * 1024, gpu: { ...base.gpu!, products: false } },
   sm_80: { ...base, scratchBytes: 163 * 1024 },
   sm_90: { ...base, scratchBytes: 227 * 1024 },

@@ -63,7 +63,7 @@ function copy(bytes: number, align: number, to: string, from: string): string {
   return `copy<${type}, ${bytes / size}>(${to}, ${from});`;
 }
 
-const address = (w: Writer, b: Buffer, at: string): string =>
+export const address = (w: Writer, b: Buffer, at: string): string =>
   isPacked(b.dtype)
     ? `${w.buffer(b)} + (size_t)(${at}) * ${dtypes[b.dtype].bits} / 8`
     : `${w.buffer(b)} + ${at}`;

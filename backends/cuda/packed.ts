@@ -7,7 +7,7 @@ import { loadWords } from './memory.ts';
 import type { Writer } from './writer.ts';
 
 /** Word `i`, of four lanes. */
-type Words = (i: string) => string;
+export type Words = (i: string) => string;
 type Bounds = readonly [number, number];
 
 /** Both operands of a dot as packed bytes, if all of their elements fit bytes of one kind. */
@@ -22,6 +22,13 @@ export function packedDot(
   const sign = fit([-128, 127]);
   if ((!sign && !fit([0, 255])) || !isPackable(e.a) || !isPackable(e.b)) return undefined;
   return { a: words(w, e.a), b: words(w, e.b), sign };
+}
+
+/** Integers of a byte with a sign, packed; undefined where they are made otherwise. */
+export function packedBytes(w: Writer, e: Expr): Words | undefined {
+  const bounds = boundsOf(e);
+  if (!bounds || bounds[0] < -128 || bounds[1] > 127 || !isPackable(e)) return undefined;
+  return words(w, e);
 }
 
 /** Looked-up small integers as packed bytes with a sign; undefined where the elements are anything else. */
@@ -130,7 +137,7 @@ function words(w: Writer, e: Expr): Words {
 }
 
 /** Four bytes as a literal, the first one lowest. */
-const word = (bytes: readonly number[]): string =>
+export const word = (bytes: readonly number[]): string =>
   `0x${bytes
     .reduceRight((n, b) => n * 256 + (b & 255), 0)
     .toString(16)

@@ -41,45 +41,34 @@ const chosen = (name: 'min' | 'max', sign: '<' | '>'): Part => ({
 });
 
 /**
- * A warp's product of 16 and of 8 rows. Tensor cores take `step` elements of a row at a time; other hardware, and the
- * CPU, has each lane sum its own points. Register i of a holds rows + 8 (i % 2) and the second half of the step for i >= 2.
+ * What the hardware has an instruction for: its body for the device, and the one for the host, where `shim` is what
+ * CUDA's headers are replaced by.
  */
-function product(
-  name: string,
-  sum: string,
-  element: string,
-  step: number,
-  add: string,
-  instruction: string,
-  constraint: string,
-): Part {
-  const four = step / 8;
-  const regs = (from: number, count: number): string =>
-    `{${Array.from({ length: count }, (_, i) => `%${from + i}`).join(', ')}}`;
-  return {
-    text: `/* c += the products of 16 rows of a and 8 of b: rows g and g + 8 by 2t and 2t + 1, g and t from the lane. */
-template <int depth, int rowA, int rowB> ${device} void product_${name}(${sum} (&c)[4], const ${element}* a, const ${element}* b) {
-  const int g = (int)threadIdx.x % 32 / 4, t = (int)threadIdx.x % 4;
+const twoBodies = (head: string, asm: string, host: string): string => `${device} ${head} {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
-#pragma unroll
-  for (int k = 0; k < depth; k += ${step}) {
-    const ${element}* p = a + g * rowA + k + ${four} * t;
-    const ${element}* q = b + g * rowB + k + ${four} * t;
-    asm("${instruction} ${regs(0, 4)}, ${regs(4, 4)}, ${regs(8, 2)}, ${regs(0, 4)};"
-        : "+${constraint}"(c[0]), "+${constraint}"(c[1]), "+${constraint}"(c[2]), "+${constraint}"(c[3])
-        : "r"(*(const unsigned*)p), "r"(*(const unsigned*)(p + 8 * rowA)), "r"(*(const unsigned*)(p + ${step / 2})),
-          "r"(*(const unsigned*)(p + 8 * rowA + ${step / 2})), "r"(*(const unsigned*)q), "r"(*(const unsigned*)(q + ${step / 2})));
-  }
-#else
-  for (int p = 0; p < 4; ++p) {
-    ${sum} sum = c[p];
-    for (int k = 0; k < depth; ++k) ${add};
-    c[p] = sum;
-  }
+  ${asm}
+#elif defined(__CUDA_ARCH__)
+#error "this needs sm_80: for older GPUs there is the preset sm_75"
+#elif !defined(__CUDACC__)
+  ${host}
 #endif
-}`,
-  };
-}
+}`;
+
+/** A warp's product of 16 and of 8 rows: registers of a are row g, row g + 8, and both again further on. */
+const product = (kind: string, sum: string, instruction: string, constraint: string): Part => ({
+  text: `/* c += the products of 16 rows (a and d, eight apart) and 8 rows (b), a part of whose depth each lane has. */
+${twoBodies(
+  `void product_${kind}(${sum} (&c)[4], const int (&a)[n], const int (&d)[n], const int (&b)[n])`,
+  `#pragma unroll
+  for (int i = 0; i < n; i += 2)
+    asm("${instruction} {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+${constraint}"(c[0]), "+${constraint}"(c[1]), "+${constraint}"(c[2]), "+${constraint}"(c[3])
+        : "r"(a[i]), "r"(d[i]), "r"(a[i + 1]), "r"(d[i + 1]), "r"(b[i]), "r"(b[i + 1]));`,
+  `shim::product_${kind}(c, a, d, b, n);`,
+)
+  .replace(device, `template <int n> ${device}`)
+  .replace('  #pragma', '#pragma')}`,
+});
 
 export const parts = {
   fp16: { text: '#include <cuda_fp16.h>' },
@@ -193,36 +182,158 @@ template <class Op, typename T> ${device} T combine_warp(T v) {
   return v;
 }`,
   },
-  product_i8: product(
-    'i8',
-    'int',
-    'signed char',
-    32,
-    'sum += a[(g + p / 2 * 8) * rowA + k] * b[(2 * t + p % 2) * rowB + k]',
-    'mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32',
-    'r',
-  ),
-  product_f16: {
-    ...product(
-      'f16',
-      'float',
-      '__half',
-      16,
-      'sum = fmaf(__half2float(a[(g + p / 2 * 8) * rowA + k]), __half2float(b[(2 * t + p % 2) * rowB + k]), sum)',
-      'mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32',
-      'f',
-    ),
-    needs: ['fp16'],
-  },
+  product_i8: product('i8', 'int', 'mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32', 'r'),
+  product_f16: product('f16', 'float', 'mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32', 'f'),
   product_bf16: product(
     'bf16',
     'float',
-    'unsigned short',
-    16,
-    'sum = fmaf(__int_as_float(a[(g + p / 2 * 8) * rowA + k] << 16), __int_as_float(b[(2 * t + p % 2) * rowB + k] << 16), sum)',
     'mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32',
     'f',
   ),
+  copy_async: {
+    text: `/* A copy into shared memory that is under way until arrive; bytes from valid on become zero. */
+template <int bytes> ${twoBodies(
+      'void copy_async(void* to, const void* from, int valid = bytes)',
+      `const unsigned at = (unsigned)__cvta_generic_to_shared(to);
+  if constexpr (bytes == 16) asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" :: "r"(at), "l"(from), "r"(valid) : "memory");
+  else asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" :: "r"(at), "l"(from), "n"(bytes), "r"(valid) : "memory");`,
+      'shim::copyAsync(to, from, bytes, valid);',
+    )}
+/* Ends a batch of copies; all but the last few batches have arrived then. */
+template <int pending> ${twoBodies(
+      'void arrive()',
+      'asm volatile("cp.async.commit_group;\\ncp.async.wait_group %0;" :: "n"(pending) : "memory");',
+      'shim::arrive(pending);',
+    )}`,
+  },
+  fma_f16: {
+    text: `/* Of two halves: a * b + c. */
+${twoBodies(
+  'unsigned fma_f16(unsigned a, unsigned b, unsigned c)',
+  'unsigned r;\n  asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));\n  return r;',
+  'return shim::fma_f16(a, b, c);',
+)}`,
+  },
+  fma_bf16: {
+    text: `/* Of two halves: a * b + c. */
+${twoBodies(
+  'unsigned fma_bf16(unsigned a, unsigned b, unsigned c)',
+  'unsigned r;\n  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));\n  return r;',
+  'return shim::fma_bf16(a, b, c);',
+)}`,
+  },
+  halves_f16: {
+    text: `/* Two numbers rounded to halves. */
+${twoBodies(
+  'unsigned halves_f16(float a, float b)',
+  'unsigned r;\n  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(b), "f"(a));\n  return r;',
+  'return shim::halves_f16(a, b);',
+)}`,
+  },
+  halves_bf16: {
+    text: `/* The upper halves of two numbers. */
+${device} unsigned halves_bf16(float a, float b) { return __byte_perm(__float_as_uint(a), __float_as_uint(b), 0x7632); }`,
+  },
+  paired: {
+    text: `/* Halves i and, of as many words, i + n further on as one word. */
+${device} unsigned paired(const unsigned* w, int i, int n) {
+  return __byte_perm(w[i / 2], w[n + i / 2], i % 2 ? 0x7632 : 0x5410);
+}`,
+  },
+  paired_bytes: {
+    text: `/* Bytes i and i + n in the lower half of a word. */
+${device} unsigned paired_bytes(const unsigned* w, int i, int n) {
+  return __byte_perm(w[i / 4] >> i % 4 * 8, w[(n + i) / 4] >> (n + i) % 4 * 8, 0x0040);
+}`,
+  },
+  bytes_of: {
+    text: `/* Four small integers as the bytes of a word. */
+${device} unsigned bytes_of(int a, int b, int c, int d) {
+  return __byte_perm(__byte_perm(a, b, 0x0040), __byte_perm(c, d, 0x0040), 0x5410);
+}`,
+  },
+  byte_f16: {
+    text: `/* Two bytes with a sign as halves: below the bits of 1024. */
+${device} unsigned byte_f16(unsigned w, unsigned pick) {
+  return fma_f16(__byte_perm(w ^ 0x80808080u, 0x64646464u, pick), 0x3c003c00u, 0xe480e480u);
+}`,
+    needs: ['fma_f16'],
+  },
+  byte_bf16: {
+    text: `/* Two bytes with a sign as halves: seven bits below those of 128, less what the sign stands for. */
+${device} unsigned byte_bf16(unsigned w, unsigned pick) {
+  const unsigned v = __byte_perm(w, 0, pick);
+  return fma_bf16((v & 0x007f007fu) | 0x43004300u, 0x3f803f80u, (v & 0x00800080u) | 0xc300c300u);
+}`,
+    needs: ['fma_bf16'],
+  },
+  table_pick: {
+    text: `/* Four bytes of a table of 16, by the lower bits and the top bit of what numbers them. */
+${device} unsigned table_pick(unsigned low, unsigned top, unsigned a, unsigned b, unsigned c, unsigned d) {
+  return __byte_perm(__byte_perm(a, b, low), __byte_perm(c, d, low), top);
+}`,
+  },
+  table_high: {
+    text: `/* Eight halves of a table of 16, of which the lower bytes are zero. */
+${device} void table_high(int* to, unsigned v, unsigned a, unsigned b, unsigned c, unsigned d) {
+  const unsigned low = v & 0x77777777u, top = (v & 0x88888888u) >> 1 | 0x32103210u;
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const unsigned high = table_pick(low >> 16 * i, top >> 16 * i, a, b, c, d);
+    to[2 * i] = __byte_perm(high, 0, 0x1404);
+    to[2 * i + 1] = __byte_perm(high, 0, 0x3424);
+  }
+}`,
+    needs: ['table_pick'],
+  },
+  table_halves: {
+    text: `/* Eight halves of a table of 16: its upper and its lower bytes. */
+${device} void table_halves(int* to, unsigned v, unsigned a, unsigned b, unsigned c, unsigned d, unsigned e, unsigned f, unsigned g, unsigned h) {
+  const unsigned low = v & 0x77777777u, top = (v & 0x88888888u) >> 1 | 0x32103210u;
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const unsigned high = table_pick(low >> 16 * i, top >> 16 * i, a, b, c, d);
+    const unsigned rest = table_pick(low >> 16 * i, top >> 16 * i, e, f, g, h);
+    to[2 * i] = __byte_perm(rest, high, 0x5140);
+    to[2 * i + 1] = __byte_perm(rest, high, 0x7362);
+  }
+}`,
+    needs: ['table_pick'],
+  },
+  nibble_f16: {
+    text: `/* Eight nibbles less a number as halves: below the bits of 1024. */
+template <bool pairs, int less> ${device} void nibble_f16(int* to, unsigned v) {
+  const unsigned one = 0x3c003c00u, sixteenth = 0x2c002c00u;
+  const unsigned low = (0xe400u + less) * 0x10001u, high = (0xd400u + 16 * less) * 0x10001u;
+  if constexpr (pairs) {
+    const unsigned u = v >> 8;
+    to[0] = fma_f16((v & 0x000f000fu) | 0x64006400u, one, low);
+    to[1] = fma_f16((v & 0x00f000f0u) | 0x64006400u, sixteenth, high);
+    to[2] = fma_f16((u & 0x000f000fu) | 0x64006400u, one, low);
+    to[3] = fma_f16((u & 0x00f000f0u) | 0x64006400u, sixteenth, high);
+  } else {
+    const unsigned u = v >> 4, a = __byte_perm(v, u, 0x5410), b = __byte_perm(v, u, 0x7632);
+    to[0] = fma_f16((a & 0x000f000fu) | 0x64006400u, one, low);
+    to[1] = fma_f16((a >> 8 & 0x000f000fu) | 0x64006400u, one, low);
+    to[2] = fma_f16((b & 0x000f000fu) | 0x64006400u, one, low);
+    to[3] = fma_f16((b >> 8 & 0x000f000fu) | 0x64006400u, one, low);
+  }
+}`,
+    needs: ['fma_f16'],
+  },
+  nibble_bf16: {
+    text: `/* Eight nibbles less a number as halves: below the bits of 128. */
+template <bool pairs, int less> ${device} void nibble_bf16(int* to, unsigned v) {
+  const unsigned low = (0xc300u + less) * 0x10001u;
+  const unsigned u = v >> 4, a = pairs ? v : __byte_perm(v, u, 0x5410), b = pairs ? u : a >> 8;
+  const unsigned c = pairs ? v >> 8 : __byte_perm(v, u, 0x7632), d = pairs ? v >> 12 : c >> 8;
+  to[0] = fma_bf16((a & 0x000f000fu) | 0x43004300u, 0x3f803f80u, low);
+  to[1] = fma_bf16((b & 0x000f000fu) | 0x43004300u, 0x3f803f80u, low);
+  to[2] = fma_bf16((c & 0x000f000fu) | 0x43004300u, 0x3f803f80u, low);
+  to[3] = fma_bf16((d & 0x000f000fu) | 0x43004300u, 0x3f803f80u, low);
+}`,
+    needs: ['fma_bf16'],
+  },
   group: {
     text: `/* The values of a block's threads combined; every thread gets the result. */
 template <class Op, typename T> ${device} T combine_group(T v) {

@@ -1,7 +1,8 @@
 // The text of a program: a header, the parts of the prelude in use, and one kernel a launch.
 import { dtypes } from '../../compiler/ir/dtype.ts';
+import { nested } from '../../compiler/loops/expand.ts';
 import type { Launch } from '../../compiler/loops/launches.ts';
-import type { Buffer, Program } from '../../compiler/loops/loops.ts';
+import type { Buffer, Program, Stmt } from '../../compiler/loops/loops.ts';
 import type { EmitOptions } from '../backend.ts';
 import { usedOnce } from './once.ts';
 import { type PartName, preludeText } from './prelude.ts';
@@ -36,12 +37,17 @@ function kernelText(l: Launch, used: Set<PartName>, source: string | undefined):
     // A backslash at the end would make a comment of the next line too.
     ...(source === undefined ? [] : [`// ${source.replace(/\\$/, '')}`]),
     `// ${l.schedule}: ${l.threads === 1 ? 'one thread' : `${l.threads} threads a block`}.`,
-    `extern "C" __global__ void __launch_bounds__(${l.threads}) ${l.name}(`,
+    `extern "C" __global__ void __launch_bounds__(${bounds(l)}) ${l.name}(`,
     `    ${params.join(',\n    ')}) {`,
     ...w.lines,
     '}',
   ].join('\n');
 }
+
+/** With what is multiplied by warps, one block to a multiprocessor is enough: registers matter more than their number. */
+const bounds = (l: Launch): string => `${l.threads}${multiplies(l.body) ? ', 1' : ''}`;
+const multiplies = (list: readonly Stmt[]): boolean =>
+  list.some((s) => s.kind === 'product' || nested(s).some(multiplies));
 
 function pointer(w: Writer, b: Buffer, used: Set<PartName>, written: boolean): string {
   if (b.dtype === 'f16') used.add('fp16');

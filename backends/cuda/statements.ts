@@ -2,8 +2,9 @@
 // that a team shares start at the member's number and step by their count.
 import { dtypes } from '../../compiler/ir/dtype.ts';
 import { usesOf } from '../../compiler/loops/launches.ts';
-import type { Buffer, Expr, ExprOf, Spread, Stmt } from '../../compiler/loops/loops.ts';
+import type { Buffer, Expr, Spread, Stmt } from '../../compiler/loops/loops.ts';
 import { operand, rangeOf, scalar, vector } from './expressions.ts';
+import { copy, pack, product } from './halves.ts';
 import { loadInto, storeElement, storeFrom, storeVector } from './memory.ts';
 import { combineRows } from './tables.ts';
 import { valueType } from './types.ts';
@@ -33,6 +34,13 @@ function statement(w: Writer, s: Stmt): void {
       return combine(w, s);
     case 'product':
       return product(w, s);
+    case 'pack':
+      return pack(w, s);
+    case 'copy':
+      return copy(w, s, (e) => scalar(w, e));
+    case 'arrive':
+      w.use('copy_async');
+      return w.line(`arrive<${s.pending}>();`);
     case 'barrier':
       return w.line(s.team === 'threads' ? '__syncthreads();' : '__syncwarp();');
     case 'store':
@@ -120,21 +128,6 @@ function combine(w: Writer, s: Of<'combine'>): void {
   const value = vector(w, s.value);
   w.line(`${w.declaration(s.var.type, name)};`);
   w.lanes(s.var.type.lanes, `${name}[l] = ${call}(${value('l')});`);
-}
-
-function product(w: Writer, s: Of<'product'>): void {
-  const name = w.variable(s.var);
-  const { dtype } = (s.a as ExprOf<'load'>).buffer;
-  const part = `product_${dtype as 'i8' | 'f16' | 'bf16'}` as const;
-  w.use(part);
-  w.ranges.set(s.var.id, [-(2 ** 31), 2 ** 31 - 1]);
-  const place = (e: Expr): string => {
-    const { buffer, index } = e as ExprOf<'load'>;
-    return `${w.buffer(buffer)} + ${scalar(w, index)}`;
-  };
-  const [a, b] = [place(s.a), place(s.b)];
-  w.line(`${w.declaration(s.var.type, name)} = {};`);
-  w.line(`${part}<${s.depth}, ${s.rowA}, ${s.rowB}>(${name}, ${a}, ${b});`);
 }
 
 function store(w: Writer, s: Of<'store'>): void {

@@ -120,6 +120,9 @@ function statement(w: Writer, s: Stmt): void {
     case 'barrier':
     case 'combine':
     case 'product':
+    case 'pack':
+    case 'copy':
+    case 'arrive':
       throw fault(`a ${s.kind} reached gpujs`);
   }
 }

@@ -151,6 +151,9 @@ function looksOf(
     case 'comment':
     case 'barrier':
     case 'product':
+    case 'pack':
+    case 'copy':
+    case 'arrive':
       return [];
   }
 }

@@ -114,6 +114,9 @@ function control(f: Frame, s: Control): Ref {
     case 'barrier':
     case 'combine':
     case 'product':
+    case 'pack':
+    case 'copy':
+    case 'arrive':
       throw fault(`a ${s.kind} of GPU threads reached the wasm backend`);
     case 'for':
       return forLoop(f, s);

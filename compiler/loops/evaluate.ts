@@ -23,27 +23,23 @@ import {
   unaryLane,
   wrap,
 } from './lanes.ts';
-import type { Buffer, Expr, ExprOf, Program, Stmt, Var } from './loops.ts';
+import type { Buffer, Expr, Packed, Program, Stmt, Var } from './loops.ts';
 
 type Lanes = readonly number[];
 
 const meets = (s: Stmt): boolean =>
-  s.kind === 'barrier' || nested(s).some((list) => list.some(meets));
+  s.kind === 'barrier' || s.kind === 'product' || nested(s).some((list) => list.some(meets));
 
 class Machine {
   readonly #dims: Readonly<Record<string, number>>;
   readonly #memory: ReadonlyMap<number, Uint8Array>;
   readonly #vars: Map<number, Lanes>;
-  /** Its number in the group. */
-  readonly #member: number;
 
   constructor(
     dims: Readonly<Record<string, number>>,
     memory: ReadonlyMap<number, Uint8Array>,
     vars: Iterable<readonly [number, Lanes]> = [],
-    member = 0,
   ) {
-    this.#member = member;
     this.#dims = dims;
     this.#memory = memory;
     this.#vars = new Map(vars);
@@ -57,6 +53,7 @@ class Machine {
     switch (s.kind) {
       case 'comment':
       case 'barrier':
+      case 'arrive':
         return;
       // Run by a team of one, which has everything itself.
       case 'combine':
@@ -65,9 +62,18 @@ class Machine {
       case 'set':
         this.#vars.set(s.var.id, this.#eval(s.value));
         return;
-      case 'product':
-        this.#vars.set(s.var.id, this.#product(s));
+      case 'pack':
+        this.#vars.set(s.var.id, packLanes(s, this.#eval(s.value)));
         return;
+      case 'product':
+        throw new RangeError('loop IR: a product of one lane');
+      case 'copy': {
+        const [at, index] = [this.#scalar(s.at), this.#scalar(s.index)];
+        const valid = s.valid ? this.#scalar(s.valid) : s.count;
+        for (let i = 0; i < s.count; i += 1)
+          this.#write(s.to, at + i, i < valid ? this.#read(s.from, index + i) : 0);
+        return;
+      }
       case 'for': {
         const end = this.#scalar(s.end);
         if (s.on === 'members') return this.#members(s, end);
@@ -95,29 +101,33 @@ class Machine {
     }
   }
 
-  /** The points of a warp's product that are this lane's. */
-  #product(s: Extract<Stmt, { kind: 'product' }>): Lanes {
-    const { a, b } = s as { a: ExprOf<'load'>; b: ExprOf<'load'> };
-    const lane = this.#member % 32;
-    const [rows, cols] = [this.#scalar(a.index), this.#scalar(b.index)];
+  /** Of each warp of the group, the product of what its lanes hold. */
+  static #product(s: Extract<Stmt, { kind: 'product' }>, members: readonly Machine[]): void {
     const scalar = s.var.type.scalar;
-    return [0, 1, 2, 3].map((point) => {
-      const row = rows + (Math.floor(lane / 4) + 8 * (point >> 1)) * s.rowA;
-      const col = cols + (2 * (lane % 4) + (point & 1)) * s.rowB;
-      let sum = 0;
-      for (let k = 0; k < s.depth; k += 1) {
-        const term = this.#read(a.buffer, row + k) * this.#read(b.buffer, col + k);
-        sum = binaryLane('add', sum, term, scalar);
-      }
-      return sum;
-    });
+    const of = (e: Expr): readonly Lanes[] => members.map((m) => unpackLanes(s.dtype, m.#eval(e)));
+    const [a, b] = [s.a.map(of), of(s.b)];
+    for (const [i, m] of members.entries()) {
+      const [first, g, t] = [i - (i % 32), Math.floor((i % 32) / 4), i % 4];
+      const sums = m.#value(s.var).map((before, point) => {
+        let sum = before;
+        for (let part = 0; part < 4; part += 1) {
+          const x = a[point >> 1]![first + 4 * g + part]!;
+          const y = b[first + 4 * (2 * t + (point & 1)) + part]!;
+          x.forEach((v, k) => {
+            sum = binaryLane('add', sum, v * y[k]!, scalar);
+          });
+        }
+        return sum;
+      });
+      m.#vars.set(s.var.id, sums);
+    }
   }
 
   /** The threads of a group go from barrier to barrier together: what holds one is run by all in step. */
   #members(s: Extract<Stmt, { kind: 'for' }>, count: number): void {
     const members = Array.from(
       { length: count },
-      (_, i) => new Machine(this.#dims, this.#memory, [...this.#vars, [s.var.id, [i]]], i),
+      (_, i) => new Machine(this.#dims, this.#memory, [...this.#vars, [s.var.id, [i]]]),
     );
     const alike = (e: Expr): number => {
       const all = members.map((m) => m.#scalar(e));
@@ -128,6 +138,7 @@ class Machine {
     const together = (list: readonly Stmt[]): void => {
       for (const x of list) {
         if (!meets(x)) for (const m of members) m.run([x]);
+        else if (x.kind === 'product') Machine.#product(x, members);
         else if (x.kind === 'if') together(alike(x.cond) ? x.then : x.else);
         else if (x.kind === 'for')
           for (let i = alike(x.start); i + (x.step - 1) < alike(x.end); i += x.step) {
@@ -257,6 +268,27 @@ class Machine {
 function peakOf(lanes: Lanes): number {
   const nan = lanes.find(Number.isNaN);
   return nan ?? lanes.reduce((best, x) => (Math.abs(x) > Math.abs(best) ? x : best));
+}
+
+/** Elements as words, and words as elements in the order in which they lie. */
+function packLanes(s: Extract<Stmt, { kind: 'pack' }>, value: Lanes): Lanes {
+  const { bits } = dtypes[s.dtype];
+  const half = value.length / 2;
+  const list = s.paired ? value.map((_, i) => value[(i >> 1) + (i & 1) * half]!) : value;
+  const per = 32 / bits;
+  return Array.from({ length: value.length / per }, (_, w) =>
+    list
+      .slice(w * per, (w + 1) * per)
+      .reduce((word, x, i) => word | (storedBits(s.dtype, x) << (i * bits)), 0),
+  );
+}
+function unpackLanes(dtype: Packed, words: Lanes): Lanes {
+  const { bits } = dtypes[dtype];
+  return words.flatMap((word) =>
+    Array.from({ length: 32 / bits }, (_, i) =>
+      elementOf(dtype, (word >>> (i * bits)) & (2 ** bits - 1)),
+    ),
+  );
 }
 
 function checkAlign(b: Buffer, index: number, lanes: number, align: number): void {

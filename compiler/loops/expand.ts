@@ -101,9 +101,22 @@ class Expander {
     switch (s.kind) {
       case 'comment':
       case 'barrier':
-      // Its operands are places: what lies there is what the target multiplies.
+      case 'arrive':
+      // Its operands are names.
       case 'product':
         return [s];
+      // Bits that are copied as they are have nothing to be expanded.
+      case 'pack':
+        return [isCopy(s) ? s : { ...s, value: this.#expr(s.value) }];
+      case 'copy':
+        return [
+          {
+            ...s,
+            at: this.#expr(s.at),
+            index: this.#expr(s.index),
+            ...(s.valid ? { valid: this.#expr(s.valid) } : {}),
+          },
+        ];
       case 'combine':
       case 'let':
       case 'local':
@@ -259,6 +272,10 @@ function keep(
 /** The same storage, read as another dtype of the same width. */
 export const alias = (b: Buffer, dtype: DType): Buffer => ({ ...b, dtype });
 
+/** Whether packing copies what lies in memory. */
+const isCopy = (s: Extract<Stmt, { kind: 'pack' }>): boolean =>
+  s.value.kind === 'load' && s.value.buffer.dtype === s.dtype && isTrivial(s.value.index);
+
 /** Largest variable number in use. */
 function lastId(list: readonly Stmt[]): number {
   let top = 0;
@@ -274,16 +291,20 @@ export function expressionsOf(s: Stmt): readonly Expr[] {
   switch (s.kind) {
     case 'comment':
     case 'barrier':
+    case 'arrive':
       return [];
     case 'let':
     case 'local':
     case 'set':
     case 'combine':
+    case 'pack':
       return [s.value];
+    case 'copy':
+      return [s.at, s.index, ...(s.valid ? [s.valid] : [])];
     case 'store':
       return [s.index, s.value];
     case 'product':
-      return [s.a, s.b];
+      return [...s.a, s.b];
     case 'for':
       return [s.start, s.end];
     case 'while':

@@ -3,8 +3,9 @@
 // branch depends on data, it is counted as one turn of everything.
 import type { LaunchInfo, PolyCode } from '../artifact.ts';
 import { dtypes } from '../ir/dtype.ts';
+import { nested } from './expand.ts';
 import { type Geometry, launchesOf } from './launches.ts';
-import { type Buffer, type Expr, operands, type Program, type Stmt } from './loops.ts';
+import { type Buffer, type Expr, operands, type Program, type Spread, type Stmt } from './loops.ts';
 
 export interface Figures {
   readonly name: string;
@@ -103,6 +104,12 @@ interface Count {
   readonly buffers: Map<Buffer, number>;
 }
 
+/** Iterations of a thread, and the threads of a group, that are looked at one by one. */
+const mostTurns = 512;
+const oneByOne: ReadonlySet<Spread | undefined> = new Set([undefined, 'members']);
+const branches = (s: Stmt): boolean =>
+  s.kind === 'if' || nested(s).some((list) => list.some(branches));
+
 const isCallers = (b: Buffer): boolean => b.role !== 'group' && b.role !== 'thread';
 
 function walk(body: readonly Stmt[], known: Known, count: Count): void {
@@ -123,6 +130,10 @@ function walk(body: readonly Stmt[], known: Known, count: Count): void {
       if (s.kind === 'let' || s.kind === 'local') known.set(s.var.id, known.of(s.value));
       if (s.kind === 'set') known.set(s.var.id, undefined);
       if (s.kind === 'barrier' || s.kind === 'combine') count.barriers += times / groups;
+      if (s.kind === 'copy') {
+        const bytes = (times * s.count * dtypes[s.from.dtype].bits) / 8;
+        count.buffers.set(s.from, (count.buffers.get(s.from) ?? 0) + bytes);
+      }
       if (s.kind === 'store') {
         reads(s.index);
         const lanes = s.value.type.lanes;
@@ -141,7 +152,19 @@ function walk(body: readonly Stmt[], known: Known, count: Count): void {
         // A meeting is one for all who share the iterations.
         const apart =
           s.on === 'groups' || s.on === 'warps' || s.on === 'grid' || s.on === 'members';
-        if (turns > 0) visit(s.body, times * turns, apart ? groups * turns : groups);
+        const inner = apart ? groups * turns : groups;
+        // Where it may depend on the iteration what runs, each is looked at.
+        if (
+          turns <= mostTurns &&
+          start !== undefined &&
+          oneByOne.has(s.on) &&
+          s.body.some(branches)
+        )
+          for (let i = 0; i < turns; i += 1) {
+            known.set(s.var.id, start + i * s.step);
+            visit(s.body, times, inner);
+          }
+        else if (turns > 0) visit(s.body, times * turns, inner);
       }
       if (s.kind === 'if') {
         reads(s.cond);

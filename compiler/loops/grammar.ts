@@ -30,6 +30,9 @@ const [
   Barrier,
   Combine,
   Product,
+  Pack,
+  Copy,
+  Arrive,
   While,
   Test,
   If,
@@ -68,6 +71,9 @@ const words = [
   Barrier!,
   Combine!,
   Product!,
+  Pack!,
+  Copy!,
+  Arrive!,
   While!,
   Test!,
   If!,
@@ -179,6 +185,9 @@ class LoopGrammar extends EmbeddedActionsParser {
       { ALT: () => this.SUBRULE(this.barrier) },
       { ALT: () => this.SUBRULE(this.combine) },
       { ALT: () => this.SUBRULE(this.product) },
+      { ALT: () => this.SUBRULE(this.pack) },
+      { ALT: () => this.SUBRULE(this.copy) },
+      { ALT: () => this.SUBRULE(this.arrive) },
       { ALT: () => this.SUBRULE(this.assignment) },
     ]);
   });
@@ -261,22 +270,46 @@ class LoopGrammar extends EmbeddedActionsParser {
     return { kind: 'combine', line, name, type, op, team, value: this.SUBRULE(this.expr) };
   });
 
-  product = this.RULE('product', (): RawStmt => {
-    const line = this.CONSUME(Product!).startLine ?? 0;
+  pack = this.RULE('pack', (): RawStmt => {
+    const line = this.CONSUME(Pack!).startLine ?? 0;
     const name = this.CONSUME(Name).image;
     this.CONSUME(Colon);
     const type = this.CONSUME1(Name).image;
-    this.CONSUME(Assign);
-    const a = this.SUBRULE(this.expr);
-    this.CONSUME(Step!);
-    const rowA = Number(this.CONSUME(Num).image);
     this.CONSUME(By!);
-    const b = this.SUBRULE1(this.expr);
-    this.CONSUME1(Step!);
-    const rowB = Number(this.CONSUME1(Num).image);
-    this.CONSUME(For!);
-    const depth = Number(this.CONSUME2(Num).image);
-    return { kind: 'product', line, name, type, a, b, rowA, rowB, depth };
+    const how = this.CONSUME2(Name).image;
+    this.CONSUME(Assign);
+    return { kind: 'pack', line, name, type, how, value: this.SUBRULE(this.expr) };
+  });
+
+  product = this.RULE('product', (): RawStmt => {
+    const line = this.CONSUME(Product!).startLine ?? 0;
+    const name = this.CONSUME(Name).image;
+    this.CONSUME(By!);
+    const dtype = this.CONSUME1(Name).image;
+    this.CONSUME(Assign);
+    const first = this.SUBRULE(this.expr);
+    this.CONSUME(Comma);
+    const second = this.SUBRULE1(this.expr);
+    this.CONSUME(On!);
+    const b = this.SUBRULE2(this.expr);
+    return { kind: 'product', line, name, dtype, a: [first, second], b };
+  });
+
+  copy = this.RULE('copy', (): RawStmt => {
+    const line = this.CONSUME(Copy!).startLine ?? 0;
+    const to = this.SUBRULE(this.subscript, { ARGS: [this.CONSUME(Name).image] });
+    this.CONSUME(Assign);
+    const from = this.SUBRULE1(this.subscript, { ARGS: [this.CONSUME1(Name).image] });
+    const valid = this.OPTION(() => {
+      this.CONSUME(For!);
+      return this.SUBRULE(this.expr);
+    });
+    return { kind: 'copy', line, to, from, ...(valid ? { valid } : {}) };
+  });
+
+  arrive = this.RULE('arrive', (): RawStmt => {
+    const line = this.CONSUME(Arrive!).startLine ?? 0;
+    return { kind: 'arrive', line, pending: Number(this.CONSUME(Num).image) };
   });
 
   whileLoop = this.RULE('whileLoop', (): RawStmt => {

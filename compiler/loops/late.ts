@@ -67,6 +67,9 @@ function firstWanted(
   return at < 0 ? after.length : at;
 }
 
+/** What no access to shared memory may be moved over. */
+const meeting: ReadonlySet<Stmt['kind']> = new Set(['barrier', 'combine', 'product', 'arrive']);
+
 function touchesOf(s: Stmt): Touches {
   const reads = new Set<number>();
   const sets = new Set<number>();
@@ -74,9 +77,10 @@ function touchesOf(s: Stmt): Touches {
   let meets = false;
   const visit = (x: Stmt): void => {
     for (const e of expressionsOf(x)) readsOf(e, reads);
-    if (x.kind === 'set') sets.add(x.var.id);
+    if (x.kind === 'set' || x.kind === 'product') sets.add(x.var.id);
     if (x.kind === 'store') writes.add(x.buffer.id);
-    if (x.kind === 'barrier' || x.kind === 'combine' || x.kind === 'product') meets = true;
+    if (x.kind === 'copy') writes.add(x.to.id);
+    if (meeting.has(x.kind)) meets = true;
     for (const list of nested(x)) list.forEach(visit);
   };
   visit(s);

@@ -190,7 +190,15 @@ export function usesOf(list: readonly Stmt[]): Uses {
     operands(e).forEach(expr);
   };
   const visit = (s: Stmt): void => {
-    if (s.kind === 'product') [s.a, s.b].forEach(expr);
+    if (s.kind === 'product') {
+      [...s.a, s.b].forEach(expr);
+      u.vars.add(s.var.id);
+    }
+    if (s.kind === 'copy') {
+      [s.at, s.index, ...(s.valid ? [s.valid] : [])].forEach(expr);
+      for (const b of [s.to, s.from]) u.buffers.add(b.id);
+      u.written.add(s.to.id);
+    }
     if ('value' in s) expr(s.value);
     if (s.kind === 'for') [s.start, s.end].forEach(expr);
     if (s.kind === 'while' || s.kind === 'if') expr(s.cond);
@@ -227,7 +235,7 @@ export function needed(before: readonly Stmt[], s: Stmt): Stmt[] {
 function setsOf(s: Stmt): Set<number> {
   const out = new Set<number>();
   const visit = (x: Stmt): void => {
-    if (x.kind === 'set') out.add(x.var.id);
+    if (x.kind === 'set' || x.kind === 'product') out.add(x.var.id);
     for (const inner of nested(x)) inner.forEach(visit);
   };
   visit(s);

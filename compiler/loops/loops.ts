@@ -82,6 +82,9 @@ export type Spread = 'grid' | 'groups' | 'warps' | 'threads' | 'lanes' | 'member
 /** Those who meet at a barrier, or combine values: the threads of a group or the lanes of a warp. */
 export type Team = 'threads' | 'lanes';
 
+/** What a warp's products take. */
+export type Packed = 'i8' | 'f16' | 'bf16';
+
 export type Expr = { readonly type: VType } /** A literal, in every lane. */ & (
   | { readonly kind: 'const'; readonly value: number }
   /** 0, 1, ..., lanes-1 as i32. */
@@ -173,20 +176,46 @@ export type Stmt =
       readonly value: Expr;
     }
   /**
-   * Declares `var` (i32x4 or f32x4), in a loop on members: the warp's product of 16 rows of one matrix and 8 of another,
-   * both along `depth` elements. `a` and `b` are loads of their first elements, in memory of the group (i8, summed as
-   * i32, or f16, summed as f32); rows are `rowA` and `rowB` elements apart. Lane l of the warp gets the points of rows
-   * l / 4 and l / 4 + 8 of the one and of 2 (l % 4) and its neighbour of the other, in this order.
+   * Declares `var` (i32): the elements of `value` in the bits that `dtype` stores them in (those that it does not hold
+   * are rounded), a word for each 32 bits. `paired`: of elements of 16 bits, word i holds element i and the one half of
+   * the elements further on, in place of neighbours.
+   */
+  | {
+      readonly kind: 'pack';
+      readonly var: Var;
+      readonly dtype: Packed;
+      readonly paired: boolean;
+      readonly value: Expr;
+    }
+  /**
+   * Adds to the local `var` (i32x4 for i8, f32x4 for f16 and bf16), in a loop on members: the warp's product of 16 rows
+   * of one matrix and 8 of another. Lane l has packed elements of rows l / 4 and l / 4 + 8 of the one (`a`) and of row
+   * l / 4 of the other (`b`), of the part l % 4 of their depth, and gets the points of its two rows and of rows
+   * 2 (l % 4) and its neighbour of the other, in this order.
    */
   | {
       readonly kind: 'product';
       readonly var: Var;
-      readonly a: Expr;
+      readonly dtype: Packed;
+      readonly a: readonly [Expr, Expr];
       readonly b: Expr;
-      readonly rowA: number;
-      readonly rowB: number;
-      readonly depth: number;
     }
+  /**
+   * Begins to copy 4, 8 or 16 bytes, aligned so, into memory of the group: `count` elements, of which those from
+   * `valid` on become zero and are not read. They may be read where an `arrive` of the thread that copies, and then a
+   * barrier, were passed.
+   */
+  | {
+      readonly kind: 'copy';
+      readonly to: Buffer;
+      readonly at: Expr;
+      readonly from: Buffer;
+      readonly index: Expr;
+      readonly count: number;
+      readonly valid?: Expr;
+    }
+  /** Ends a batch of copies, and waits for all of the thread's batches but the last `pending`. */
+  | { readonly kind: 'arrive'; readonly pending: number }
   /** Runs `header`, stops when `cond` is false, runs `body`, and again. */
   | {
       readonly kind: 'while';

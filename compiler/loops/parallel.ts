@@ -41,10 +41,19 @@ export function effectsOf(list: readonly Stmt[], values: readonly Expr[] = []): 
       case 'comment':
       case 'barrier':
         return;
+      case 'arrive':
+        return;
       case 'product':
-        out.declares.add(s.var.id);
-        expr(s.a);
+        out.sets.add(s.var.id);
+        s.a.forEach(expr);
         return expr(s.b);
+      case 'copy':
+        out.reads.add(s.from.id);
+        out.writes.add(s.to.id);
+        expr(s.at);
+        if (s.valid) expr(s.valid);
+        return expr(s.index);
+      case 'pack':
       case 'combine':
       case 'let':
       case 'local':

@@ -26,6 +26,7 @@ import {
   load,
   mulAdd,
   peak,
+  type Packed,
   type Program,
   type ReduceOp,
   rank,
@@ -180,12 +181,30 @@ class Resolver {
         const v = this.#declare(s.name, typeOf(s.type, s.line));
         return { kind: 'combine', var: v, op: s.op as ReduceOp, team: s.team as Team, value };
       }
-      case 'product': {
-        const [a, b] = [e(s.a), e(s.b)];
-        const { rowA, rowB, depth } = s;
+      case 'pack': {
+        const value = e(s.value);
+        const [, dtype, paired] = /^(i8|f16|bf16)(_paired)?$/.exec(s.how) ?? [];
+        if (!dtype) throw wrong(s.line, `no packing ${s.how}`);
         const v = this.#declare(s.name, typeOf(s.type, s.line));
-        return { kind: 'product', var: v, a, b, rowA, rowB, depth };
+        return { kind: 'pack', var: v, dtype: dtype as Packed, paired: !!paired, value };
       }
+      case 'product': {
+        const v = this.#vars.get(s.name);
+        if (!v) throw wrong(s.line, `no variable ${s.name}`);
+        const a = [e(s.a[0]), e(s.a[1])] as const;
+        return { kind: 'product', var: v, dtype: s.dtype as Packed, a, b: e(s.b) };
+      }
+      case 'copy': {
+        const [to, from] = [this.#place(s.to, s.line), this.#place(s.from, s.line)];
+        return {
+          kind: 'copy',
+          ...{ to: to.buffer, at: to.index, from: from.buffer, index: from.index },
+          count: s.to.lanes,
+          ...(s.valid ? { valid: e(s.valid) } : {}),
+        };
+      }
+      case 'arrive':
+        return { kind: 'arrive', pending: s.pending };
       case 'while': {
         const header = this.#list(s.header);
         return { kind: 'while', header, cond: e(s.cond), body: this.#list(s.body) };

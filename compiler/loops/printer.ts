@@ -163,10 +163,21 @@ class KernelPrinter {
         const how = `${s.op} on ${s.team}`;
         return [`${at}combine ${this.#declare(s.var)} by ${how} = ${e(s.value)}`];
       }
-      case 'product': {
-        const [a, b] = [`${e(s.a)} step ${s.rowA}`, `${e(s.b)} step ${s.rowB}`];
-        return [`${at}product ${this.#declare(s.var)} = ${a} by ${b} for ${s.depth}`];
+      case 'pack': {
+        const how = `${s.dtype}${s.paired ? '_paired' : ''}`;
+        return [`${at}pack ${this.#declare(s.var)} by ${how} = ${e(s.value)}`];
       }
+      case 'product': {
+        const rows = `${e(s.a[0])}, ${e(s.a[1])}`;
+        return [`${at}product ${this.#vars.of(s.var)} by ${s.dtype} = ${rows} on ${e(s.b)}`];
+      }
+      case 'copy': {
+        const to = this.#place(s.to, s.at, s.count, 1);
+        const valid = s.valid ? ` for ${e(s.valid)}` : '';
+        return [`${at}copy ${to} = ${this.#place(s.from, s.index, s.count, 1)}${valid}`];
+      }
+      case 'arrive':
+        return [`${at}arrive ${s.pending}`];
       case 'while': {
         const head = [`${at}while {`, ...inner(s.header), `${at}} test ${e(s.cond)} {`];
         return [...head, ...inner(s.body), `${at}}`];

@@ -49,15 +49,26 @@ export type RawStmt = { readonly line: number } & (
       readonly value: RawExpr;
     }
   | {
-      readonly kind: 'product';
+      readonly kind: 'pack';
       readonly name: string;
       readonly type: string;
-      readonly a: RawExpr;
-      readonly b: RawExpr;
-      readonly rowA: number;
-      readonly rowB: number;
-      readonly depth: number;
+      readonly how: string;
+      readonly value: RawExpr;
     }
+  | {
+      readonly kind: 'product';
+      readonly name: string;
+      readonly dtype: string;
+      readonly a: readonly [RawExpr, RawExpr];
+      readonly b: RawExpr;
+    }
+  | {
+      readonly kind: 'copy';
+      readonly to: RawPlace;
+      readonly from: RawPlace;
+      readonly valid?: RawExpr;
+    }
+  | { readonly kind: 'arrive'; readonly pending: number }
   | {
       readonly kind: 'while';
       readonly header: readonly RawStmt[];

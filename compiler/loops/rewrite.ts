@@ -56,6 +56,7 @@ function rewriteGather(e: Extract<Expr, { kind: 'gather' }>, index: Expr, to: Re
 
 export function rewriteStmts(list: readonly Stmt[], to: Rewrite): Stmt[] {
   const x = (e: Expr): Expr => rewriteExpr(e, to);
+  const to_ = (b: Buffer, index: Expr): Expr => to.at(b, x(index), 1).index;
   return list.map((s): Stmt => {
     switch (s.kind) {
       case 'comment':
@@ -66,8 +67,17 @@ export function rewriteStmts(list: readonly Stmt[], to: Rewrite): Stmt[] {
       case 'set':
       case 'combine':
         return { ...s, value: x(s.value) };
+      case 'pack':
+        return { ...s, value: x(s.value) };
       case 'product':
-        return { ...s, a: x(s.a), b: x(s.b) };
+        return { ...s, a: [x(s.a[0]), x(s.a[1])], b: x(s.b) };
+      case 'arrive':
+        return s;
+      case 'copy': {
+        const [to, from] = [to_(s.to, s.at), to_(s.from, s.index)];
+        const valid = s.valid ? { valid: x(s.valid) } : {};
+        return { ...s, at: to, index: from, ...valid };
+      }
       case 'for':
         return { ...s, start: x(s.start), end: x(s.end), body: to.nested(s.body) };
       case 'while':

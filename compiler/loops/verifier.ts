@@ -79,26 +79,53 @@ class Verifier {
         this.#check(!scope.has(s.var.id), () => `${s.var.name} is declared twice`);
         scope.set(s.var.id, { var: s.var, mutable: false });
         return;
-      case 'product': {
-        this.#check(this.#spread.at(-1) === 'members', () => 'a product outside of members');
-        const scalar = s.var.type.scalar === 'i32' ? 'i32' : 'f32';
-        const first = s.a.kind === 'load' ? s.a.buffer.dtype : undefined;
-        for (const x of [s.a, s.b]) {
-          this.#expr(x, scope);
-          const wanted = scalar === 'i32' ? 'i8' : first === 'bf16' ? 'bf16' : 'f16';
-          this.#check(
-            x.kind === 'load' && x.type.lanes === 1 && x.buffer.dtype === wanted,
-            () => `an operand of ${s.var.name} is no place of ${wanted}`,
-          );
-        }
+      case 'pack': {
+        this.#expr(s.value, scope);
+        const words = (s.value.type.lanes * dtypes[s.dtype].bits) / 32;
         this.#check(
-          same(s.var.type, { scalar, lanes: 4 }) && s.depth % (scalar === 'i32' ? 32 : 16) === 0,
-          () => `a product into ${typeName(s.var.type)} along ${s.depth}`,
+          same(s.var.type, { scalar: 'i32', lanes: words }),
+          () => `${typeName(s.value.type)} packed as ${s.dtype} into ${typeName(s.var.type)}`,
         );
         this.#check(!scope.has(s.var.id), () => `${s.var.name} is declared twice`);
         scope.set(s.var.id, { var: s.var, mutable: false });
         return;
       }
+      case 'product': {
+        this.#check(this.#spread.at(-1) === 'members', () => 'a product outside of members');
+        const { lanes } = s.b.type;
+        for (const x of [...s.a, s.b]) {
+          this.#expr(x, scope);
+          this.#check(
+            same(x.type, { scalar: 'i32', lanes }) && lanes % 2 === 0,
+            () => `an operand of the product ${s.var.name} is ${typeName(x.type)}`,
+          );
+        }
+        const scalar = s.dtype === 'i8' ? 'i32' : 'f32';
+        this.#check(
+          same(s.var.type, { scalar, lanes: 4 }),
+          () => `a product of ${s.dtype} added to ${typeName(s.var.type)}`,
+        );
+        const known = scope.get(s.var.id);
+        this.#check(known?.mutable === true, () => `${s.var.name} is added to but is no local`);
+        return;
+      }
+      case 'copy': {
+        const bytes = (s.count * dtypes[s.to.dtype].bits) / 8;
+        this.#access(s.to, s.at, 1, 1, scope);
+        this.#access(s.from, s.index, 1, 1, scope);
+        if (s.valid) this.#scalar(s.valid, 'i32', `what is valid of ${s.from.name}`, scope);
+        this.#check(
+          s.to.dtype === s.from.dtype && s.to.role === 'group' && [4, 8, 16].includes(bytes),
+          () => `a copy of ${bytes} bytes from ${s.from.name} into ${s.to.name}`,
+        );
+        return;
+      }
+      case 'arrive':
+        this.#check(
+          Number.isInteger(s.pending) && s.pending >= 0,
+          () => `${s.pending} batches of copies`,
+        );
+        return;
       case 'let':
       case 'local':
         this.#expr(s.value, scope);

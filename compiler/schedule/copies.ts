@@ -47,9 +47,11 @@ export class Copy {
     switch (s.kind) {
       case 'comment':
       case 'barrier':
+      case 'arrive':
         return s;
       case 'let':
       case 'local':
+      case 'pack':
       case 'combine': {
         const value = x(s.value);
         return { ...s, value, var: this.#fresh(s.var) };
@@ -57,7 +59,9 @@ export class Copy {
       case 'set':
         return { ...s, value: x(s.value), var: this.#place(s.var) };
       case 'product':
-        return { ...s, a: x(s.a), b: x(s.b), var: this.#fresh(s.var) };
+        return { ...s, a: [x(s.a[0]), x(s.a[1])], b: x(s.b), var: this.#place(s.var) };
+      case 'copy':
+        return { ...s, at: x(s.at), index: x(s.index), ...(s.valid ? { valid: x(s.valid) } : {}) };
       case 'store':
         return { ...s, index: x(s.index), value: x(s.value) };
       case 'for': {

@@ -126,9 +126,14 @@ function costOfStmt(s: Stmt): number {
   switch (s.kind) {
     case 'comment':
     case 'barrier':
+    case 'arrive':
       return 0;
     case 'product':
-      return s.depth / 4;
+      return s.b.type.lanes / 2;
+    case 'pack':
+      return expr(s.value) + s.var.type.lanes;
+    case 'copy':
+      return 1;
     case 'let':
     case 'local':
     case 'set':

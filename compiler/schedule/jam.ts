@@ -552,6 +552,7 @@ function touchedBy(s: Stmt): Touched {
       case 'local':
       case 'set':
       case 'combine':
+      case 'pack':
         return expr(x.value);
       case 'store':
         expr(x.index);
@@ -569,10 +570,15 @@ function touchedBy(s: Stmt): Touched {
         x.then.forEach(visit);
         return x.else.forEach(visit);
       case 'product':
-        expr(x.a);
+        x.a.forEach(expr);
         return expr(x.b);
+      case 'copy':
+        expr(x.at);
+        if (x.valid) expr(x.valid);
+        return expr(x.index);
       case 'comment':
       case 'barrier':
+      case 'arrive':
     }
   };
   visit(s);

@@ -66,10 +66,13 @@ export function slowness(stmts: readonly Stmt[], extra: readonly Expr[] = []): n
         s.else.forEach(visit);
         break;
       case 'combine':
+      case 'pack':
         expr(s.value);
         break;
       case 'comment':
       case 'barrier':
+      case 'arrive':
+      case 'copy':
       case 'product':
         break;
     }

@@ -66,6 +66,7 @@ function eachAccess(
       case 'local':
       case 'set':
       case 'combine':
+      case 'pack':
         return expr(s.value);
       case 'store':
         see(s.buffer, s.value.type.lanes, s.value);
@@ -84,10 +85,17 @@ function eachAccess(
         s.then.forEach(visit);
         return s.else.forEach(visit);
       case 'product':
-        see((s.a as L.ExprOf<'load'>).buffer, 2);
-        return see((s.b as L.ExprOf<'load'>).buffer, 2);
+        s.a.forEach(expr);
+        return expr(s.b);
+      case 'copy':
+        see(s.to, 2);
+        see(s.from, 2);
+        expr(s.at);
+        if (s.valid) expr(s.valid);
+        return expr(s.index);
       case 'comment':
       case 'barrier':
+      case 'arrive':
     }
   };
   list.forEach(visit);

@@ -72,7 +72,11 @@ else
       // Calls of few and of several rows are kernels of one artifact.
       const { artifact } = await compile({ ...request, target: 'cuda' }, host);
       assert.match(new TextDecoder().decode(artifact.code), /__dp4a\(/, `${x.name} x ${w.name}`);
-      assert.match(new TextDecoder().decode(artifact.code), /product_i8</, `${x.name} x ${w.name}`);
+      assert.match(
+        new TextDecoder().decode(artifact.code),
+        /product_i8\(\w+, /,
+        `${x.name} x ${w.name}`,
+      );
       for (const m of [1, 5, 19]) {
         const inputs = [...(await encoded(x, m, 1 + m)), ...(await encoded(w, 7, 9))];
         jobs.push({ name: `${x.name} x ${w.name}, ${m} rows`, artifact, inputs });

@@ -28,7 +28,7 @@ async function cubin(texts: readonly string[], arch: string): Promise<Map<string
   try {
     const file = join(dir, 'all.cu');
     const unique = texts.map((t, i) =>
-      t.replace(/__launch_bounds__\((\d+)\) (\w+)\(/g, `__launch_bounds__($1) c${i}_$2(`),
+      t.replace(/__launch_bounds__\(([\d, ]+)\) (\w+)\(/g, `__launch_bounds__($1) c${i}_$2(`),
     );
     writeFileSync(
       file,
@@ -99,13 +99,14 @@ else {
       }),
     );
     const usage = await cubin(texts, 'sm_80');
-    const tiles = [...usage].filter(([name]) => /_([2-9]|10)$/.test(name));
-    // Each as a whole, divided along k, and what adds that up; the largest tile holds too many sums for two contractions.
-    assert.is(tiles.length, 9 + 9 + 6);
+    const tiles = [...usage].filter(([, u]) => u.shared > 0);
+    // As a whole and divided along k: four sizes of tiles of products, three of sums, and three of products for two
+    // contractions, of which the largest tile would hold too many sums.
+    assert.is(tiles.length, 8 + 6 + 6);
     for (const [name, { spills, registers, shared }] of tiles) {
       assert.is(spills, 0, `${name} spills`);
       assert.ok(registers * 256 <= 65536, `${name}: ${registers} registers`);
-      assert.ok(shared <= 32 * 1024, `${name}: ${shared} bytes of shared memory`);
+      assert.ok(shared <= 48 * 1024, `${name}: ${shared} bytes of shared memory`);
     }
     report('sm_80', new Map(tiles));
   });

@@ -68,6 +68,27 @@ else {
         Array.from({ length: 128 }, (_, i) => (i < 64 ? 63 - i : 191 - i)),
       );
   });
+  const copied = (arrival: string): string =>
+    `__shared__ __align__(16) float s[64]; const int i = blockIdx.x * 64; if (threadIdx.x < 16) shim::copyAsync(s + 4 * threadIdx.x, x + i + 4 * threadIdx.x, 16, 16); ${arrival} y[i + threadIdx.x] = s[63 - threadIdx.x]; shim::arrive(0);`;
+  const want = Array.from({ length: 128 }, (_, i) => (i < 64 ? 63 - i : 191 - i));
+  test('a copy is there after it arrived and a barrier was passed', async () => {
+    assert.equal(await run(copied('shim::arrive(0); __syncthreads();')), want);
+  });
+  test('a copy that is read before that is not a number', async () => {
+    for (const arrival of ['__syncthreads();', 'shim::arrive(1); __syncthreads();'])
+      assert.ok((await run(copied(arrival))).some(Number.isNaN), arrival);
+    // Of the copies of others it is there by chance.
+    const early = await run(copied('shim::arrive(0);'), 3);
+    assert.ok(early.some(Number.isNaN) || early.some((x, i) => x !== want[i]));
+  });
+  test('copies that are not aligned, and those that nobody waits for, stop with the place', async () => {
+    const one = '__shared__ __align__(16) float s[64];';
+    assert.match(await failure(`${one} shim::copyAsync(s + 1, x, 16, 16);`), /not aligned/);
+    assert.match(
+      await failure(`${one} shim::copyAsync(s, x, 16, 16);`),
+      /before its copies arrived/,
+    );
+  });
   test('a missing barrier gives other results', async () => {
     assert.not.equal(await run(reversed(''), 3), await run(reversed('__syncthreads();'), 3));
   });

@@ -33,13 +33,21 @@ for (const target of ['wgsl', 'cuda'] as const) {
       trace: true,
     });
     const [f] = figures!;
-    // Too few tiles for a device with `busyGroups`: four groups divide k. Each fetches a slice more than it sums.
-    const ways = target === 'cuda' ? 4 : 1;
-    assert.is(f!.largest!.times, (32 + ways) / 32);
-    assert.is(f!.shared, 16 * 1024);
-    // Two a slice of 32, and a few more.
-    assert.ok(f!.barriers >= 64 / ways && f!.barriers <= 64 / ways + 8, `${f!.barriers}`);
-    assert.is(f!.groups * f!.threads, ways * 32 * 256);
+    if (target === 'wgsl') {
+      // A slice more is fetched than summed.
+      assert.is(f!.largest!.times, 33 / 32);
+      assert.is(f!.shared, 16 * 1024);
+      // Two a slice of 32, and a few more.
+      assert.ok(f!.barriers >= 64 && f!.barriers <= 72, `${f!.barriers}`);
+      assert.is(f!.groups * f!.threads, 32 * 256);
+    } else {
+      // Too few tiles of 64 by 128 for a device with `busyGroups`: four groups divide k.
+      assert.is(f!.largest!.times, 1);
+      assert.ok(f!.shared <= 48 * 1024, `${f!.shared}`);
+      // One a slice, a few while the first copies come, and two for each eight rows of the result.
+      assert.ok(f!.barriers >= 8 + 16 && f!.barriers <= 8 + 16 + 5, `${f!.barriers}`);
+      assert.is(f!.groups * f!.threads, 4 * 16 * 256);
+    }
     const stage = stages.find((s) => s.name === 'figures')!;
     assert.match(stage.text, /^# at M = 64, K = 1024, N = 2048\nkernel +groups x threads/);
     assert.ok(stage.text.endsWith(figuresText(figures!)));

@@ -78,15 +78,21 @@ export function lowerGemv(lo: Lowering, root: Value, buffer: Buffer): boolean {
     );
   };
   const c = streamed.constant;
-  // Several launches, of which the size chooses one: a row, a few at a time, tiles that a group decodes once.
-  const roads: Road[] = [
-    { from: 0, emit: () => launch(1, rowsAtOnce) },
-    { from: streamedAtOnce, emit: () => launch(streamedAtOnce, tileRows) },
-    ...manyRows(lo, base),
-  ];
+  // Several launches, of which the size chooses one: by the warp's products where the elements suit them; else a row, a
+  // few at a time, tiles of f32 that a group decodes once.
+  const products = productRoads(lo, base);
+  const own: readonly Road[] =
+    c !== undefined && c < streamedAtOnce
+      ? [{ from: 0, emit: () => launch(c, c === 1 ? rowsAtOnce : tileRows) }]
+      : [
+          { from: 0, emit: () => launch(1, rowsAtOnce) },
+          { from: streamedAtOnce, emit: () => launch(streamedAtOnce, tileRows) },
+          ...tileRoads(lo, base),
+        ];
+  const [first] = products;
+  const roads = first ? [...own.filter((r) => r.from < first.from).slice(0, 1), ...products] : own;
   if (c !== undefined) {
-    if (c < streamedAtOnce) launch(c, c === 1 ? rowsAtOnce : tileRows);
-    else roads.findLast((r) => r.from <= c)!.emit();
+    roads.findLast((r) => r.from <= c)!.emit();
     return true;
   }
   const choose = (i: number): void => {
@@ -101,12 +107,6 @@ export function lowerGemv(lo: Lowering, root: Value, buffer: Buffer): boolean {
   };
   choose(0);
   return true;
-}
-
-/** By the warp's products where the elements suit them, else by tiles of f32. */
-function manyRows(lo: Lowering, c: Contraction): readonly Road[] {
-  const products = productRoads(lo, c);
-  return products.length > 0 ? products : tileRoads(lo, c);
 }
 
 /** A way to compute the contraction, for `from` and more rows of the streamed operand. */

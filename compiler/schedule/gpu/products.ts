@@ -1,322 +1,313 @@
-// Contractions with many rows on tensor cores, where they change nothing but the order of sums: both operands are, up to a
-// scale a block, integers of a byte, whose products are summed exactly; or numbers that f16 or bf16 holds as they are. A group
-// brings slices of both into its memory in that form, with the scales beside them; its warps multiply 16 rows by 8 at a
-// time, and the sum of a slice gets its scales.
+// Contractions on tensor cores, from one row on. Which rows take which tile; what of the operands is copied and what is put
+// down; what of it fits the group's memory.
 
 import { floorDiv, Poly } from '../../ir/algebra.ts';
-import type { Buffer, Expr, Var } from '../../loops/loops.ts';
+import { type DType, dtypes } from '../../ir/dtype.ts';
+import type { Buffer, Expr } from '../../loops/loops.ts';
+import { lateLets } from '../../loops/late.ts';
 import * as L from '../../loops/loops.ts';
-import { intRange } from '../../loops/ranges.ts';
-import { terms } from '../factor.ts';
 import type { Lowering } from '../lowering.ts';
-import { loop } from '../reductions.ts';
-import { storeAt } from '../regions.ts';
+import { coreOf, type Core, formsOf, partsOf, type Plan, planOf } from './cores.ts';
+import { type Field, fieldsOf, pitchOf, type Stages } from './feeds.ts';
 import type { Road } from './gemv.ts';
 import {
-  type Contraction,
-  type Part,
-  type Place,
-  reduces,
-  type Shape,
-  type Side,
-  slice,
-  Tile,
-  tileEmitter,
-} from './tile.ts';
+  type Memory,
+  passPitch,
+  passRows,
+  type ProductShape,
+  ProductTile,
+} from './product-tile.ts';
+import { type Contraction, type Part, type Place, reduces, Tile, tileEmitter } from './tile.ts';
 
-/** Four warps along the rows, two along the columns: a warp has 16 rows by 8 times 8 columns. */
-const shape: Shape = { from: 16, rows: 64, cols: 128, ownRows: 16, ownCols: 64 };
-const rowsOfWarps = shape.rows / shape.ownRows;
-const warps = rowsOfWarps * (shape.cols / shape.ownCols);
-/** Elements from row to row of a slice: lanes of a fragment then read different banks. */
-const pitch = { i8: slice + 16, f16: slice + 8, bf16: slice + 8 } as const;
-/** The fastest first. */
-const order: readonly Kind[] = ['i8', 'f16', 'bf16'];
+/** Warps of a group. */
+const warps = 8;
+const shape = (from: number, rows: number, cols: number, ownCols: number): ProductShape => ({
+  ...{ from, rows, cols, ownCols },
+  ownRows: Math.max(8, rows),
+  down: cols / ownCols,
+  deep: warps / (cols / ownCols),
+});
+/** By the rows of the streamed operand from which they are used: `rows` of it, `cols` of the panel. */
+const shapes: readonly ProductShape[] = [
+  shape(0, 1, 16, 16),
+  shape(2, 8, 64, 16),
+  shape(9, 16, 64, 16),
+  shape(17, 64, 128, 16),
+  shape(65, 64, 256, 32),
+];
+/** Sums that a thread keeps in registers. */
+const mostSums = 64;
+const depths = [128, 64, 32] as const;
+const counts = [4, 3, 2] as const;
 
-type Kind = keyof typeof pitch;
-
-/** An element as scale * core, where core is what tensor cores take. */
-interface Split {
-  readonly scale: Expr | undefined;
-  readonly core: Expr;
-  readonly kinds: readonly Kind[];
+/** What is known of a side before its tile is: its forms, and whether elements have scales and offsets. */
+interface SideInfo {
+  readonly scale: boolean;
+  readonly offset: boolean;
+}
+interface Recipe {
+  readonly plan: Plan;
+  /** Whether cores of the panel are looked up in tables. */
+  readonly tables: boolean;
+  readonly sides: readonly (readonly [SideInfo, SideInfo])[];
 }
 
 /** None where the elements do not suit. */
 export function productRoads(lo: Lowering, c: Contraction): readonly Road[] {
   const { gpu } = lo.limits;
-  if (
-    !gpu?.products ||
-    gpu.threads !== 32 * warps ||
-    c.parts.some((p) => p.k.multiple() % slice !== 0)
-  )
-    return [];
+  if (!gpu?.products || gpu.threads !== 32 * warps) return [];
   if (c.parts.some((p) => p.op.operands.some((v) => reduces(lo, v)))) return [];
-  const bytes = 4 * shape.rows * shape.cols + (shape.rows + shape.cols) * (2 * pitch.f16 + 4);
-  if (bytes > (gpu.tileBytes ?? 0)) return [];
-  const fit = c.parts.map((p) => kindsOf(lo, c, p));
-  const kind = order.find((k) => fit.every((kinds) => kinds.includes(k)));
-  if (!kind) return [];
-  const emitTiles = tileEmitter(lo, c, [shape]);
-  const size = shape.rows * shape.cols;
-  const emit = (): void =>
-    emitTiles(shape, gpu.threads, (at) => new ProductTile(at, size).emit(kind));
-  return [{ from: shape.from, emit }];
+  const recipe = recipeOf(lo, c);
+  if (!recipe) return [];
+  // One row of f32 is not worth being taken apart, and one of bytes has instructions of its own.
+  const fit = shapes
+    .filter((s) => (s.ownRows / 8) * (s.ownCols / 16) * 4 * c.parts.length <= mostSums)
+    .filter((s) => s.rows > 1 || (recipe.plan.planes === 1 && recipe.plan.kind !== 'i8'));
+  const emitTiles = tileEmitter(lo, c, fit);
+  return fit.flatMap((s): Road[] => {
+    const of = (whole: boolean): Layout | undefined => layoutOf(lo, c, recipe, s, whole);
+    const safe = of(false);
+    if (!safe) return [];
+    const { em } = lo;
+    const emit = (l: Layout): void => {
+      const list = em.scope(() =>
+        emitTiles(
+          s,
+          gpu.threads,
+          (at) => new ProductTile(at, s, l.stages, l.paired).emit(l.fields, l.memory(lo)),
+          // A group that divides its depth among its warps leaves nothing to divide.
+          s.down > 1,
+        ),
+      );
+      // What was fetched is worked on where it is put down, behind the products.
+      em.scopes.at(-1)!.stmts.push(...lateLets(list));
+    };
+    const quick = safe.copies ? undefined : of(true);
+    if (!quick?.copies) return [{ from: s.from, emit: () => emit(safe) }];
+    // Rows that are whole copies can be copied: which is known at launch.
+    const rest = c.parts.map(({ k }) => k.sub(floorDiv(k, 8).mul(8)));
+    return [
+      {
+        from: s.from,
+        emit: () => {
+          const odd = rest.reduce((a, b) => a.add(b));
+          em.push({
+            kind: 'if',
+            cond: L.compare('lt', em.index(odd), L.i32(1)),
+            then: em.scope(() => emit(quick)),
+            else: em.scope(() => emit(safe)),
+          });
+        },
+      },
+    ];
+  });
 }
 
-/** What both operands can be; found on whole slices, of which a scale must be the same throughout. */
-function kindsOf(lo: Lowering, c: Contraction, p: Part): readonly Kind[] {
+function probe<T>(lo: Lowering, c: Contraction, body: (tile: Tile) => T): T {
   const { em } = lo;
   return em.trial(() => {
-    let kinds: readonly Kind[] = [];
+    let out: T | undefined;
     em.scope(() => {
       const any = (): Poly => Poly.atom(em.atom(em.newVar('i', L.vtype('i32'))));
       const zero = Poly.of(0);
       const at: Place = {
-        ...{ lo, c, s: shape, threads: 32 * warps, t: zero, s0: zero, p0: zero },
+        ...{ lo, c, s: shapes[0]!, threads: 32 * warps, t: zero, s0: zero, p0: zero },
         ids: c.root.type.shape.slice(0, -2).map(any),
       };
-      const tile = new Tile(at, 1);
-      const k = Poly.atom(em.atom(em.newVar('k', L.vtype('i32')), p.k.over(slice) ?? undefined));
-      const [a, b] = (['stream', 'panel'] as const).map((which) => {
-        const side = tile.side(which, p);
-        const row = Poly.atom(em.atom(em.newVar('i', L.vtype('i32')), side.extent));
-        const whole = k.mul(slice).add(Poly.atom(lo.lane(slice)));
-        return split(side.element(row, whole, slice))?.kinds ?? [];
-      });
-      kinds = a!.filter((kind) => b!.includes(kind));
+      out = body(new Tile(at, 1));
     });
-    return kinds;
+    return out!;
   });
 }
 
-function split(e: Expr): Split | undefined {
-  const [term, ...more] = terms(e) ?? [];
-  if (!term || more.length > 0 || term.ints.length + term.floats.length !== 1) return undefined;
-  if (term.scale && term.scale.type.lanes > 1) return undefined;
-  const [core] = [...term.ints, ...term.floats];
-  if (term.floats.length > 0)
-    return { scale: term.scale, core: core!, kinds: halves.filter((d) => isHeld(core!, d)) };
-  const [lo, hi] = intRange(core!);
-  const kinds: Kind[] = [];
-  if (lo >= -128 && hi <= 127) kinds.push('i8');
-  if (lo >= -2048 && hi <= 2048) kinds.push('f16');
-  if (lo >= -256 && hi <= 256) kinds.push('bf16');
-  return { scale: term.scale, core: core!, kinds };
-}
-
-const halves = ['f16', 'bf16'] as const;
-
-/** Whether the dtype holds every element as it is. */
-const isHeld = (e: Expr, d: (typeof halves)[number]): boolean =>
-  ((e.kind === 'load' || e.kind === 'gather') && e.buffer.dtype === d) ||
-  (e.kind === 'round' && e.dtype === d);
-
-/** Where a warp's rows and columns begin, and the lane's place in a product. */
-interface Points {
-  readonly row: Poly;
-  readonly col: Poly;
-  readonly g: Poly;
-  readonly t: Poly;
-}
-
-/** What a thread brings of a side's slice. */
-interface Fetched {
-  readonly core: Expr;
-  readonly scale: Expr | undefined;
-  readonly row: Poly;
-  readonly k: Poly;
-}
-
-/** Memory of the group for slices of one side. */
-interface Slice {
-  readonly which: 'stream' | 'panel';
-  readonly kind: Kind;
-  readonly elements: Buffer;
-  readonly scales: Buffer;
-}
-
-/** A side's slice, and what the thread brings of it. */
-interface Stage extends Slice {
-  readonly side: Side;
-  readonly lanes: number;
-  readonly row: Poly;
-  readonly part: Poly;
-  /** The row in the operand; past its end, the last one. */
-  readonly from: Poly;
-}
-
-class ProductTile extends Tile {
-  emit(kind: Kind): void {
-    const { c, lo } = this;
-    const { em } = lo;
-    const warp = this.named(em.index(floorDiv(this.t, 32)), 'warp', Poly.of(warps));
-    const lane = this.named(em.index(this.t.sub(warp.mul(32))), 'lane', Poly.of(32));
-    const across = this.named(em.index(floorDiv(warp, rowsOfWarps)), 'across');
-    const row = warp.sub(across.mul(rowsOfWarps)).mul(shape.ownRows);
-    const col = across.mul(shape.ownCols);
-    // The lane's points of a product: rows g and g + 8, columns 2t and 2t + 1.
-    const g = this.named(em.index(floorDiv(lane, 4)), 'g', Poly.of(8));
-    const t = this.named(em.index(lane.sub(g.mul(4))), 't', Poly.of(4));
-    const memory = this.open(kind);
-    const sums = c.parts.map((p) => this.sum(p, memory, { row, col, g, t }));
-    this.finish(shape.rows * shape.cols, row, (part, buffer, base) => {
-      sums[part]!.forEach((acc, j) => {
-        for (const half of [0, 1]) {
-          const at = base
-            .add(
-              row
-                .add(g)
-                .add(8 * half)
-                .mul(shape.cols),
-            )
-            .add(col)
-            .add(8 * j)
-            .add(t.mul(2));
-          for (const l of [0, 1])
-            storeAt(
-              lo,
-              buffer,
-              [buffer.size],
-              [at.add(l)],
-              L.extract(L.variable(acc), 2 * half + l),
-              1,
-            );
-        }
-      });
-    });
-  }
-
-  /** The lane's sums of a part: four points for each eight columns of the warp. */
-  sum(part: Part, memory: readonly Slice[], { row, col, g, t }: Points): readonly Var[] {
-    const { lo } = this;
-    const { em } = lo;
-    const sums = Array.from({ length: shape.ownCols / 8 }, () => {
-      const v = em.newVar('acc', L.vtype('f32', 4));
-      em.push({ kind: 'local', var: v, value: L.constant(0, 'f32', 4) });
-      return v;
-    });
-    const stages = memory.map((m) => this.stage(m, part));
-    const slices = this.slices(part);
-    loop(
-      lo,
-      slices.count.add(1),
-      1,
-      false,
-      (step) => {
-        const k0 = slices.at(step);
-        const parts = stages.map((s) => this.fetch(s, k0));
-        const work = em.scope(() => {
-          for (const s of stages)
-            for (const b of [s.elements, s.scales]) em.bufferDepth.set(b.id, em.depth);
-          const own = [0, 8].map((h) =>
-            parts[0]!.scale ? this.scale(stages[0]!, row.add(g).add(h)) : undefined,
-          );
-          sums.forEach((acc, j) => {
-            const first = col.add(8 * j);
-            const others = [0, 1].map((l) =>
-              parts[1]!.scale ? this.scale(stages[1]!, first.add(t.mul(2)).add(l)) : undefined,
-            );
-            const scales = [0, 1, 2, 3].map((i) => product(own[i >> 1], others[i & 1]));
-            this.multiplyBy(acc, stages, row, first, scales);
-          });
-        });
-        const isFilled = L.compare('gt', em.index(step), L.i32(0));
-        em.push({ kind: 'if', cond: isFilled, then: work, else: [] });
-        this.barrier();
-        stages.forEach((s, i) => this.put(s, parts[i]!));
-        this.barrier();
-      },
-      undefined,
-      'step',
+/** What both operands of all parts are packed as; found on whole slices, of which a scale must be the same throughout. */
+function recipeOf(lo: Lowering, c: Contraction): Recipe | undefined {
+  const { em } = lo;
+  for (const unit of [32, 16] as const) {
+    const sides = c.parts.map((p) =>
+      probe(lo, c, (tile) =>
+        (['stream', 'panel'] as const).map((which) => {
+          const side = tile.side(which, p);
+          const any = (name: string, extent?: Poly): Poly =>
+            Poly.atom(em.atom(em.newVar(name, L.vtype('i32')), extent));
+          const k = any('k', p.k.over(unit) ?? undefined)
+            .mul(unit)
+            .add(Poly.atom(lo.lane(unit)));
+          const e: Expr = side.element(any('i', side.extent), k, unit);
+          const core: Core | undefined = coreOf(e);
+          const parts = core ? [...partsOf(core.core, em.definition)] : [];
+          const tables = parts.some((x) => x.kind === 'gather');
+          return { core, tables, forms: core ? formsOf(core, em.definition) : [] };
+        }),
+      ),
     );
-    return sums;
-  }
-
-  open(kind: Kind): readonly Slice[] {
-    const { em } = this.lo;
-    return (['stream', 'panel'] as const).map((which) => {
-      const count = which === 'panel' ? shape.cols : shape.rows;
-      const elements = em.newBuffer(which, kind, 'group', Poly.of(count * pitch[kind]));
-      const scales = em.newBuffer(`${which}_scale`, 'f32', 'group', Poly.of(count));
-      return { which, kind, elements, scales };
+    const plans = sides.map(([a, b]) => planOf(a!.forms, b!.forms, unit));
+    const [plan] = plans;
+    const alike = plans.every((q) => q && q.kind === plan!.kind && q.planes === plan!.planes);
+    const streams = sides.every(([a]) => !a!.core?.offset);
+    // Where a scale may be one a slice, slices are whole.
+    const whole = c.parts.every(
+      (p, i) =>
+        p.k.multiple() % unit === 0 ||
+        sides[i]!.every(
+          ({ core }) => !core?.scale && !core?.offset && core?.core.type.scalar === 'f32',
+        ),
+    );
+    if (!plan || !alike || !streams || !whole) continue;
+    const info = (x: { core: Core | undefined }): SideInfo => ({
+      scale: x.core!.scale !== undefined || x.core!.offset !== undefined,
+      offset: x.core!.offset !== undefined,
     });
+    const tables = sides.some(([, b]) => b!.tables);
+    return { plan, tables, sides: sides.map(([a, b]) => [info(a!), info(b!)] as const) };
   }
-
-  stage(memory: Slice, of: Part): Stage {
-    const { em } = this.lo;
-    const side = this.side(memory.which, of);
-    const lanes = (side.count * slice) / this.threads;
-    const part = this.named(em.index(floorDiv(this.t, side.count)), 'part', Poly.of(slice / lanes));
-    const row = this.named(em.index(this.t.sub(part.mul(side.count))), 'r', Poly.of(side.count));
-    const global = em.index(side.first.add(row));
-    const end = em.index(side.extent.sub(1));
-    const from = this.named(L.binary('min', global, end), 'from', side.extent);
-    return { ...memory, side, lanes, row, part, from };
-  }
-
-  fetch({ side, kind, lanes, row, part, from }: Stage, k0: Poly): Fetched {
-    const { em } = this.lo;
-    const k = part.mul(lanes);
-    const e = side.element(from, k0.add(k).add(Poly.atom(this.lo.lane(lanes))), lanes);
-    const { core, scale } = split(e)!;
-    const value = core.type.scalar === 'i32' && kind !== 'i8' ? L.convert(core, 'f32') : core;
-    return {
-      core: em.bind(value, 'next'),
-      scale: scale && em.bind(scale, 'scale'),
-      ...{ row, k },
-    };
-  }
-
-  put({ elements, scales, kind, lanes, part }: Stage, { core, scale, row, k }: Fetched): void {
-    const { em } = this.lo;
-    const lane = Poly.atom(this.lo.lane(lanes));
-    const at = row.mul(pitch[kind]).add(k).add(lane);
-    storeAt(this.lo, elements, [elements.size], [at], core, lanes);
-    if (!scale) return;
-    const first = em.scope(() => storeAt(this.lo, scales, [scales.size], [row], scale, 1));
-    em.push({
-      kind: 'if',
-      cond: L.compare('lt', em.index(part), L.i32(1)),
-      then: first,
-      else: [],
-    });
-  }
-
-  scale(s: Stage, at: Poly): Expr {
-    const { lo } = this;
-    return lo.em.bind(lo.load(s.scales, [s.scales.size], [at], 1), 'd');
-  }
-
-  /** Adds a slice's product of 16 rows and 8 columns to the lane's four points, each with its scale. */
-  multiplyBy(
-    acc: Var,
-    [stream, panel]: readonly Stage[],
-    row: Poly,
-    col: Poly,
-    scales: readonly (Expr | undefined)[],
-  ): void {
-    const { em } = this.lo;
-    const { kind } = stream!;
-    const gap = pitch[kind];
-    const place = (s: Stage, at: Poly): Expr => L.load(s.elements, em.index(at.mul(gap)), 1, 1);
-    const v = em.newVar('c', L.vtype(kind === 'i8' ? 'i32' : 'f32', 4));
-    em.push({
-      kind: 'product',
-      var: v,
-      a: place(stream!, row),
-      b: place(panel!, col),
-      rowA: gap,
-      rowB: gap,
-      depth: slice,
-    });
-    const sum = L.convert(L.variable(v), 'f32');
-    const all = scales.filter((s) => s !== undefined);
-    const value = all.length === 4 ? L.binary('mul', sum, L.build(all)) : sum;
-    em.push({ kind: 'set', var: acc, value: L.binary('add', L.variable(acc), value) });
-  }
+  return undefined;
 }
 
-/** The scale of a point, of which either operand may have none. */
-const product = (a: Expr | undefined, b: Expr | undefined): Expr | undefined =>
-  a && b ? L.binary('mul', a, b) : (a ?? b);
+interface Layout {
+  readonly stages: Stages;
+  readonly paired: boolean;
+  readonly fields: readonly (readonly [readonly Field[], readonly Field[]])[];
+  /** Whether the panel is copied. */
+  readonly copies: boolean;
+  memory(lo: Lowering): readonly (readonly [Memory, Memory])[];
+}
+
+/** The deepest stages, and the most of them, that the group's memory holds. */
+function layoutOf(
+  lo: Lowering,
+  c: Contraction,
+  recipe: Recipe,
+  s: ProductShape,
+  whole: boolean,
+): Layout | undefined {
+  const { plan } = recipe;
+  const room = lo.limits.gpu!.tileBytes ?? 0;
+  for (const depth of depths)
+    for (const count of counts) {
+      const stages: Stages = { plan, depth, total: depth * s.deep, count };
+      const fields = c.parts.map((p) => sidesOf(lo, c, p, stages, whole));
+      const bytes = bytesOf(recipe, s, stages, fields, c.parts.length);
+      if (bytes > room) continue;
+      const panel = fields.every(([, f]) => f.length > 0);
+      const narrow = fields.every(([, f]) => f.some((x) => dtypes[x.from.dtype].bits < 8));
+      // Halves in pairs save work where they are unpacked, and take some where they are copied in order.
+      const inOrder = fields.some(([f]) => f.length > 0);
+      const paired =
+        plan.kind !== 'i8' && narrow && !recipe.tables && (!inOrder || s.rows <= s.ownCols);
+      const memory = (to: Lowering) => memoryOf(to, recipe, s, stages, fields);
+      return { stages, paired, fields, copies: panel, memory };
+    }
+  return undefined;
+}
+
+/** The fields that are copied: of the panel, and of the stream where it is multiplied as it is. */
+function sidesOf(
+  lo: Lowering,
+  c: Contraction,
+  p: Part,
+  stages: Stages,
+  whole: boolean,
+): readonly [readonly Field[], readonly Field[]] {
+  const of = (which: 'stream' | 'panel'): readonly Field[] =>
+    probe(lo, c, (tile) => fieldsOf(lo, tile.side(which, p), p.k, stages, whole)) ?? [];
+  // What each warp would have to work on is put down once.
+  const { kind, planes } = stages.plan;
+  const stream = planes === 1 ? of('stream').filter((f) => f.from.dtype === kind) : [];
+  return [stream, of('panel')];
+}
+
+interface Sizes {
+  readonly copies: readonly { readonly field: Field; readonly pitch: number }[];
+  readonly pitch: number;
+  readonly words: number;
+  readonly scales: number;
+}
+function sizesOf(
+  info: SideInfo,
+  rows: number,
+  planes: number,
+  stages: Stages,
+  fields: readonly Field[],
+): Sizes {
+  const { plan, total } = stages;
+  const per = plan.unit / 4;
+  const pitched = (bits: number): number =>
+    (8 * pitchOf((total * bits) / 8, (per * bits) / 8)) / bits;
+  const pitch = (pitched(dtypes[plan.kind].bits) * dtypes[plan.kind].bits) / 32;
+  return {
+    copies: fields.map((field) => ({ field, pitch: pitched(dtypes[field.from.dtype].bits) })),
+    pitch,
+    words: fields.length > 0 ? 0 : 2 * planes * rows * pitch,
+    scales: info.scale ? 2 * rows * (total / plan.unit + 1) : 0,
+  };
+}
+
+const rowsOf = (s: ProductShape): readonly [number, number] => [s.rows, s.cols];
+
+/** Parts follow one another: those that lie alike lie in the same memory. */
+function bytesOf(
+  recipe: Recipe,
+  s: ProductShape,
+  stages: Stages,
+  fields: Layout['fields'],
+  parts: number,
+): number {
+  const sizes = new Map<string, number>();
+  memoryBy(recipe, s, stages, fields, (name, dtype, size) => {
+    sizes.set(`${name} ${dtype} ${size}`, (size * dtypes[dtype].bits) / 8);
+  });
+  const tile = 4 * parts * s.deep * passRows(s) * passPitch(s);
+  return [...sizes.values()].reduce((sum, n) => sum + n, tile);
+}
+
+function memoryOf(
+  lo: Lowering,
+  recipe: Recipe,
+  s: ProductShape,
+  stages: Stages,
+  fields: Layout['fields'],
+): readonly (readonly [Memory, Memory])[] {
+  const made = new Map<string, Buffer>();
+  return memoryBy(recipe, s, stages, fields, (name, dtype, size) => {
+    const key = `${name} ${dtype} ${size}`;
+    const buffer = made.get(key) ?? lo.em.newBuffer(name, dtype, 'group', Poly.of(size));
+    made.set(key, buffer);
+    return buffer;
+  });
+}
+
+/** Where the operands lie; `make` gives the memory of one thing. */
+function memoryBy<B>(
+  recipe: Recipe,
+  s: ProductShape,
+  stages: Stages,
+  fields: Layout['fields'],
+  make: (name: string, dtype: DType, size: number) => B,
+): readonly (readonly [Memory<B>, Memory<B>])[] {
+  return fields.map((own, i) => {
+    const of = (side: 0 | 1): Memory<B> => {
+      const which = side === 0 ? 'stream' : 'panel';
+      const rows = rowsOf(s)[side];
+      const info = recipe.sides[i]![side];
+      const planes = side === 0 ? recipe.plan.planes : 1;
+      const sizes = sizesOf(info, rows, planes, stages, own[side]);
+      const group = (name: string, dtype: DType, size: number): B =>
+        make(`${which}_${name}`, dtype, size);
+      const copy = ({ field: { from }, pitch }: Sizes['copies'][number]) => ({
+        pitch,
+        buffer: group(from.name.split('.').at(-1)!, from.dtype, stages.count * rows * pitch),
+      });
+      return {
+        which,
+        copies: sizes.copies.map(copy),
+        words: sizes.words
+          ? { buffer: group('words', 'i32', sizes.words), pitch: sizes.pitch }
+          : undefined,
+        scales: info.scale ? group('scales', 'f32', sizes.scales) : undefined,
+        offsets: info.offset ? group('offsets', 'f32', sizes.scales) : undefined,
+      };
+    };
+    return [of(0), of(1)] as const;
+  });
+}

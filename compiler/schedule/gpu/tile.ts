@@ -102,7 +102,7 @@ export function tileEmitter(
   lo: Lowering,
   c: Contraction,
   shapes: readonly Shape[],
-): (s: Shape, threads: number, emit: (at: Place) => void) => void {
+): (s: Shape, threads: number, emit: (at: Place) => void, divides?: boolean) => void {
   const { em } = lo;
   const { busyGroups } = lo.limits.gpu!;
   let partial: Buffer | undefined;
@@ -117,9 +117,9 @@ export function tileEmitter(
     em.onTemp = onTemp;
     return partial;
   };
-  return (s, threads, emit) => {
+  return (s, threads, emit, divides = true) => {
     const whole = (): void => eachTile(lo, c, s, threads, emit);
-    if (!busyGroups || c.root.type.shape.length > 2) return whole();
+    if (!divides || !busyGroups || c.root.type.shape.length > 2) return whole();
     const [across, down] = tilesOf(c, s);
     const tiles = em.index(across.mul(down));
     const divided = (): void => {
@@ -136,7 +136,7 @@ export function tileEmitter(
 }
 
 /** Where the sums of a group begin: of one way of one part of a tile. */
-const partialAt = (c: Contraction, s: Shape, tile: Poly, way: Poly, part: number): Poly =>
+export const partialAt = (c: Contraction, s: Shape, tile: Poly, way: Poly, part: number): Poly =>
   tile
     .mul(splitWays)
     .add(way)
@@ -261,12 +261,12 @@ export class Tile {
   }
 
   /** The slices that the group goes through: how many, and the number of one; past the end, the last one. */
-  slices(part: Part): { readonly count: Poly; at(step: Poly): Poly } {
+  slices(part: Part, depth = slice): { readonly count: Poly; at(step: Poly): Poly } {
     const { em } = this.lo;
-    const steps = floorDiv(part.k.add(slice - 1), slice);
+    const steps = floorDiv(part.k.add(depth - 1), depth);
     const last = em.index(steps.sub(1));
     const at = (i: Poly): Poly =>
-      this.named(L.binary('min', em.index(i), last), 'slice', steps).mul(slice);
+      this.named(L.binary('min', em.index(i), last), 'slice', steps).mul(depth);
     if (!this.split) return { count: steps, at };
     const each = floorDiv(steps.add(splitWays - 1), splitWays);
     const first = this.named(em.index(this.split.way.mul(each)), 'first');

@@ -79,10 +79,20 @@ struct Fiber {
 struct Warp {
   unsigned arrived = 0, generation = 0;
   uint64_t in[32], out[32];
+  /** What the lanes bring to a product: two sets, so that those of the next may come while these are read. */
+  int operands[2][32][12];
+};
+/** A copy that has begun; it is made when its thread waits for it. */
+struct Copy {
+  void* to;
+  const void* from;
+  int bytes, valid;
 };
 
 static std::vector<Fiber> fibers;
 static std::vector<Warp> warps;
+/** By thread, batches of copies under way, the oldest first; the last one is open. */
+static std::vector<std::vector<std::vector<Copy>>> copies;
 static Fiber scheduler;
 static unsigned current, live, finished, atBarrier, barrierGeneration, moves;
 static void (*body)(void*);
@@ -117,6 +127,8 @@ static void toScheduler(const char* why) {
 static void entry() {
   body(bodyArgs);
   fibers[current].done = true;
+  for (const auto& batch : copies[current])
+    if (!batch.empty()) stop("a thread ended before its copies arrived");
   live -= 1;
   finished += 1;
   moves += 1;
@@ -161,6 +173,7 @@ static void runBlock() {
   const unsigned n = blockDim.x;
   if (fibers.size() < n) fibers.resize(n);
   warps.assign((n + 31) / 32, Warp());
+  copies.assign(n, {{}});
   live = n;
   finished = atBarrier = 0;
   std::vector<unsigned> order(n);
@@ -204,6 +217,80 @@ template <typename T> const uint64_t* meet(T v) {
     while (w.generation == generation) toScheduler("a warp operation that not all lanes reach");
   return w.out;
 }
+
+// ---- copies and products ----
+
+/** Until it arrives, what is copied is nothing that a kernel could use: bytes that are a NaN of any width. */
+static inline void copyAsync(void* to, const void* from, int bytes, int valid) {
+  if ((uintptr_t)to % bytes || (valid && (uintptr_t)from % bytes)) stop("a copy that is not aligned");
+  if (valid < 0 || valid > bytes) stop("a copy of more bytes than it has");
+  memset(to, 0xff, bytes);
+  copies[current].back().push_back({to, from, bytes, valid});
+}
+static inline void arrive(int pending) {
+  auto& mine = copies[current];
+  mine.push_back({});
+  while ((int)mine.size() - 1 > pending) {
+    for (const Copy& c : mine.front()) {
+      memset(c.to, 0, c.bytes);
+      memcpy(c.to, c.from, c.valid);
+    }
+    mine.erase(mine.begin());
+  }
+}
+
+template <typename T, typename F> void multiply(T (&c)[4], const int* a, const int* d, const int* b, int n, F term) {
+  Warp& w = warps[current / 32];
+  const unsigned lane = current % 32, g = lane / 4, t = lane % 4;
+  auto& all = w.operands[w.generation & 1];
+  for (int i = 0; i < n; ++i) all[lane][i] = a[i], all[lane][4 + i] = d[i], all[lane][8 + i] = b[i];
+  meet(0);
+  for (int p = 0; p < 4; ++p)
+    for (unsigned part = 0; part < 4; ++part)
+      for (int i = 0; i < n; ++i)
+        c[p] = term(c[p], (unsigned)all[4 * g + part][(p >> 1) * 4 + i], (unsigned)all[4 * (2 * t + (p & 1)) + part][8 + i]);
+}
+static inline void product_i8(int (&c)[4], const int* a, const int* d, const int* b, int n) {
+  multiply(c, a, d, b, n, [](int sum, unsigned x, unsigned y) {
+    for (int i = 0; i < 4; ++i) sum += (int8_t)(x >> 8 * i) * (int8_t)(y >> 8 * i);
+    return sum;
+  });
+}
+static inline float halfOf(unsigned bits);
+static inline unsigned bitsOfHalf(float f);
+static inline float brainOf(unsigned bits) {
+  const unsigned u = bits << 16;
+  float f;
+  memcpy(&f, &u, 4);
+  return f;
+}
+static inline unsigned bitsOfBrain(float f) {
+  unsigned u;
+  memcpy(&u, &f, 4);
+  if (f != f) return 0x7fff;
+  return (u + 0x7fff + (u >> 16 & 1)) >> 16;
+}
+static inline void product_f16(float (&c)[4], const int* a, const int* d, const int* b, int n) {
+  multiply(c, a, d, b, n, [](float sum, unsigned x, unsigned y) {
+    sum = fmaf(halfOf(x & 0xffff), halfOf(y & 0xffff), sum);
+    return fmaf(halfOf(x >> 16), halfOf(y >> 16), sum);
+  });
+}
+static inline void product_bf16(float (&c)[4], const int* a, const int* d, const int* b, int n) {
+  multiply(c, a, d, b, n, [](float sum, unsigned x, unsigned y) {
+    sum = fmaf(brainOf(x & 0xffff), brainOf(y & 0xffff), sum);
+    return fmaf(brainOf(x >> 16), brainOf(y >> 16), sum);
+  });
+}
+static inline unsigned fma_f16(unsigned a, unsigned b, unsigned c) {
+  const auto one = [&](int s) { return bitsOfHalf(fmaf(halfOf(a >> s & 0xffff), halfOf(b >> s & 0xffff), halfOf(c >> s & 0xffff))); };
+  return one(0) | one(16) << 16;
+}
+static inline unsigned fma_bf16(unsigned a, unsigned b, unsigned c) {
+  const auto one = [&](int s) { return bitsOfBrain(fmaf(brainOf(a >> s & 0xffff), brainOf(b >> s & 0xffff), brainOf(c >> s & 0xffff))); };
+  return one(0) | one(16) << 16;
+}
+static inline unsigned halves_f16(float a, float b) { return bitsOfHalf(a) | bitsOfHalf(b) << 16; }
 
 // ---- launches ----
 
@@ -250,6 +337,10 @@ template <typename... A> void runPacked(const char* name, void (*kernel)(A...), 
 }  // namespace shim
 
 // ---- what kernels call ----
+
+#include "cuda_fp16.h"
+inline float shim::halfOf(unsigned bits) { return __half2float({(uint16_t)bits}); }
+inline unsigned shim::bitsOfHalf(float f) { return __float2half_rn(f).bits; }
 
 static inline void __syncthreads() {
   using namespace shim;
