@@ -1,6 +1,6 @@
 // Everything that wants a real GPU, in one go: conformance of every case, the loss of the sample model, and timings of
 // contractions and encoders as shares of the bandwidth of a copy measured in the same run. Needs Node, koffi, the driver,
-// and NVRTC or nvcc; gives 1 when something is wrong.
+// and NVRTC or nvcc; gives 1 when something is wrong. (run.cu, which make.ts prepares, has cuBLAS beside the contractions.)
 //   node --import ./scripts/typescript.js test/cuda/gpu/all.ts [--quick]
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -126,7 +126,7 @@ async function time(
   copy: number,
   flops: number,
 ): Promise<void> {
-  const { artifact } = await compile(request);
+  const { artifact } = await compile(request, halvesHost);
   const { manifest } = artifact;
   const dims = manifest.dims.map((d) => sizes[d]!);
   const bytes = manifest.buffers.map((b) => compilePoly(b.bytes, manifest.dims)(dims));
@@ -157,6 +157,16 @@ async function time(
   console.log(`${name.padEnd(30)} ${(1e3 * ms).toFixed(1).padStart(9)} us ${share} ${work}`);
 }
 
+const halvesFile = '/gpu/kernels.ts';
+const halves = `import { decode, matmul, transpose } from 'quern';
+export function halves<F extends Format, M extends Dim, N extends Dim, K extends Dim>(x: Tensor<f16, [M, K]>, w: Encoded<F, [N, K]>) {
+  return matmul(x, transpose(decode(w)));
+}
+`;
+const halvesHost = {
+  readFile: (path: string): string => (path === halvesFile ? halves : readFileSync(path, 'utf8')),
+};
+
 async function timings(): Promise<void> {
   const copy = await copyBandwidth();
   console.log(`copy: ${copy.toFixed(0)} GB/s`);
@@ -176,6 +186,8 @@ async function timings(): Promise<void> {
         const request = { file: layers, name: 'linear', formats: [ref], ...target };
         const flops = 2 * M * N * K;
         await time(`${format} M=${M} ${N}x${K}`, request, { M, N, K }, copy, flops);
+        const own = { file: halvesFile, name: 'halves', formats: [ref], ...target };
+        await time(`${format} f16 M=${M} ${N}x${K}`, own, { M, N, K }, copy, flops);
       }
     const encode = { file: 'quern/formats', name: `${format}.encode`, ...target };
     const { artifact } = await compile(encode);

@@ -9,6 +9,10 @@
 #include <string>
 #include <vector>
 #include "kernels.inc"
+#if __has_include(<cublas_v2.h>) && !defined(NO_VENDOR)
+#include <cublas_v2.h>
+#define VENDOR
+#endif
 
 #define TRY(call)                                                                          \
   do {                                                                                     \
@@ -145,6 +149,31 @@ template <typename F> static float bestMilliseconds(int runs, F body) {
   return best;
 }
 
+#ifdef VENDOR
+/** Milliseconds of the same product of f16 matrices; weights in copies, so that they are not found in the cache. */
+static float vendor(int M, int N, int K) {
+  static cublasHandle_t handle = nullptr;
+  if (!handle && cublasCreate(&handle) != CUBLAS_STATUS_SUCCESS) exit(1);
+  const size_t weights = (size_t)N * K;
+  const int copies = (int)(((size_t)256 << 20) / weights) + 2;
+  __half *x, *w, *y;
+  TRY(cudaMalloc(&x, (size_t)M * K * 2));
+  TRY(cudaMalloc(&w, weights * copies * 2));
+  TRY(cudaMalloc(&y, (size_t)M * N * 2));
+  fill<<<1024, 256>>>((unsigned*)x, (size_t)M * K / 2, 2);
+  fill<<<1024, 256>>>((unsigned*)w, weights * copies / 2, 2);
+  TRY(cudaDeviceSynchronize());
+  const float one = 1, zero = 0;
+  const float ms = bestMilliseconds(2 * copies, [&](int i) {
+    const cublasStatus_t s = cublasGemmEx(handle, CUBLAS_OP_T, CUBLAS_OP_N, N, M, K, &one, w + weights * (i % copies), CUDA_R_16F, K,
+                                          x, CUDA_R_16F, K, &zero, y, CUDA_R_16F, N, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
+    if (s != CUBLAS_STATUS_SUCCESS) exit(1);
+  });
+  for (__half* p : {x, w, y}) TRY(cudaFree(p));
+  return ms;
+}
+#endif
+
 static void time() {
   const size_t big = (size_t)1 << 30;
   char *from, *to;
@@ -158,6 +187,7 @@ static void time() {
   Reader in("timings.bin");
   for (int jobs = in.word(); jobs > 0; --jobs) {
     const std::string name = in.text();
+    const int M = in.word(), N = in.word(), K = in.word();
     const int n = in.word();
     std::vector<int> bytes(n), kind(n);
     std::vector<const char*> given(n);
@@ -165,8 +195,9 @@ static void time() {
     for (int i = 0; i < n; ++i) {
       bytes[i] = in.word();
       kind[i] = in.word();
-      given[i] = in.word() ? in.bytes(bytes[i]) : nullptr;
-      total += bytes[i];
+      const int isGiven = in.word(), isScratch = in.word();
+      given[i] = isGiven ? in.bytes(bytes[i]) : nullptr;
+      if (!isScratch) total += bytes[i];
     }
     const std::vector<Launch> launches = launchesOf(in);
     // Copies of everything, so that no run finds its weights in the cache.
@@ -183,7 +214,14 @@ static void time() {
       for (const Launch& l : launches) start(l, sets[i % copies]);
     });
     const double rate = total / ms / 1e6;
-    printf("%-28s %8.2f us %7.0f GB/s %5.1f %% of copy\n", name.c_str(), ms * 1e3, rate, 100 * rate / copy);
+    printf("%-28s %8.2f us %7.0f GB/s %5.1f %% of copy", name.c_str(), ms * 1e3, rate, 100 * rate / copy);
+    if (M >= 16) {
+      printf(" %7.1f TFLOP/s", 2e-9 * M * N * K / ms);
+#ifdef VENDOR
+      printf(", %.2f of cuBLAS on f16", vendor(M, N, K) / ms);
+#endif
+    }
+    printf("\n");
     for (auto& s : sets)
       for (char* b : s) TRY(cudaFree(b));
   }
