@@ -24,15 +24,19 @@ interface Chip {
   readonly terabytes: number;
   readonly warps: number;
   readonly sharedBytes: number;
+  /** Of f16, dense. */
+  readonly teraflops: number;
+  /** Kilobytes a multiprocessor must have asked for: bandwidth by a latency of 0.6 and 0.7 microseconds. */
+  readonly needed: number;
 }
 const chips: readonly Chip[] = [
   {
     ...{ arch: 'sm_80', name: 'A100 80 GB', processors: 108, gigahertz: 1.41 },
-    ...{ terabytes: 2.04, warps: 64, sharedBytes: 164 * 1024 },
+    ...{ terabytes: 2.04, warps: 64, sharedBytes: 164 * 1024, teraflops: 312, needed: 11 },
   },
   {
     ...{ arch: 'sm_90', name: 'H100 SXM', processors: 132, gigahertz: 1.755 },
-    ...{ terabytes: 3.35, warps: 64, sharedBytes: 228 * 1024 },
+    ...{ terabytes: 3.35, warps: 64, sharedBytes: 228 * 1024, teraflops: 989, needed: 17 },
   },
 ];
 /** Lanes that issue an instruction, four warps a clock, while the memory delivers a byte. */
@@ -45,20 +49,43 @@ interface Case {
   readonly launch: number;
 }
 const quantizers = ['q4_0', 'q8_0', 'nf4', 'mxfp4'];
-const linear = (f: string, activations: 'f32' | 'q8') => ({
-  file: layers,
-  name: 'linear',
-  formats: formats(f),
-  statics: [undefined, undefined, activations],
-});
-/** Rounding the activations is a launch in front of the others. */
-const products = (f: string, activations: 'f32' | 'q8'): readonly Case[] =>
-  ['one row', '4 rows and more', '16 rows and more'].map((rows, i) => ({
-    name: `${f}, ${activations === 'q8' ? 'activations in 8 bits' : 'f32'}, ${rows}`,
+const source = `import { decode, matmul, transpose } from 'quern';
+export function halves<F extends Format, M extends Dim, N extends Dim, K extends Dim>(x: Tensor<f16, [M, K]>, w: Encoded<F, [N, K]>) {
+  return matmul(x, transpose(decode(w)));
+}
+export function dense<M extends Dim, N extends Dim, K extends Dim>(x: Tensor<f16, [M, K]>, w: Tensor<f16, [N, K]>) {
+  return matmul(x, transpose(w));
+}
+`;
+const own = '/figures/kernels.ts';
+const host = {
+  readFile: (path: string): string => (path === own ? source : readFileSync(path, 'utf8')),
+};
+type Activations = 'f32' | 'f16' | 'q8';
+const linear = (f: string, activations: Activations): Omit<CompileRequest, 'target'> =>
+  activations === 'f16'
+    ? { file: own, name: 'halves', formats: formats(f) }
+    : {
+        file: layers,
+        name: 'linear',
+        formats: formats(f),
+        statics: [undefined, undefined, activations],
+      };
+const tensorRows = ['one row', '2 to 8 rows', '9 to 16', '17 to 64', '65 and more'];
+const otherRows = ['one row', '4 rows and more', '16 and more', '48 and more', '96 and more'];
+const words = { f32: 'f32', f16: 'f16', q8: '8 bits' } as const;
+/** Of each size the launch that takes tiles whole; rounding the activations is a launch in front of the others. */
+const products = (f: string, activations: Activations): readonly Case[] => {
+  const multiplied = !(f === 'nf4' && activations === 'f32');
+  const first = activations === 'q8' ? 1 : 0;
+  return (multiplied ? tensorRows : otherRows).map((rows, i) => ({
+    name: `${f}, ${words[activations]}, ${rows}`,
     request: linear(f, activations),
-    launch: activations === 'q8' ? i + 1 : i,
+    launch: first + (multiplied ? Math.max(0, 3 * i - 2) : i < 3 ? i : 3 * i - 4),
   }));
+};
 const cases: readonly Case[] = [
+  ...quantizers.flatMap((f) => products(f, 'f16')),
   ...quantizers.flatMap((f) => products(f, 'f32')),
   ...quantizers.flatMap((f) => (f === 'nf4' ? [] : products(f, 'q8'))),
   ...quantizers.map((f) => ({
@@ -72,7 +99,14 @@ interface Figures {
   readonly registers: number;
   readonly spills: number;
   readonly shared: number;
-  readonly loop: { readonly instructions: number; readonly bytes: number; readonly work: string };
+  readonly loop: {
+    readonly instructions: number;
+    readonly bytes: number;
+    /** Of the bytes those that copies bring into shared memory. */
+    readonly copied: number;
+    readonly products: number;
+    readonly work: string;
+  };
 }
 
 /** Each kernel of a text; `counts` says of which parameters the bytes are counted. */
@@ -96,7 +130,7 @@ async function figuresOf(
         registers: Number(registers),
         spills: Number(spills),
         shared: Number(/(\d+) bytes smem/.exec(rest!)?.[1] ?? 0),
-        loop: loops.get(name!) ?? { instructions: 0, bytes: 0, work: '' },
+        loop: loops.get(name!) ?? { instructions: 0, bytes: 0, copied: 0, products: 0, work: '' },
       });
     return out;
   } finally {
@@ -150,24 +184,74 @@ function pointers(lines: readonly string[]): Map<string, Set<number>> {
   return out;
 }
 
+/** Instructions that give the same in every turn: ptxas takes them out of the loop. */
+function invariant(lines: readonly string[]): ReadonlySet<string> {
+  const sides = lines.flatMap((line) => {
+    const m = /^([a-z][\w.]*)\s+(%\w+),\s*(.*);$/.exec(line);
+    return m ? [{ line, op: m[1]!, to: m[2]!, from: m[3]!.match(/%\w+/g) ?? [] }] : [];
+  });
+  const writes = new Map<string, number>();
+  for (const line of lines)
+    for (const r of /^(?:@\S+\s+)?(?!st|cp|bra)\S+\s+\{?([^;[]*?)(?:,|\})/
+      .exec(line)?.[1]
+      ?.match(/%\w+/g) ?? [])
+      writes.set(r, (writes.get(r) ?? 0) + 1);
+  const fixed = new Set<string>();
+  const isPure = (op: string): boolean =>
+    /^(add|sub|mul|mad|shl|shr|and|or|xor|not|min|max|cvt|setp|selp|bfe)\b/.test(op);
+  const same = new Set<string>();
+  for (let more = true; more; ) {
+    more = false;
+    for (const x of sides) {
+      if (fixed.has(x.line) || !isPure(x.op) || writes.get(x.to) !== 1) continue;
+      if (!x.from.every((r) => !writes.has(r) || same.has(r))) continue;
+      fixed.add(x.line);
+      same.add(x.to);
+      more = true;
+    }
+  }
+  return fixed;
+}
+
+/** One instruction of three inputs: an `or` of what an `and` gave. */
+function joined(lines: readonly string[]): ReadonlySet<string> {
+  const ands = new Map<string, string>();
+  const out = new Set<string>();
+  for (const line of lines) {
+    const and = /^and\.b32\s+(%r\d+)/.exec(line);
+    if (and) ands.set(and[1]!, line);
+    const or = /^(?:or|xor)\.b32\s+%r\d+, (%r\d+)/.exec(line);
+    if (or && ands.has(or[1]!)) out.add(line);
+  }
+  return out;
+}
+
 function count(
   lines: readonly string[],
   isCounted: (register: string) => boolean,
 ): Figures['loop'] {
-  let [instructions, bytes] = [0, 0];
+  let [instructions, bytes, copied] = [0, 0, 0];
   const work = new Map<string, number>();
+  const [fixed, second] = [invariant(lines), joined(lines)];
   for (const line of lines) {
     const op = /^(?:@!?%\w+\s+)?\{?\s*([a-z][\w.]*)\s+[^:]/.exec(line)?.[1];
     // Moves between kinds of registers are no instructions of the machine.
-    if (!op || /^(mov|cvta|bra|ret)\b/.test(op)) continue;
+    if (!op || /^(mov|cvta|bra|ret)\b/.test(op) || fixed.has(line) || second.has(line)) continue;
     instructions += 1;
     const load = /^ld\.global(?:\.nc)?(?:\.v(\d))?\.[bfsu](\d+)$/.exec(op);
     if (load && isCounted(/\[(%rd\d+)/.exec(line)![1]!))
       bytes += Number(load[1] ?? 1) * widths[load[2]!]!;
-    const kind = /^(fma|dp4a|mma)/.exec(op)?.[1];
+    const copy = /^cp\.async\.c[ag]/.test(op);
+    const [, source, size] = (copy && /\[%r\d+\], \[(%rd\d+)\], (\d+)/.exec(line)) || [];
+    if (source && isCounted(source)) {
+      bytes += Number(size);
+      copied += Number(size);
+    }
+    const kind = /^(fma\.rn\.f32|dp4a|mma)/.exec(op)?.[1]?.split('.')[0];
     if (kind) work.set(kind, (work.get(kind) ?? 0) + 1);
   }
-  return { instructions, bytes, work: [...work].map(([k, n]) => `${n} ${k}`).join(', ') };
+  const text = [...work].map(([k, n]) => `${n} ${k}`).join(', ');
+  return { instructions, bytes, copied, products: work.get('mma') ?? 0, work: text };
 }
 
 /** Warps of a kernel that a multiprocessor holds. */
@@ -178,13 +262,54 @@ function warpsOf(f: Figures, threads: number, chip: Chip): number {
   return Math.min(byRegisters, byMemory, 32, Math.floor(chip.warps / per)) * per;
 }
 
+/** Clocks in which a quarter of a multiprocessor makes one product of a warp, at the published rate of its tensor cores. */
+const productClocks = (c: Chip): number =>
+  2048 / ((c.teraflops * 1e12) / 2 / c.processors / (c.gigahertz * 1e9) / 4);
+
+/** Kilobytes that copies of all warps of a multiprocessor have under way at a time. */
+function inFlight(
+  f: Figures,
+  threads: number,
+  warps: number,
+  text: string,
+  kernel: string,
+): number {
+  const body = text.slice(text.indexOf(` ${kernel}(`));
+  const pending = Number(/arrive<(\d+)>/.exec(body)?.[1] ?? 0);
+  return (f.loop.copied * threads * (pending + 1) * (warps / (threads / 32))) / 1024;
+}
+
+const head = chips.map(
+  (c) =>
+    `${c.arch}: registers, spilled bytes, shared memory, warps | instructions a byte (of ${budget(c).toFixed(1)}), KB in flight (of ${c.needed}), share of tensor cores`,
+);
 const rows: string[] = [
-  `| kernel | ${chips.map((c) => `${c.arch}: registers, spilled bytes, shared memory, warps | instructions a byte (of ${budget(c).toFixed(1)})`).join(' | ')} | work of the loop |`,
+  `| kernel | ${head.join(' | ')} | work of the loop |`,
   `|---|${chips.map(() => '---|---|').join('')}---|`,
 ];
+/** A text with no kernels but these. */
+const only = (text: string, names: ReadonlySet<string>): string =>
+  text
+    .split(/(?<=\n}\n)/)
+    .map((part) => {
+      const kernel = /^\/\/ [^\n]*\n(?:\/\/ [^\n]*\n)?extern "C" [^(]*\([\d, ]+\) (\w+)\(/m.exec(
+        part,
+      );
+      // Functions of one line stand in front of the first one.
+      return !kernel || names.has(kernel[1]!) ? part : part.slice(0, kernel.index);
+    })
+    .join('');
+const keyOf = (c: Case): string => JSON.stringify(c.request);
+/** Elements that a thread of an encoder reads. */
+const blocks: { readonly [format: string]: number } = { q4_0: 32, q8_0: 32, nf4: 64, mxfp4: 32 };
+
+/** Of a text and an architecture; most texts have several cases. */
+const known = new Map<string, Promise<Map<string, Figures>>>();
 for (const c of cases) {
-  const { artifact } = await compile({ ...c.request, target: 'cuda' });
-  const launch = artifact.manifest.launches![c.launch]!;
+  const { artifact } = await compile({ ...c.request, target: 'cuda' }, host);
+  const launch = artifact.manifest.launches![c.launch];
+  // The largest tile does not hold everything: then the one before is for all that are more.
+  if (!launch) continue;
   const { buffers, launches } = artifact.manifest;
   // Of encoded operands where there are any: the others are small, and are read from caches.
   const isField = (n: number): boolean =>
@@ -194,21 +319,38 @@ for (const c of cases) {
     const n = launches!.find((l) => l.name === kernel)?.buffers[param];
     return n !== undefined && buffers[n]!.role === 'param' && (!some || isField(n));
   };
+  const all = new TextDecoder().decode(artifact.code);
+  const wanted = cases
+    .filter((x) => keyOf(x) === keyOf(c))
+    .flatMap((x) => artifact.manifest.launches![x.launch]?.name ?? []);
+  const code = only(all, new Set(wanted));
   const cells: string[] = [];
   let work = '';
   for (const chip of chips) {
-    const f = (await figuresOf(new TextDecoder().decode(artifact.code), chip.arch, counts)).get(
-      launch.name,
-    )!;
-    const warps = warpsOf(f, launch.block[0], chip);
-    const { instructions, bytes } = f.loop;
+    const key = `${chip.arch} ${code}`;
+    const found = known.get(key) ?? figuresOf(code, chip.arch, counts);
+    known.set(key, found);
+    const f = (await found).get(launch.name)!;
+    const threads = launch.block[0];
+    const warps = warpsOf(f, threads, chip);
+    const { instructions, copied, products } = f.loop;
+    // An encoder that is no loop is what a thread does for a block.
+    const block = c.name.endsWith('.encode') ? 4 * blocks[c.name.replace('.encode', '')]! : 0;
+    const bytes = f.loop.bytes || block;
+    const clocks = products * productClocks(chip);
+    const share = Math.min(1, clocks / instructions);
     cells.push(
       `${f.registers}, ${f.spills}, ${f.shared}, ${warps}`,
-      bytes ? (instructions / bytes).toFixed(1) : `${instructions} in all`,
+      [
+        bytes ? (instructions / bytes).toFixed(1) : `${instructions} in all`,
+        ...(copied ? [inFlight(f, threads, warps, code, launch.name).toFixed(0)] : []),
+        ...(products ? [`${(100 * share).toFixed(0)} %`] : []),
+      ].join(', '),
     );
     work = f.loop.work;
   }
   rows.push(`| ${c.name} | ${cells.join(' | ')} | ${work} |`);
+  console.log(rows.at(-1));
 }
 const text = readFileSync(document, 'utf8');
 const [from, to] = [text.indexOf(marks[0]), text.indexOf(marks[1])];
@@ -216,4 +358,3 @@ writeFileSync(
   document,
   `${text.slice(0, from + marks[0].length)}\n\n${rows.join('\n')}\n\n${text.slice(to)}`,
 );
-console.log(rows.join('\n'));
