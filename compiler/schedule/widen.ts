@@ -29,7 +29,8 @@ class Widen {
   readonly #newVar: NewVar;
   /** How scalars of the body move from one iteration to the next. */
   readonly #strides = new Map<number, number>();
-  readonly #wide = new Map<number, Var>();
+  readonly #wide = new Map<number, Expr>();
+  #uses: ReadonlyMap<number, number> = new Map();
   /** Scratch that the loop writes and reads. */
   readonly #written = new Set<number>();
   readonly #read = new Set<number>();
@@ -43,16 +44,18 @@ class Widen {
   }
 
   list(body: readonly Stmt[]): Stmt[] | undefined {
+    this.#uses = usesOf(body);
     const out: Stmt[] = [];
     for (const s of body) {
       const made = this.#stmt(s);
       if (!made) return undefined;
-      out.push(made);
+      if (made !== 'later') out.push(made);
     }
     return this.#written.size > 0 ? out : undefined;
   }
 
-  #stmt(s: Stmt): Stmt | undefined {
+  /** The statement on sixteen lanes, or that its value is made where it is used. */
+  #stmt(s: Stmt): Stmt | 'later' | undefined {
     this.#made = new Map();
     if (s.kind === 'comment') return s;
     if (s.kind === 'let' && s.value.type.lanes === 1) {
@@ -64,8 +67,13 @@ class Widen {
     if (s.kind === 'let') {
       const value = this.#expr(s.value);
       if (!value) return undefined;
+      // One expression, so that a target sees what is looked up in a table.
+      if (this.#uses.get(s.var.id) === 1) {
+        this.#wide.set(s.var.id, value);
+        return 'later';
+      }
       const v = this.#newVar(s.var.name, value.type);
-      this.#wide.set(s.var.id, v);
+      this.#wide.set(s.var.id, L.variable(v));
       return { ...s, var: v, value };
     }
     if (s.kind !== 'store' || s.value.type.lanes !== width || !this.#isWoven(s.buffer.id))
@@ -120,8 +128,7 @@ class Widen {
       case 'const':
         return L.constant(e.value, e.type.scalar, lanes);
       case 'var': {
-        const v = this.#wide.get(e.var.id);
-        return v ? L.variable(v) : L.tile(e, lanes);
+        return this.#wide.get(e.var.id) ?? L.tile(e, lanes);
       }
       case 'splat':
         return this.#isFixed(e.a) ? L.splat(e.a, lanes) : undefined;
@@ -167,4 +174,18 @@ class Widen {
     if (e.kind === 'var') return !this.#strides.has(e.var.id) && e.var.id !== this.#counter.id;
     return e.kind === 'const' || e.kind === 'dim';
   }
+}
+
+/** How often variables are read by lets and stores. */
+function usesOf(body: readonly Stmt[]): Map<number, number> {
+  const out = new Map<number, number>();
+  const visit = (e: Expr): void => {
+    if (e.kind === 'var') out.set(e.var.id, (out.get(e.var.id) ?? 0) + 1);
+    L.operands(e).forEach(visit);
+  };
+  for (const s of body) {
+    if (s.kind === 'let' || s.kind === 'store') visit(s.value);
+    if (s.kind === 'store') visit(s.index);
+  }
+  return out;
 }
