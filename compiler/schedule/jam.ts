@@ -8,6 +8,7 @@ import { type DType, dtypes, scalarOf } from '../ir/dtype.ts';
 import type { Buffer, Expr, Stmt, Var } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
 import { type Effects, effectsOf, type ForLoop } from '../loops/parallel.ts';
+import { unrolled } from './unroll.ts';
 import { widened } from './widen.ts';
 import { elementwise } from './woven.ts';
 
@@ -310,7 +311,9 @@ class Jam {
         const header = this.#header(s);
         const four: ForLoop = { ...header, body: this.#list(s.body) };
         const isWoven = (id: number): boolean => [...this.#woven.values()].some((b) => b.id === id);
-        this.#out.push(widened(four, isWoven, this.#fresh.variable) ?? four);
+        const { variable } = this.#fresh;
+        const wide = widened(four, isWoven, variable);
+        this.#out.push(...(wide ? [wide] : (unrolled(four, variable) ?? [four])));
         return;
       }
       default:

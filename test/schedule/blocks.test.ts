@@ -288,6 +288,8 @@ test('what lies side by side is computed sixteen lanes at a time', async () => {
   const plain = '((step + 6) / peak) * column';
   const text = await schedule(32, search(32, plain));
   assert.match(text, /terms_\d+\[[^\n]*: 16 @ 4\] = [^\n]*gather\(table_\d+, [^\n]*rank_gt/);
+  // Sums in order: 31 numbers, four a round.
+  assert.match(text, /for t_\d+ in 0\.\.28 step 4 /);
   // Other numbers for each element, and a length that is no multiple of four.
   const counted = `${plain} + reshape(f32(iota(32)), [32, 1])`;
   await schedule(32, search(32, counted));
