@@ -31,7 +31,6 @@ export const depthOfUnit = ({ steps }: Packing): number => tileSide * steps;
  * `vector.at+bits`. The last codes are cut so that few masks and few shifts join them again, of vectors that are near.
  */
 const dense: { readonly [bits: number]: string } = {
-  3: '0.0+3 0.3+3 1.0+3 1.3+3 2.0+3 2.3+3 1.6+1|0.6+2 1.7+1|2.6+2',
   5: '0.0+5 1.0+5 2.0+5 3.0+5 4.0+5 1.6+2|0.5+3 3.5+1|1.5+1|2.5+3 3.6+2|4.5+3',
   6: '0.0+6 1.0+6 2.0+6 0.6+2|1.6+2|2.6+2',
 };
@@ -61,7 +60,7 @@ const known = new Map<string, Packing>();
 
 /**
  * The packing of an integer dtype of up to 8 bits whose rows are a multiple of `depth` long. Where codes are multiplied
- * as words (words.ts), each has a field; and so have codes of 7 bits, where an eighth of the bytes costs more than it saves.
+ * as words (words.ts), each has a field; and so have codes of 3 and 7 bits, which cost more to join than their bytes save.
  */
 export function packingOf(d: DType, depth: number, words: boolean): Packing {
   const { bits } = dtypes[d];
