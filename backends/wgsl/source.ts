@@ -8,6 +8,7 @@ import { elementType, type Layout, layoutOf, wordsOf } from './layout.ts';
 import { addressNames } from './naming.ts';
 import { partNames, preludeText, type Use } from './prelude.ts';
 import { statements } from './statements.ts';
+import { meetInStorage } from './uniform.ts';
 import { type GroupMemory, type Module, Writer } from './writer.ts';
 
 export interface Source {
@@ -37,6 +38,7 @@ export function sourceText(
       used,
       functions,
       memory,
+      meetInStorage: meetInStorage(l.body),
       shared: new Set(),
       features,
     }),

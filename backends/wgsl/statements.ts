@@ -45,10 +45,10 @@ function statement(w: Writer, s: Stmt): void {
   }
 }
 
-/** Memory of the group and of the device, written by members before, is seen by all of them after. */
+/** What members wrote before, in memory of the group or of the device, is seen by all of them after. */
 function barrier(w: Writer): void {
   w.line('workgroupBarrier();');
-  if (w.module.layout.bindings.some((b) => b.written)) w.line('storageBarrier();');
+  if (w.module.meetInStorage) w.line('storageBarrier();');
 }
 
 function declare(w: Writer, s: Of<'let'> | Of<'local'>): void {

@@ -8,6 +8,40 @@ import type { Writer } from './writer.ts';
 export const meets = (list: readonly Stmt[]): boolean =>
   list.some((s) => s.kind === 'barrier' || s.kind === 'combine' || nested(s).some(meets));
 
+/**
+ * Whether members of a team may hand each other something in memory of the device: a buffer that the launch writes and reads,
+ * or writes more than once, in several places or again after they have met.
+ */
+export function meetInStorage(body: readonly Stmt[]): boolean {
+  const read = new Set<number>();
+  const stores = new Map<number, number>();
+  const expr = (e: Expr): void => {
+    if (e.kind === 'load' || e.kind === 'gather') read.add(e.buffer.id);
+    operands(e).forEach(expr);
+  };
+  const visit = (list: readonly Stmt[], again: boolean): void => {
+    for (const s of list) {
+      if ('value' in s) expr(s.value);
+      if (s.kind === 'for') [s.start, s.end].forEach(expr);
+      if (s.kind === 'while' || s.kind === 'if') expr(s.cond);
+      if (s.kind === 'store') {
+        expr(s.index);
+        const { id, role } = s.buffer;
+        if (role !== 'group' && role !== 'thread')
+          stores.set(id, (stores.get(id) ?? 0) + (again ? 2 : 1));
+      }
+      const repeats = s.kind === 'while' || (s.kind === 'for' && !s.on && !isOnce(s));
+      for (const inner of nested(s)) visit(inner, again || (repeats && nested(s).some(meets)));
+    }
+  };
+  visit(body, false);
+  return [...stores].some(([id, count]) => count > 1 || read.has(id));
+}
+
+/** Whether a loop has one iteration at most. */
+const isOnce = ({ start, end, step }: Extract<Stmt, { kind: 'for' }>): boolean =>
+  start.kind === 'const' && end.kind === 'const' && end.value - start.value <= step;
+
 /** Whether WGSL can see that the value is the same in all threads of the group. */
 export function isUniform(w: Writer, e: Expr): boolean {
   switch (e.kind) {

@@ -30,6 +30,8 @@ export interface Module {
   readonly functions: Map<string, string>;
   /** Workgroup memory of those, by variable: what any of them needs. */
   readonly memory: Map<string, GroupMemory>;
+  /** Members of the launch's teams hand each other what lies in memory of the device. */
+  readonly meetInStorage: boolean;
   /** The variables that the launch under construction has. */
   readonly shared: Set<string>;
   /** Features of the language that may be used. */
