@@ -239,7 +239,7 @@ function fewColumns(lo: Lowering, job: Job): void {
         false,
         (s) => {
           const groups = Array.from({ length: streams }, (_, j) =>
-            rowsOf(lo, job, g.add(quarter.mul(j))),
+            rowsOf(lo, job, staggered(lo, g, quarter, j)),
           );
           contract(lo, job, groups, [s]);
           for (const n of groups) store(lo, job, s, n);
@@ -278,6 +278,19 @@ function fewColumns(lo: Lowering, job: Job): void {
     from,
     'n',
   );
+}
+
+/**
+ * The group that stream j walks in iteration g of its quarter: j groups ahead, and around its end. Quarters are often
+ * multiples of pages, and streams in step would meet in the same sets of caches and banks of memory.
+ */
+function staggered(lo: Lowering, g: Poly, quarter: Dim, j: number): Poly {
+  if (j === 0) return g;
+  const { em } = lo;
+  const ahead = em.bind(em.index(g.add(j)), 'ahead');
+  const end = em.index(quarter);
+  const around = L.binary('rem', ahead, end);
+  return em.asIndex(around, quarter).add(quarter.mul(j));
 }
 
 /**
