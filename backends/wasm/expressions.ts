@@ -2,7 +2,7 @@
 // registers live. Bool vectors are lane masks (all ones or zero); bool scalars are 0 or 1.
 import { CompileError, diagnostic, noSpan } from '../../compiler/diagnostics/diagnostic.ts';
 import type { Scalar } from '../../compiler/ir/dtype.ts';
-import type { Expr, ExprOf } from '../../compiler/loops/loops.ts';
+import type { Expr, ExprOf, Stmt } from '../../compiler/loops/loops.ts';
 import { place } from './addresses.ts';
 import { isWordOp, isWordTest } from './narrow.ts';
 import type { Ref } from './binaryen.ts';
@@ -468,6 +468,21 @@ const isCut = (e: Expr): boolean => e.kind === 'convert' && e.a.kind === 'within
 function wordTest(f: Frame, e: ExprOf<'compare'>, g: number): Ref {
   const a = words(f, e.a, g);
   return f.m.i16x8.gt_s(a, words(f, e.b, g));
+}
+
+/** Whether a vector of eight needs no wider arithmetic than 16 bits. */
+export function areWords(f: Frame, e: Expr): boolean {
+  if (e.type.lanes !== 8 || e.type.scalar !== 'i32') return false;
+  if (e.kind === 'const') return true;
+  if (e.kind === 'load') return e.buffer.dtype === 'i16';
+  if (e.kind !== 'binary' || !isWordOp(e, f.definition)) return false;
+  return areWords(f, e.a) && (e.op === 'shr' || areWords(f, e.b));
+}
+
+/** Eight words stored as they are. */
+export function storeWords(f: Frame, s: Extract<Stmt, { kind: 'store' }>): Ref {
+  const { ptr, offset } = place(f, (x) => scalar(f, x), s.buffer, s.index);
+  return f.m.v128.store(offset, 2, ptr, words(f, s.value, 0));
 }
 
 const isPairOfWords = (e: Expr): e is ExprOf<'load'> =>

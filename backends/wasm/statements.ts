@@ -4,7 +4,7 @@ import type { Expr, Stmt } from '../../compiler/loops/loops.ts';
 import { isNonNegative } from './addresses.ts';
 import type { Ref } from './binaryen.ts';
 import { areBytes, setBytes, storeBytes } from './bytes.ts';
-import { chunk, fault, foldStep, scalar, words } from './expressions.ts';
+import { areWords, chunk, fault, foldStep, scalar, storeWords, words } from './expressions.ts';
 import type { Frame } from './frame.ts';
 import { foldOf, isSimple, type Run, runAt, type Simple } from './runs.ts';
 import { chunksPerUnit, storedChunks, storeScalar, storeUnit } from './stores.ts';
@@ -25,12 +25,19 @@ function statements(f: Frame, list: readonly Stmt[]): Ref[] {
     s.kind === 'store' && dtypes[s.buffer.dtype].bits === 8 && areBytes(f, s.value);
   const isWords = (s: Stmt): s is Extract<Stmt, { kind: 'let' }> =>
     s.kind === 'let' && f.isWords(s.var);
-  const isAlone = (s: Stmt): boolean => isBytes(s) || isByteStore(s) || isWords(s);
+  const isWordStore = (s: Stmt): boolean =>
+    s.kind === 'store' && s.buffer.dtype === 'i16' && areWords(f, s.value);
+  const isAlone = (s: Stmt): boolean =>
+    isBytes(s) || isByteStore(s) || isWords(s) || isWordStore(s);
   for (let i = 0; i < list.length; ) {
     const s = list[i]!;
     if (isWords(s)) {
       f.startStatement();
       out.push(f.m.local.set(f.wordsOf(s.var), words(f, s.value, 0)));
+      i += 1;
+    } else if (s.kind === 'store' && isWordStore(s)) {
+      f.startStatement();
+      out.push(storeWords(f, s));
       i += 1;
     } else if (isBytes(s) || isByteStore(s)) {
       f.startStatement();

@@ -31,6 +31,8 @@ export interface Prepared {
   readonly starts: Buffer | undefined;
   readonly magnitudes: Buffer | undefined;
   readonly masks: Buffer | undefined;
+  /** Activations as words, of each four the first and third in front: what the words of a panel meet. */
+  readonly words: Buffer | undefined;
   /** What the parts of words are multiplied by: two numbers each, of a packed vector after the other. */
   readonly factors: Buffer | undefined;
 }
@@ -65,6 +67,8 @@ export interface WeightSource {
   readonly ints: (k: Poly, v: number, term: number, j: number) => Expr;
   /** Where the codes of a term are in the steps of a run, group after group; of weights that lie as they are stored. */
   readonly tiles?: (k: Poly, run: Run, term: number, groups: readonly number[]) => Tiles;
+  /** The integers of a step as words, in two vectors of all rows: of even and of odd depth; of a panel of words. */
+  readonly pairs?: (k: Poly, term: number, j: number) => readonly [Expr, Expr];
   /** Words of group `j` that start at depth `at`, of one term; of weights that lie as they are stored. */
   readonly words?: (at: Poly, term: number, j: number) => Expr;
   /** Scale of a term in a run of the block: one a row. */
@@ -146,6 +150,7 @@ export function oneRun(lo: Lowering, tile: Tile, run: Run, k: Poly, addTo: Adder
       );
       if (plan.words && prepared.factors && source.words)
         wordDots(lo, tile, plan.words, run, i, k, dots);
+      else if (source.pairs) pairDots(lo, tile, run, i, k, dots);
       else if (takes) takenDots(lo, tile, run, i, k, dots, groups);
       else if (columns.length > 1) manyDots(lo, tile, run, i, k, dots);
       else fewDots(lo, tile, run, i, k, dots);
@@ -178,6 +183,30 @@ function manyDots(lo: Lowering, tile: Tile, run: Run, term: number, k: Poly, dot
       });
     });
   }
+}
+
+/**
+ * The same with panels of words, where bytes have no dot product of their own. A loop rather than a straight line, as in
+ * {@link wordDots}.
+ */
+function pairDots(lo: Lowering, tile: Tile, run: Run, term: number, k: Poly, dots: Dots): void {
+  const { em } = lo;
+  const { plan, prepared, source, columns } = tile;
+  const first = k.add(tileSide * run.from);
+  const body = (v: Poly): void => {
+    const at = first.add(v.mul(tileSide));
+    const ws = dots.map((_, j) => source.pairs!(at, term, j).map((w) => em.bind(w, 'w')));
+    columns.forEach((s, c) => {
+      const index = s.mul(plan.part.depth).add(at);
+      const xs = [0, 2].map((i) =>
+        em.bind(L.tile(L.load(prepared.words!, em.index(index.add(i)), 2, 2), 2 * tileSide), 'x'),
+      );
+      dots.forEach((row, j) => {
+        add(lo, row[c]!, sumOf(ws[j]!.map((w, i) => L.dot(w, xs[i]!))));
+      });
+    });
+  };
+  loop(lo, Poly.of(run.to - run.from), 1, false, body, Poly.of(0), 'v');
 }
 
 /** One row of activations: a stored word of weights is used up before the next one is read. */

@@ -63,6 +63,10 @@ export function emitResident(
     if (hoisted)
       lo.note(`scales of activations are multiplied by ${hoisted.text}, in place of the weights'`);
   const least = panelColumns + 1;
+  if (!lo.limits.relaxed && (columns.constant ?? least) >= least)
+    lo.note(
+      'many rows of activations meet panels of words of 16 bits: there is no dot product of bytes',
+    );
   const known = columns.constant;
   if (known !== undefined)
     return known < least ? fewColumns(lo, jobOf(true)) : manyColumns(lo, jobOf(false));
@@ -98,9 +102,10 @@ function prepare(
     magnitudes: plan.flips ? temp('magnitudes', 'i8', columns.mul(depth), [0, 127]) : undefined,
     masks: plan.flips ? temp('signs', 'i8', columns.mul(depth), [-1, 0]) : undefined,
     factors: words ? temp('factors', 'i16', columns.mul(depth)) : undefined,
+    words: words || lo.limits.relaxed ? undefined : temp('words', 'i16', columns.mul(depth)),
   };
   const unit = words?.unit ?? 1;
-  if (!made.starts && !made.scales) return made;
+  if (!made.starts && !made.scales && !made.words) return made;
   const scaleOf = scaleIndex(plan);
   const startOf = startIndex(plan);
   loop(lo, columns, 1, true, (s) => {
@@ -114,6 +119,9 @@ function prepare(
           const value = unit === 1 ? scaled : L.binary('mul', scaled, L.constant(1 / unit, 'f32'));
           em.push({ kind: 'store', buffer: made.scales, index, value, align: 1 });
         }
+        if (made.words)
+          for (let v = run.from; v < run.to; v += 1)
+            storeWords(lo, plan, made.words, s, k.add(tileSide * v));
         if (run.terms.every((t) => t.start === undefined)) continue;
         const sum = em.newVar('sum', L.vtype('i32', tileSide));
         const flipped = em.newVar('flipped', L.vtype('i32', tileSide));
@@ -166,7 +174,7 @@ function prepare(
       }
     });
   });
-  for (const b of [made.scales, made.starts, made.magnitudes, made.masks, made.factors])
+  for (const b of [made.scales, made.starts, made.magnitudes, made.masks, made.factors, made.words])
     if (b) em.bufferDepth.set(b.id, em.depth);
   return made;
 }
@@ -183,6 +191,15 @@ function hoistedBy(lo: Lowering, plan: Plan, run: Run, rows: Dim, k: Poly): Expr
   const at = k.add(tileSide * run.from);
   const [own] = weights(lo, plan.part, group.mul(tileSide), at);
   return hoistedFactor(lo, own!.scale!);
+}
+
+/** Stores four activations as words: the first and third, then the second and fourth. */
+function storeWords(lo: Lowering, plan: Plan, target: Buffer, s: Poly, k: Poly): void {
+  const { em } = lo;
+  const x = em.bind(activations(lo, plan.part, s, k).ints[0]!, 'x');
+  const index = em.index(s.mul(plan.part.depth).add(k));
+  const value = L.build([0, 2, 1, 3].map((i) => L.extract(x, i)));
+  em.push({ kind: 'store', buffer: target, index, value, align: tileSide });
 }
 
 /**
@@ -348,7 +365,8 @@ const panelGroups = 2;
 const panelColumns = 3;
 
 /**
- * Many rows of activations: the weights of eight rows are unpacked once into scratch, a byte each, and meet three
+ * Many rows of activations: the weights of eight rows are unpacked once into scratch, a byte each (a word where bytes have no
+ * dot product), and meet three
  * rows of activations at a time, with 6 integer sums, 6 float sums, 2 vectors of weights and one of activations.
  */
 function manyColumns(lo: Lowering, job: Job): void {
@@ -400,9 +418,13 @@ function unpackPanel(lo: Lowering, plan: Plan, groups: readonly Poly[]): WeightS
     Math.min(...ranges.map(([lo]) => lo)),
     Math.max(...ranges.map(([, hi]) => hi)),
   ];
-  const size = depth.mul(tileSide * n * dotTerms.length);
-  const codes = em.newBuffer('panel', range[0] < 0 ? 'i8' : 'u8', 'temp', size);
+  // Without a dot product of bytes a panel holds words, taken apart a block at a time.
+  const asWords = !lo.limits.relaxed;
+  const taken = asWords ? Poly.of(plan.block) : depth;
+  const perDepth = tileSide * n * dotTerms.length;
+  const codes = em.newBuffer('panel', range[0] < 0 ? 'i8' : 'u8', 'temp', taken.mul(perDepth));
   Object.assign(codes, { range });
+  const panel = asWords ? em.newBuffer('words', 'i16', 'temp', depth.mul(perDepth)) : codes;
   const perBlock = plan.runs.length * terms * n * tileSide;
   const scales = em.newBuffer('scales', 'f32', 'temp', depth.over(plan.block)!.mul(perBlock));
   const codeAt = (k: Poly, v: number, term: number, j: number): Poly =>
@@ -427,23 +449,48 @@ function unpackPanel(lo: Lowering, plan: Plan, groups: readonly Poly[]): WeightS
           const index = em.index(scaleAt(k, run, i, j));
           em.push({ kind: 'store', buffer: scales, index, value: scale, align: tileSide });
           if (!t.isDot) return;
-          for (let v = run.from; v < run.to; v += 1)
-            em.push({
-              kind: 'store',
-              buffer: codes,
-              index: em.index(codeAt(k, v, i, j)),
-              value: source.ints(k, v, i, j),
-              align: tileLanes,
-            });
+          for (let v = run.from; v < run.to; v += 1) {
+            const at = codeAt(asWords ? Poly.of(0) : k, v, i, j);
+            const value = source.ints(k, v, i, j);
+            em.push({ kind: 'store', buffer: codes, index: em.index(at), value, align: tileLanes });
+            if (asWords) partWords(lo, codes, at, panel, codeAt(k, v, i, j));
+          }
         });
       });
   });
-  for (const b of [codes, scales]) em.bufferDepth.set(b.id, em.depth);
+  for (const b of [codes, panel, scales]) em.bufferDepth.set(b.id, em.depth);
+  const half = 2 * tileSide;
   return {
+    ...(asWords
+      ? {
+          pairs: (k, term, j) => {
+            const at = codeAt(k, 0, term, j);
+            const from = (i: number): Expr => L.load(panel, em.index(at.add(i)), half, half);
+            return [from(0), from(half)] as const;
+          },
+        }
+      : {}),
     ints: (k, v, term, j) => L.load(codes, em.index(codeAt(k, v, term, j)), tileLanes, tileLanes),
     scale: (k, run, term, j) =>
       L.load(scales, em.index(scaleAt(k, run, term, j)), tileSide, tileSide),
   };
+}
+
+/** Bytes of a tile as words: those of even depth, then those of odd depth. */
+function partWords(lo: Lowering, bytes: Buffer, at: Poly, target: Buffer, to: Poly): void {
+  const { em } = lo;
+  const { range: _, ...plain } = bytes;
+  const n = 2 * tileSide;
+  const i32s = (x: number): Expr => L.constant(x, 'i32', n);
+  const pairs = L.load({ ...plain, dtype: 'i16' }, em.index(at.over(2)!), n, n);
+  const low = L.binary('and', pairs, i32s(255));
+  const high = L.binary('shr', pairs, i32s(8));
+  const isSigned = bytes.dtype === 'i8';
+  const even = isSigned ? L.binary('sub', L.binary('xor', low, i32s(128)), i32s(128)) : low;
+  const odd = isSigned ? high : L.binary('and', high, i32s(255));
+  [even, odd].forEach((value, i) =>
+    em.push({ kind: 'store', buffer: target, index: em.index(to.add(n * i)), value, align: n }),
+  );
 }
 
 /** The elementwise rest of four rows. */

@@ -229,6 +229,14 @@ for (const name of ['gated', 'twice'])
     }
   });
 
+test('panels for many rows of activations hold words where bytes have no dot product', () => {
+  for (const { name, limits } of variants) {
+    const { notes } = residentKernel({ file, name: 'linear', formats: [formats[0]!.ref] }, limits);
+    const found = notes.some((n) => n.includes('panels of words'));
+    assert.is(found, name === 'plain', notes.join('\n'));
+  }
+});
+
 test('block constants of small fields are repacked, as short as they can be, and explained', () => {
   const notes = (ref: FormatRef): string =>
     residentKernel({ file, name: 'linear', formats: [ref] }, sevenBits.limits).notes.join('\n');
