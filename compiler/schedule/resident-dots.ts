@@ -142,7 +142,7 @@ export function oneRun(lo: Lowering, tile: Tile, run: Run, k: Poly, addTo: Adder
       });
       return;
     }
-    const takes = columns.length === 1 && source.tiles ? t.takings : undefined;
+    const takes = columns.length === 1 && source.tiles ? takingsOf(run, t) : undefined;
     // Sums of groups that are multiplied apart are added up before the next ones begin.
     for (const groups of takes ? apart(sums.length, takes.codes) : [[...sums.keys()]]) {
       const dots = groups.map(() =>
@@ -167,6 +167,15 @@ export function oneRun(lo: Lowering, tile: Tile, run: Run, k: Poly, addTo: Adder
       });
     }
   });
+}
+
+/**
+ * How codes are taken from their bytes, where that pays: two sums a group of rows are more than registers hold beside those
+ * of further terms, unless the codes would have to be joined for one sum first.
+ */
+function takingsOf(run: Run, t: Run['terms'][number]): Run['terms'][number]['takings'] {
+  const joins = t.takings?.codes.some((c) => c.parts.length > 1);
+  return run.terms.length === 1 || joins ? t.takings : undefined;
 }
 
 /** Several rows of activations want the same weights, and several groups the same activations. */

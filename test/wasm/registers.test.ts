@@ -29,8 +29,8 @@ const registers = 16;
 const beyond = (ref: FormatRef, unsignedDot: boolean): number => {
   // Signed bytes that meet magnitudes and sign masks: a mask, and the codes with bits flipped.
   if (!unsignedDot) return 2;
-  // Minima with constants of their own in each block are summed beside two sums of codes a group of rows.
-  return ref.name === 'q4_K' ? 2 : 0;
+  // Minima with constants of their own in each block are summed beside the sums of codes.
+  return ref.name === 'q4_K' ? 1 : 0;
 };
 
 async function textOf(ref: FormatRef, unsignedDot: boolean): Promise<string> {
