@@ -44,10 +44,29 @@ function kernelText(l: Launch, used: Set<PartName>, source: string | undefined):
   ].join('\n');
 }
 
-/** With what is multiplied by warps, one block to a multiprocessor is enough: registers matter more than their number. */
-const bounds = (l: Launch): string => `${l.threads}${multiplies(l.body) ? ', 1' : ''}`;
+/**
+ * Blocks that a multiprocessor must have room for. With what is multiplied by warps one is enough: registers matter more than
+ * their number. Of others ptxas decides, which for tiles of 16 sums a thread would rather keep some values in memory than
+ * have three blocks in place of four.
+ */
+const bounds = (l: Launch): string => {
+  if (multiplies(l.body)) return `${l.threads}, 1`;
+  const sums = l.inner.some((b) => b.role === 'group') ? sumsOf(l.body) : 0;
+  return sums === 16 ? `${l.threads}, 3` : `${l.threads}`;
+};
 const multiplies = (list: readonly Stmt[]): boolean =>
   list.some((s) => s.kind === 'product' || nested(s).some(multiplies));
+/** Lanes of vectors of f32 that live across loops. */
+const sumsOf = (list: readonly Stmt[]): number =>
+  list.reduce(
+    (n, s) =>
+      n +
+      (s.kind === 'local' && s.var.type.scalar === 'f32' && s.var.type.lanes > 1
+        ? s.var.type.lanes
+        : 0) +
+      nested(s).reduce((m, inner) => m + sumsOf(inner), 0),
+    0,
+  );
 
 function pointer(w: Writer, b: Buffer, used: Set<PartName>, written: boolean): string {
   if (b.dtype === 'f16') used.add('fp16');
@@ -61,5 +80,6 @@ function innerMemory(w: Writer, b: Buffer, used: Set<PartName>): string {
   const { bits } = dtypes[b.dtype];
   const count = bits % 8 === 0 ? elements : Math.ceil((elements * bits) / 8);
   const space = b.role === 'group' ? '__shared__ __align__(16)' : 'alignas(16)';
-  return `${space} ${memoryType(b.dtype)} ${w.buffer(b)}[${Math.max(1, count)}];`;
+  // What a loop carries and nobody looks at is stored all the same.
+  return `[[maybe_unused]] ${space} ${memoryType(b.dtype)} ${w.buffer(b)}[${Math.max(1, count)}];`;
 }
