@@ -1,5 +1,5 @@
 // npm run cuda-corpus [-- WORD ...]: writes the table of all kernels of docs/cuda.md, or the rows that have one of the words in
-// them (`sm_90`, `systems`): every text of the conformance cases, formats, layers and systems through nvcc. Half an hour.
+// them (`sm_90`, `systems`): every text of the conformance cases, formats, layers and systems through nvcc. It takes long; a family at a time is enough.
 import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { corpus, families } from '../test/cuda/corpus.ts';

@@ -8,6 +8,7 @@ import { Driver, deviceAttributes } from './cuda/driver.ts';
 import { type Block, MemoryPool } from './cuda/memory.ts';
 import { Transfer } from './cuda/transfer.ts';
 import type { CompileTarget, Declined, Device, DeviceBuffer, Executable } from './device.ts';
+import { Executables } from './executables.ts';
 
 /** Most bytes of the arguments of a launch. */
 const ARGUMENTS = 4096;
@@ -51,7 +52,7 @@ export class CudaDevice implements Device {
   readonly #memory: MemoryPool;
   readonly #transfer: Transfer;
   readonly #images: ImageMaker;
-  readonly #executables = new WeakMap<Artifact, Promise<Executable>>();
+  readonly #executables = new Executables((artifact) => this.#prepare(artifact));
   readonly #modules: bigint[] = [];
   /** Page-locked: the arguments of a launch, packed, and in front of them what the driver is told of them. */
   readonly #arguments: { readonly address: bigint; readonly bytes: Uint8Array };
@@ -134,13 +135,7 @@ export class CudaDevice implements Device {
   }
 
   load(artifact: Artifact): Promise<Executable> {
-    let made = this.#executables.get(artifact);
-    if (!made) {
-      made = this.#prepare(artifact);
-      this.#executables.set(artifact, made);
-      made.catch(() => this.#executables.delete(artifact));
-    }
-    return made;
+    return this.#executables.of(artifact);
   }
 
   async #prepare({ manifest, code, constants }: Artifact): Promise<Executable> {

@@ -6,6 +6,7 @@ import { raise, reasonOf } from '../errors.ts';
 import { packInto, unpack } from '../pack.ts';
 import { compilePoly, type PolyFunction } from '../poly.ts';
 import type { CompileTarget, Declined, Device, DeviceBuffer, Executable } from './device.ts';
+import { Executables } from './executables.ts';
 import {
   type GpujsInstance,
   type GpujsKernel,
@@ -53,7 +54,9 @@ export class GpujsDevice implements Device {
   readonly software: boolean;
   readonly #library: GpujsLibrary;
   readonly #gpu: GpujsInstance;
-  readonly #executables = new WeakMap<Artifact, Promise<Executable>>();
+  readonly #executables = new Executables((artifact) =>
+    Promise.resolve().then(() => this.#prepare(artifact)),
+  );
   #used = 0;
 
   private constructor(library: GpujsLibrary, options: GpujsOptions) {
@@ -124,13 +127,7 @@ export class GpujsDevice implements Device {
   }
 
   load(artifact: Artifact): Promise<Executable> {
-    let made = this.#executables.get(artifact);
-    if (!made) {
-      made = Promise.resolve().then(() => this.#prepare(artifact));
-      this.#executables.set(artifact, made);
-      made.catch(() => this.#executables.delete(artifact));
-    }
-    return made;
+    return this.#executables.of(artifact);
   }
 
   #prepare(artifact: Artifact): Executable {

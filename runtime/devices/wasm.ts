@@ -7,6 +7,7 @@ import { raise } from '../errors.ts';
 import { wasmApi } from '../platform.ts';
 import { Crew, wantedThreads } from './crew.ts';
 import type { CompileTarget, Declined, Device, DeviceBuffer, Executable } from './device.ts';
+import { Executables } from './executables.ts';
 import { KernelTable } from './kernel-table.ts';
 import { LinearMemory } from './linear-memory.ts';
 import type { PoolKernel } from './pool.ts';
@@ -56,7 +57,7 @@ export class WasmDevice implements Device, Recorder {
   /** Whether calls end before they return: this thread may wait for others, or there are none. */
   readonly #sync: boolean;
   readonly #crew: Crew;
-  readonly #executables = new WeakMap<Artifact, Promise<Executable>>();
+  readonly #executables = new Executables((artifact) => this.#instantiate(artifact));
   /** The tape of calls that run at once, on this thread or with it, and the one that is recorded. */
   readonly #lone: Tape;
   #chain: Tape | undefined;
@@ -250,13 +251,7 @@ export class WasmDevice implements Device, Recorder {
   }
 
   load(artifact: Artifact): Promise<Executable> {
-    let made = this.#executables.get(artifact);
-    if (!made) {
-      made = this.#instantiate(artifact);
-      this.#executables.set(artifact, made);
-      made.catch(() => this.#executables.delete(artifact));
-    }
-    return made;
+    return this.#executables.of(artifact);
   }
 
   async #instantiate(artifact: Artifact): Promise<Executable> {

@@ -5,6 +5,7 @@ import type { Limits } from '../../compiler/limits.ts';
 import { raise } from '../errors.ts';
 import { compilePoly, type PolyFunction } from '../poly.ts';
 import type { DeviceBuffer, Executable } from './device.ts';
+import { Executables } from './executables.ts';
 import type { GpuChain } from './webgpu-chain.ts';
 import { type GpuLaunch, launchesOf } from './webgpu-kernel.ts';
 import { type Block, type GpuBuffer, type GpuMemory, PADDING } from './webgpu-memory.ts';
@@ -59,7 +60,7 @@ function spansOf(launches: readonly GpuLaunch[], partBytes: number): readonly Sp
 
 export class GpuCalls {
   readonly #gpu: GpuParts;
-  readonly #executables = new WeakMap<Artifact, Promise<Executable>>();
+  readonly #executables = new Executables((artifact) => this.#prepare(artifact));
   /** Bound where a tensor has fewer parts than the kernel has windows. */
   readonly #spare: GpuBuffer[] = [];
 
@@ -68,13 +69,7 @@ export class GpuCalls {
   }
 
   load(artifact: Artifact): Promise<Executable> {
-    let made = this.#executables.get(artifact);
-    if (!made) {
-      made = this.#prepare(artifact);
-      this.#executables.set(artifact, made);
-      made.catch(() => this.#executables.delete(artifact));
-    }
-    return made;
+    return this.#executables.of(artifact);
   }
 
   async #prepare(artifact: Artifact): Promise<Executable> {

@@ -1,6 +1,6 @@
 // Every kernel that the conformance cases, the formats, the layers and the published systems give goes through nvcc without
 // a warning, and contractions keep everything in registers. By default a share of them; QUERN_NVCC=all takes them all, for
-// sm_80 and sm_90, in half an hour: run the file itself, as the test driver has a limit for a file.
+// sm_80 and sm_90: run the file itself, as the test driver has a limit for a file.
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { skip } from '../support/skip.ts';
