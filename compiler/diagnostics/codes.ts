@@ -222,6 +222,13 @@ export const codes = {
     expected: f.expected,
     hint: 'unpack returns what encode returned: every field that pack took, with the same shape.',
   }),
+  Q3011: (f: { name: string; found: string }): Message => ({
+    message: `factors() cannot take the decode of ${f.name} apart`,
+    found: f.found,
+    expected:
+      'a scale times integers, plus an offset, both the same along the last axis of a block',
+    hint: 'decode(w) gives the numbers of any format; fields(w) what it stores.',
+  }),
 
   Q4001: (f: { op: string; dtype: string; target: string; instead: string }): Message => ({
     message: `${f.op} on ${f.dtype} is not supported by the target ${f.target}`,

@@ -188,24 +188,32 @@ function blockFields(
   return recordVal(out);
 }
 
+/** What decode makes of the block at `indices`, as f32. */
+export function decodedBlock(s: Stager, w: EncodedVal, indices: readonly Value[]): Value {
+  const f = w.format;
+  const stored = blockFields(s, w, indices, ['block', 'row', 'tensor']);
+  stored.fields.set('place', placeOf(indices, w.shape));
+  const block = s.ctx.tensor(s.apply(f.decode, [stored]), 'f32');
+  if (!sameDims(block.type.shape, blockDims(f)) || dtypes[block.type.dtype].kind === 'bool')
+    s.ctx.at(f.decode.node, f.decode.module, () =>
+      fail('Q3003', { found: typeText(block.type), expected: `f32${shapeText(blockDims(f))}` }),
+    );
+  return block.type.dtype === 'f32' ? block : s.ctx.builder.one('cast', [block], { dtype: 'f32' });
+}
+
 /** decode(w): a map over blocks, viewed as the logical tensor. */
 export function decodeTensor(s: Stager, w: EncodedVal): Value {
   const f = w.format;
   const { lead, grid } = blockGrid(s, f, w.shape);
-  const result = parallelMap(s, [...lead, ...grid], (ids) => {
-    const indices = ids.map((i) => s.ctx.tensor(i));
-    const stored = blockFields(s, w, indices, ['block', 'row', 'tensor']);
-    stored.fields.set('place', placeOf(indices, w.shape));
-    const got = s.apply(f.decode, [stored]);
-    const block = s.ctx.tensor(got, 'f32');
-    if (!sameDims(block.type.shape, blockDims(f)) || dtypes[block.type.dtype].kind === 'bool')
-      s.ctx.at(f.decode.node, f.decode.module, () =>
-        fail('Q3003', { found: typeText(block.type), expected: `f32${shapeText(blockDims(f))}` }),
-      );
-    return tensorVal(
-      block.type.dtype === 'f32' ? block : s.ctx.builder.one('cast', [block], { dtype: 'f32' }),
-    );
-  });
+  const result = parallelMap(s, [...lead, ...grid], (ids) =>
+    tensorVal(
+      decodedBlock(
+        s,
+        w,
+        ids.map((i) => s.ctx.tensor(i)),
+      ),
+    ),
+  );
   return fromBlocks(s, f, s.ctx.tensor(result), w.shape);
 }
 

@@ -141,6 +141,22 @@ export const decode: <F extends Format, S extends readonly Dim[]>(
 export const fields: <F extends Format, S extends readonly Dim[]>(w: Encoded<F, S>) => Fields<F> =
   builtin('fields');
 
+/** What {@link factors} takes an encoded tensor [..., K] apart into; R elements follow each other with one scale. */
+export interface Factors {
+  /** [..., K / R, R]: the codes, or what tables make of them, minus an integer zero point. Not stored: computed where used. */
+  readonly integers: Tensor<'i32', Any>;
+  /** f32 [..., K / R]. */
+  readonly scale: Tensor<'f32', Any>;
+  /** f32 [..., K / R]; undefined where the format adds nothing. Which of the two is known while compiling. */
+  readonly offset: Tensor<'f32', Any> | undefined;
+}
+/**
+ * decode(w) as `scale * integers + offset`, found by following the format's decode, whatever the format: a program that
+ * multiplies integers can put the scales elsewhere. Formats that are no such product (floats, lattices) are refused
+ * with Q3011. `const { integers, scale, offset } = factors(w)`
+ */
+export const factors: (w: Encoded) => Factors = builtin('factors');
+
 /** What {@link formatInfo} says of a format. */
 export interface FormatInfo {
   readonly block: readonly number[];

@@ -209,6 +209,11 @@ export function norm<N extends Dim, K extends Dim>(x: Tensor<f32, [N, K]>, w: Te
     ),
     request: { name: 'bad.unpack' },
   },
+  Q3011: {
+    source: `import { factors } from 'quern';\n${k(
+      'const halves = format({ block: 32, encode: (x) => ({ q: f16(x) }), decode: ({ q }) => q });\nexport function norm<N extends Dim, K extends Dim>(x: Tensor<f32, [N, K]>) {\n  return factors(encode(halves, x)).scale;\n}',
+    )}`,
+  },
 
   'several problems': {
     source: norm(

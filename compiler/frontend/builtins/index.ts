@@ -4,6 +4,7 @@ import { fail } from '../../diagnostics/diagnostic.ts';
 import { type DType, dtypes } from '../../ir/dtype.ts';
 import { parallelMap } from '../branches.ts';
 import { decodeTensor, encodeTensor } from '../codecs.ts';
+import { factors } from '../factors.ts';
 import { assemble, formatInfo } from '../format-info.ts';
 import { makeFormat } from '../formats.ts';
 import { callback, memberName } from '../members.ts';
@@ -68,6 +69,11 @@ const formats: BuiltinTable = {
     if (!is(w, 'encoded')) return wrongArguments('fields', args, 'an encoded tensor');
     return recordVal([...w.fields].map(([k, v]) => [k, tensorVal(v)]));
   },
+  factors: (s, args) => {
+    const [w] = args;
+    if (!is(w, 'encoded')) return wrongArguments('factors', args, 'an encoded tensor');
+    return factors(s, w);
+  },
   formatInfo: (s, args) => {
     const [f] = args;
     if (!is(f, 'format')) return wrongArguments('formatInfo', args, 'a format');
@@ -102,6 +108,7 @@ export const languageTypes: ReadonlySet<string> = new Set([
   'DType',
   'Dim',
   'Encoded',
+  'Factors',
   'FieldRecord',
   'Fields',
   'FloatDType',
