@@ -5,6 +5,7 @@ import type { Buffer, Expr, ExprOf, Stmt } from '../../compiler/loops/loops.ts';
 import { intRange } from '../../compiler/loops/ranges.ts';
 import { place } from './addresses.ts';
 import type { Ref } from './binaryen.ts';
+import { choiceBytes, isByteChoice } from './choices.ts';
 import { chunk, fault, scalar } from './expressions.ts';
 import type { Frame } from './frame.ts';
 import { isByteOp, isSmallTable } from './narrow.ts';
@@ -97,7 +98,10 @@ export function bytes(f: Frame, e: Expr, c: number): Ref {
       return f.once(e, 60, f.types.v128, () => m.i8x16.splat(scalar(f, e.a)));
     case 'var': {
       const { whole } = f.isBytes(e.var) ? f.bytesOf(e.var) : {};
-      return whole === undefined ? narrowed(f, e, c) : m.local.get(whole, f.types.v128);
+      if (whole !== undefined) return m.local.get(whole, f.types.v128);
+      return f.definition(e.var)
+        ? f.once(e, 500 + c, f.types.v128, () => narrowed(f, e, c))
+        : narrowed(f, e, c);
     }
     case 'load': {
       if (!isByteBuffer(e.buffer)) return narrowed(f, e, c);
@@ -122,15 +126,18 @@ export function bytes(f: Frame, e: Expr, c: number): Ref {
       return bytesOfBinary(f, e, c);
     case 'rank':
       return rankBytes(f, e, c);
+    case 'select':
+      return isByteChoice(f, e) ? choiceBytes(f, e, c) : narrowed(f, e, c);
     default:
       return narrowed(f, e, c);
   }
 }
 
-/** Whether sixteen lanes of a vector are made as bytes: codes from a table of thresholds, and what they look up. */
+/** Whether sixteen lanes of a vector are made as bytes: codes from a table of thresholds, what they look up, and choices. */
 export function isBytes(f: Frame, e: Expr): boolean {
   if (e.type.lanes % 16 !== 0) return false;
   if (e.kind === 'rank') return true;
+  if (e.kind === 'select') return isByteChoice(f, e);
   if (e.kind === 'binary' && e.op === 'and' && e.b.kind === 'const')
     return e.b.value >= 0 && isBytes(f, e.a);
   if (e.kind !== 'gather' || !isSmallTable(e.buffer) || !isBytes(f, e.index)) return false;

@@ -66,7 +66,8 @@ function storeBits(f: Frame, b: Buffer, index: Ref, again: () => Ref, value: Ref
 /** Chunks that one write takes. */
 export function chunksPerUnit(b: Buffer, lanes: number): number {
   const { bits } = dtypes[b.dtype];
-  const wanted = bits === 32 ? 1 : bits === 8 ? 4 : bits === 4 && lanes >= 32 ? 8 : 2;
+  const wanted =
+    bits === 32 ? 1 : bits === 8 ? 4 : bits === 4 && lanes >= 16 ? Math.min(lanes / 4, 8) : 2;
   return Math.min(wanted, chunksOf(lanes));
 }
 
@@ -192,13 +193,13 @@ export function storeUnit(
     const bounded = lo === -128 ? below : m.i8x16.max_s(below, splat(lo));
     return bits === 8 ? bounded : m.v128.and(bounded, splat(mask));
   };
-  if (direct && isBytes(f, s.value) && (count === 32 || (bits === 8 && count === 16))) {
+  if (direct && isBytes(f, s.value) && (bits === 4 || bits === 8) && count >= 16) {
     const sixteen = (i: number): Ref => sixteenBytes(f, s.value, (first >> 2) + i);
     if (bits === 8) return writeBytes(f, at, 1, ptr, sixteen(0), 16);
     const fill = (): Ref => f.vector(new Array<number>(16).fill(mask));
     const a = pairNibbles(f, m.v128.and(sixteen(0), fill()));
-    const b = pairNibbles(f, m.v128.and(sixteen(1), fill()));
-    return writeBytes(f, at, 1, ptr, m.i8x16.narrow_i16x8_u(a, b), 16);
+    const b = count === 32 ? pairNibbles(f, m.v128.and(sixteen(1), fill())) : none();
+    return writeBytes(f, at, 1, ptr, m.i8x16.narrow_i16x8_u(a, b), count / 2);
   }
   if (bits === 8 && eight && count >= 8) {
     const a = eight(first >> 1);
@@ -212,9 +213,10 @@ export function storeUnit(
     const b = count > 8 ? words(2) : none();
     return writeBytes(f, at, 1, ptr, m.i8x16.narrow_i16x8_u(a, b), count);
   }
-  if (bits === 4 && count === 32) {
+  if (bits === 4 && count >= 16) {
     const a = pairNibbles(f, bytes(0));
-    return writeBytes(f, at, 1, ptr, m.i8x16.narrow_i16x8_u(a, pairNibbles(f, bytes(4))), 16);
+    const b = count === 32 ? pairNibbles(f, bytes(4)) : none();
+    return writeBytes(f, at, 1, ptr, m.i8x16.narrow_i16x8_u(a, b), count / 2);
   }
   const fields = bounds ? m.i16x8.extend_low_i8x16_u(bytes(0)) : words(0);
   return packFields(f, at, ptr, fields, bits, (count * bits) / 8);
