@@ -250,6 +250,7 @@ function lane(w: Writer, e: Expr, l: string, summed: boolean): Text {
     case 'dot4':
     case 'muladd':
     case 'peak':
+    case 'nearest':
     case 'within':
     case 'repeat':
     case 'tile':

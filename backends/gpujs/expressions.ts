@@ -76,6 +76,7 @@ export function textOf(w: Writer, e: Expr): string {
     case 'dot4':
     case 'muladd':
     case 'peak':
+    case 'nearest':
     case 'within':
     case 'rank':
       throw fault(`${e.kind} reached gpujs`);

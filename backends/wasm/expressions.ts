@@ -7,6 +7,7 @@ import { place } from './addresses.ts';
 import { isWordOp, isWordTest } from './narrow.ts';
 import type { Ref } from './binaryen.ts';
 import { bytes, dot4Chunk, isBytes } from './bytes.ts';
+import { addedBy } from './choices.ts';
 import { chunksOf, type Frame } from './frame.ts';
 import { binaryRows, compareRef, knownDivisor, unaryRows, uniformShifts } from './instructions.ts';
 import { loadLanes, rowsOf, transposedRows } from './elements.ts';
@@ -86,6 +87,7 @@ export function scalar(f: Frame, e: Expr): Ref {
       return sub(e.a);
     case 'gather':
     case 'rank':
+    case 'nearest':
     case 'build':
     case 'fold':
     case 'dot':
@@ -184,6 +186,7 @@ export function chunk(f: Frame, e: Expr, c: number): Ref {
     case 'extract':
     case 'reduce':
     case 'peak':
+    case 'nearest':
     case 'round':
     case 'encode':
     case 'decode':
@@ -283,6 +286,12 @@ function selectChunk(f: Frame, e: ExprOf<'select'>, c: number): Ref {
   if (isZero(e.a)) {
     const b = chunk(f, e.b, c);
     return v128.andnot(b, chunk(f, e.c, c));
+  }
+  const added = addedBy(e);
+  if (added) {
+    const b = chunk(f, e.b, c);
+    const condition = chunk(f, e.c, c);
+    return v128.or(b, v128.and(condition, chunk(f, added, c)));
   }
   const [a, b] = [chunk(f, e.a, c), chunk(f, e.b, c)];
   return v128.bitselect(a, b, chunk(f, e.c, c));

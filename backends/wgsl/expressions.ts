@@ -237,6 +237,7 @@ function compute(w: Writer, e: Expr, summed: boolean): readonly Text[] {
     case 'dot4':
     case 'muladd':
     case 'peak':
+    case 'nearest':
     case 'within':
     case 'rank':
     case 'repeat':

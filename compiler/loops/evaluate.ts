@@ -229,6 +229,11 @@ class Machine {
         const reached = (v: number, t: number): boolean => (e.strict ? v > t : v >= t);
         return this.#eval(e.a).map((v) => entries.filter((t) => reached(v, t)).length);
       }
+      case 'nearest': {
+        const unit = this.#eval(e.unit);
+        const entries = e.buffer.data!.map(Math.fround);
+        return this.#eval(e.a).map((x, i) => nearestOf(entries, x, unit[i]!));
+      }
       case 'peak':
         return [peakOf(this.#eval(e.a))];
       case 'within':
@@ -262,6 +267,12 @@ class Machine {
   #write(b: Buffer, element: number, value: number): void {
     writeBits(this.#bytes(b, element), element, dtypes[b.dtype].bits, storedBits(b.dtype, value));
   }
+}
+
+function nearestOf(entries: readonly number[], x: number, unit: number): number {
+  const off = entries.map((t) => Math.abs(Math.fround(Math.fround(t * unit) - x)));
+  const nan = off.findIndex(Number.isNaN);
+  return nan >= 0 ? nan : off.indexOf(Math.min(...off));
 }
 
 /** A NaN is above all numbers. */

@@ -36,6 +36,7 @@ import {
   variable,
   within,
 } from './loops.ts';
+import { nearestEntry } from './math/nearest.ts';
 import { isPowerOfTwo, remPowerOfTwo } from './math/rounding.ts';
 
 /** The table key of an expression, for those kinds that a table may rewrite. */
@@ -215,6 +216,8 @@ class Expander {
         return this.#load(e.buffer, (b) => load(b, x(e.index), e.type.lanes, e.align));
       case 'rank':
         return this.#rank(e, x(e.a));
+      case 'nearest':
+        return this.#expr(nearestEntry(this, e.buffer, x(e.a), x(e.unit)));
       case 'peak':
         return keep(e, [e.a], [x(e.a)], (a) => peak(a!));
       case 'within':

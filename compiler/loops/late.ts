@@ -98,7 +98,7 @@ function readsOf(e: Expr, into = new Set<number>()): Set<number> {
 function buffersOf(e: Expr): Set<number> {
   const out = new Set<number>();
   walk(e, (x) => {
-    if (x.kind === 'load' || x.kind === 'gather' || x.kind === 'rank') out.add(x.buffer.id);
+    if ('buffer' in x) out.add(x.buffer.id);
   });
   return out;
 }

@@ -138,6 +138,11 @@ export type Expr = { readonly type: VType } /** A literal, in every lane. */ & (
   | { readonly kind: 'gather'; readonly buffer: Buffer; readonly index: Expr }
   /** Of an f32: how many entries of a constant buffer, which grow, it reaches (strict: exceeds); of NaN 0. As i32. */
   | { readonly kind: 'rank'; readonly buffer: Buffer; readonly strict: boolean; readonly a: Expr }
+  /**
+   * The first i for which |entry i * unit - a|, each step rounded to f32, is least; the first for which it is NaN, if there
+   * is one. Entries of the constant buffer grow. As i32.
+   */
+  | { readonly kind: 'nearest'; readonly buffer: Buffer; readonly a: Expr; readonly unit: Expr }
   /** Of a vector of f32: the element of the largest magnitude, the first of equal ones; the first NaN, if there is one. */
   | { readonly kind: 'peak'; readonly a: Expr }
   /** An f32 of which it is known that it is a number from lo to hi. */
@@ -418,6 +423,14 @@ export const rank = (buffer: Buffer, a: Expr, strict: boolean): Expr => ({
   type: vtype('i32', a.type.lanes),
 });
 
+export const nearest = (buffer: Buffer, a: Expr, unit: Expr): Expr => ({
+  kind: 'nearest',
+  buffer,
+  a,
+  unit,
+  type: vtype('i32', same(a, unit).lanes),
+});
+
 export const peak = (a: Expr): Expr =>
   a.type.lanes === 1 ? a : { kind: 'peak', a, type: vtype('f32') };
 export const within = (a: Expr, lo: number, hi: number): Expr => ({
@@ -445,6 +458,8 @@ export function operands(e: Expr): readonly Expr[] {
       return [e.a, e.b, e.c];
     case 'select':
       return [e.c, e.a, e.b];
+    case 'nearest':
+      return [e.a, e.unit];
     case 'build':
       return e.parts;
     case 'load':

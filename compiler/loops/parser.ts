@@ -25,6 +25,7 @@ import {
   laneIds,
   load,
   mulAdd,
+  nearest,
   peak,
   type Packed,
   type Program,
@@ -303,6 +304,12 @@ class Resolver {
       const [b, x] = args;
       if (b?.kind !== 'name' || !x) throw wrong(line, `${name} needs a buffer and a value`);
       return rank(this.#buffer(b.name, line), this.#expr(x), name === 'rank_gt');
+    }
+    if (name === 'nearest') {
+      const [b, x, unit] = args;
+      if (b?.kind !== 'name' || !x || !unit)
+        throw wrong(line, 'nearest needs a buffer, a value and a unit');
+      return nearest(this.#buffer(b.name, line), this.#expr(x), this.#expr(unit));
     }
     const xs = args.map((a) => this.#expr(a));
     const [a, b, c] = xs;

@@ -50,6 +50,7 @@ const reserved = new Set<string>([
   'build',
   'gather',
   'rank',
+  'nearest',
   'fold',
   'dot',
   'dot4',
@@ -272,6 +273,8 @@ class KernelPrinter {
         return this.#place(e.buffer, e.index, e.type.lanes, e.align);
       case 'rank':
         return `rank_${e.strict ? 'gt' : 'ge'}(${this.#buffers.of(e.buffer)}, ${arg(e.a)})`;
+      case 'nearest':
+        return `nearest(${this.#buffers.of(e.buffer)}, ${arg(e.a)}, ${arg(e.unit)})`;
       case 'peak':
         return call('peak', e.a);
       case 'within':

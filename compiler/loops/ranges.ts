@@ -44,6 +44,8 @@ export function intRange(e: Expr, defined: Definition = unknown): Range {
     }
     case 'rank':
       return [0, e.buffer.data!.length];
+    case 'nearest':
+      return [0, Math.max(e.buffer.data!.length - 1, 0)];
     case 'gather': {
       const { data, range } = e.buffer;
       if (range) return range;

@@ -40,6 +40,8 @@ export function withOperands(e: Expr, x: (operand: Expr) => Expr): Expr {
       return { ...e, a: x(e.a), b: x(e.b) };
     case 'muladd':
       return { ...e, a: x(e.a), b: x(e.b), c: x(e.c) };
+    case 'nearest':
+      return { ...e, a: x(e.a), unit: x(e.unit) };
     default:
       return operands(e).length ? ({ ...e, a: x((e as { a: Expr }).a) } as Expr) : e;
   }

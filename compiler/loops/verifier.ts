@@ -343,6 +343,12 @@ class Verifier {
           () => `rank of ${typeName(e.a.type)} in ${e.buffer.name}`,
         );
         return is({ scalar: 'i32', lanes: e.a.type.lanes }, 'rank');
+      case 'nearest':
+        this.#check(
+          e.a.type.scalar === 'f32' && same(e.a.type, e.unit.type) && e.buffer.role === 'const',
+          () => `nearest to ${typeName(e.a.type)} in ${e.buffer.name} by ${typeName(e.unit.type)}`,
+        );
+        return is({ scalar: 'i32', lanes: e.a.type.lanes }, 'nearest');
       case 'peak':
         needs(e.a, 'f32');
         return is({ scalar: 'f32', lanes: 1 }, 'peak');

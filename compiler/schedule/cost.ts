@@ -90,6 +90,8 @@ function own(e: Expr): number {
       return memoryCost(dtypes[e.buffer.dtype].bits, e.type.lanes) + floats(e.buffer.dtype, n);
     case 'gather':
       return isSmallTable(e.buffer) ? n * 2 : e.type.lanes * 3;
+    case 'nearest':
+      return n * 9 * e.buffer.data!.length;
     case 'rank':
       return n * (e.a.kind === 'within' ? 8 : 13);
   }

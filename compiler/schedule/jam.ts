@@ -172,8 +172,9 @@ class Jam {
     );
   }
 
-  /** A vector that costs one load a register, of memory that the loop leaves alone. */
+  /** A vector that costs one load a register, or its magnitude, of memory that the loop leaves alone. */
   #isCheap(e: Expr): boolean {
+    if (e.kind === 'unary' && e.op === 'abs' && e.type.scalar === 'f32') return this.#isCheap(e.a);
     return (
       e.kind === 'load' && dtypes[e.buffer.dtype].bits === 32 && !this.#written.has(e.buffer.id)
     );
@@ -436,6 +437,8 @@ class Jam {
         return L.decodeBits(e.dtype, x(e.a));
       case 'rank':
         return L.rank(e.buffer, x(e.a), e.strict);
+      case 'nearest':
+        return L.nearest(e.buffer, x(e.a), x(e.unit));
       case 'reduce':
         return L.build(copies.map((j) => L.reduce(e.op, this.#many(e.a, j))));
       case 'peak':
@@ -519,6 +522,8 @@ class Jam {
       case 'rank':
       case 'within':
         return { ...e, a: x(e.a) };
+      case 'nearest':
+        return L.nearest(e.buffer, x(e.a), x(e.unit));
       case 'muladd':
         return L.mulAdd(x(e.a), x(e.b), x(e.c));
       case 'dim':

@@ -75,12 +75,12 @@ export function overlap(loop: ForLoop, newVar: NewVar): Stmt[] | string {
   return [{ kind: 'if', cond: some, then: whole, else: [] }];
 }
 
-/** Where the longest run of stores of vectors, loops and branches at the end starts. */
+/** Where the longest run of long vectors, named or stored, of loops and branches at the end starts. */
 export function cutOf(list: readonly Stmt[]): number {
   let cut = list.length;
   while (cut > 0) {
     const s = list[cut - 1]!;
-    const isLong = s.kind === 'store' && s.value.type.lanes > 4;
+    const isLong = (s.kind === 'store' || s.kind === 'let') && s.value.type.lanes > 4;
     if (s.kind !== 'for' && s.kind !== 'if' && !isLong) break;
     cut -= 1;
   }

@@ -7,7 +7,7 @@ import { promote, type Scalar, scalarOf } from '../ir/dtype.ts';
 import type { Op, Value } from '../ir/ir.ts';
 import type { Expr, ReduceOp, Spread, Stmt } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
-import { type Rank, rankOf } from '../passes/rank.ts';
+import { type Nearest, nearestOf, type Rank, rankOf } from '../passes/rank.ts';
 import { broadcastIndex, tableBuffer } from './elements.ts';
 import { addSum, explainSum, factoredSum } from './factor.ts';
 import { together } from './gpu/team.ts';
@@ -105,10 +105,10 @@ export function chooseLanes(
   for (const n of candidates) {
     const cost = lo.em.trial((stmts) => {
       let e: Expr | undefined;
-      lo.em.scope(() => {
+      const inner = lo.em.scope(() => {
         e = attempt(n);
       });
-      return slowness(stmts(), [e!]) / n;
+      return slowness([...stmts(), ...inner], [e!]) / n;
     });
     if (cost < bestCost - 1e-9) {
       best = n;
@@ -464,6 +464,21 @@ function rankElement(
   return L.rank(tableBuffer(lo, table), value, strict);
 }
 
+/** The place of the nearest entry of a table. */
+function nearestElement(
+  lo: Lowering,
+  op: Op<'argmax'>,
+  { x, table, unit }: Nearest,
+  index: readonly Poly[],
+  lanes: number,
+): Expr {
+  const at = operandIndex(op, index, [Poly.of(0)]);
+  const element = (v: Value): Expr => lo.emit(v, broadcastIndex(v.type.shape, at), lanes);
+  const [a, by] = [element(x), unit ? element(unit) : L.constant(1, 'f32')];
+  const n = Math.max(a.type.lanes, by.type.lanes);
+  return L.nearest(tableBuffer(lo, table), L.splat(a, n), L.splat(by, n));
+}
+
 /** Whether the sign bits of a value are clear for certain, also those of its NaNs. */
 function isMagnitude(v: Value): boolean {
   const op = v.def?.op;
@@ -513,6 +528,8 @@ export function argReduceElement(
   how: 'min' | 'max',
 ): Expr {
   const r = op as Op<'argmax'>;
+  const near = lo.limits.gpu || how === 'max' ? undefined : nearestOf(op);
+  if (near) return nearestElement(lo, r, near, index, lanes);
   const x = r.operands[0]!;
   const scalar = scalarOf(x.type.dtype) === 'bool' ? 'i32' : scalarOf(x.type.dtype);
   const n = lanes;

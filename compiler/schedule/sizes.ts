@@ -4,6 +4,7 @@
 import type { Expr, Stmt, Var } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
 import { unaryMeaning } from '../ir/meaning.ts';
+import { mostUnit } from './nearest.ts';
 
 /** P lies from 2^-reach to 2^reach. */
 const reach = 60;
@@ -46,12 +47,17 @@ export class Sizes {
   #unknown = 0;
   /** Peaks that something was measured by. */
   readonly used = new Set<Var>();
+  /** What else must hold, by what it is about. */
+  readonly #demands = new Map<string, Expr>();
+  /** What is known before the test. */
+  readonly #early = new Set<number>();
 
   /** `list`: what is computed once an iteration, in order. */
   constructor(list: readonly Stmt[]) {
     for (const s of list) {
       if (s.kind !== 'let') continue;
       this.define(s.var, s.value);
+      this.#early.add(s.var.id);
       const blocks = this.#peaksOf(s.value);
       if (blocks) this.#peaks.push({ var: s.var, blocks });
     }
@@ -73,9 +79,38 @@ export class Sizes {
       const bits = L.bits(L.unary('abs', L.variable(v)), 'i32');
       const above = L.binary('sub', bits, L.constant(lowest, 'i32', lanes));
       const width = L.constant((2 * reach) << 23, 'u32', lanes);
-      return L.reduce('and', L.compare('lt', L.bits(above, 'u32'), width));
+      return L.compare('lt', L.bits(above, 'u32'), width);
     });
-    return tests.reduce((a, b) => L.binary('and', a, b));
+    const all = (lanes: number): Expr[] => {
+      const same = [...tests, ...this.#demands.values()].filter((t) => t.type.lanes === lanes);
+      return same.length === 0
+        ? []
+        : [
+            L.reduce(
+              'and',
+              same.reduce((a, b) => L.binary('and', a, b)),
+            ),
+          ];
+    };
+    return [...all(4), ...all(1)].reduce((a, b) => L.binary('and', a, b));
+  }
+
+  /** Whether |e| is at most so many times a unit, a lane of a variable; that is part of the condition then. */
+  isBelow(e: Expr, unit: L.ExprOf<'var'>, lane: number, times: number): boolean {
+    const size = this.size(e);
+    const peak = size?.of && this.#peaks.find((p) => p.var.id === size.of!.id);
+    const { lanes } = unit.type;
+    if (!size || !peak || size.power !== 1 || peak.var.type.lanes !== lanes) return false;
+    if (lanes > 1 && size.of!.lane !== lane) return false;
+    if (!this.#early.has(unit.var.id)) return false;
+    const all = (x: number): Expr => L.constant(x, 'f32', lanes);
+    const magnitude = L.unary('abs', L.variable(peak.var));
+    const bound = L.binary('mul', unit, all(times / size.hi));
+    const isLarge = L.compare('le', magnitude, bound);
+    const isSmall = L.compare('le', unit, all(mostUnit));
+    this.used.add(peak.var);
+    this.#demands.set(`${peak.var.id} ${unit.var.id} ${times}`, L.binary('and', isLarge, isSmall));
+    return true;
   }
 
   #resolve(e: Expr): Expr {

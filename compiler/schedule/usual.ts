@@ -6,6 +6,7 @@ import * as L from '../loops/loops.ts';
 import { withOperands } from '../loops/rewrite.ts';
 import { Copy } from './copies.ts';
 import { cutOf } from './overlap.ts';
+import { limitsBetween, limitsBetweenProducts, mostUnits } from './nearest.ts';
 import { type Interval, Sizes } from './sizes.ts';
 
 export interface Usual {
@@ -32,7 +33,12 @@ export function usualCase(body: readonly Stmt[], fresh: Fresh): Usual | undefine
   if (!usual.isShorter || !made || sizes.used.size === 0) return undefined;
   const general = new Copy(fresh.variable, new Map());
   general.list(tail);
-  return { head, isUsual: sizes.isUsual(), usual: made, general: general.out };
+  return {
+    head,
+    isUsual: sizes.isUsual(),
+    usual: [...usual.first, ...made],
+    general: general.out,
+  };
 }
 
 /** The iteration as statements. */
@@ -53,7 +59,10 @@ class Shorter {
   readonly #sizes: Sizes;
   readonly #fresh: Fresh;
   readonly #made = new Map<Expr, Expr>();
+  readonly #limits = new Map<string, readonly Var[]>();
   isShorter = false;
+  /** What is computed in front of the tail. */
+  readonly first: Stmt[] = [];
 
   constructor(sizes: Sizes, fresh: Fresh) {
     this.#sizes = sizes;
@@ -102,6 +111,7 @@ class Shorter {
   #shorter(e: Expr): Expr | undefined {
     if (e.type.lanes <= 4) return undefined;
     if (e.kind === 'rank') return this.#rank(e);
+    if (e.kind === 'nearest') return this.#nearest(e);
     if (e.kind !== 'convert' || e.type.scalar !== 'i32' || e.a.type.scalar !== 'f32')
       return undefined;
     const a = this.#unbounded(e.a);
@@ -180,6 +190,54 @@ class Shorter {
           );
     const a = this.#times(e.a, by);
     return L.rank(buffer, this.#within(a, scaled), e.strict);
+  }
+
+  /** The nearest of some entries, by counting the limits between them that a value exceeds: see nearest.ts. */
+  #nearest(e: L.ExprOf<'nearest'>): Expr | undefined {
+    const entries = e.buffer.data!.map(Math.fround);
+    const most = mostUnits(entries);
+    if (most === undefined) return undefined;
+    if (e.unit.kind === 'const' && e.unit.value === 1) {
+      const range = this.#sizes.interval(e.a);
+      if (!range || Math.max(-range[0], range[1]) > most) return undefined;
+      this.isShorter = true;
+      const limits = this.#fresh.table({ ...e.buffer, dtype: 'f32' }, limitsBetween(entries));
+      const ranked = L.rank(limits, this.#expr(e.a), true) as L.ExprOf<'rank'>;
+      return this.#rank(ranked) ?? ranked;
+    }
+    if (e.unit.kind !== 'splat') return undefined;
+    const { a: unit } = e.unit;
+    const [from, lane] = unit.kind === 'extract' ? [unit.a, unit.lane] : [unit, 0];
+    if (from.kind !== 'var' || !this.#sizes.isBelow(e.a, from, lane, most)) return undefined;
+    this.isShorter = true;
+    const { lanes } = e.type;
+    const a = this.#expr(e.a);
+    return this.#limitsOf(e.buffer, entries, from).reduce<Expr>(
+      (count, limit) => {
+        const l = L.variable(limit);
+        const one = l.type.lanes === 1 ? l : L.extract(l, lane);
+        const isBeyond = L.compare('gt', a, L.splat(one, lanes));
+        return L.binary('add', count, L.convert(isBeyond, 'i32'));
+      },
+      L.constant(0, 'i32', lanes),
+    );
+  }
+
+  /** The limits between entries times a unit. */
+  #limitsOf(buffer: Buffer, entries: readonly number[], unit: L.ExprOf<'var'>): readonly Var[] {
+    const key = `${buffer.id} ${unit.var.id}`;
+    let made = this.#limits.get(key);
+    if (!made) {
+      const named = (name: string, value: Expr): Expr => {
+        const v = this.#fresh.variable(name, value.type);
+        this.first.push({ kind: 'let', var: v, value });
+        return L.variable(v);
+      };
+      const limits = limitsBetweenProducts(entries, unit, named);
+      made = limits.map((l) => (named('limit', l) as L.ExprOf<'var'>).var);
+      this.#limits.set(key, made);
+    }
+    return made;
   }
 }
 

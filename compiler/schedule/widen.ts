@@ -160,6 +160,10 @@ class Widen {
         const [a, b] = [this.#expr(e.a), this.#expr(e.b)];
         return a && b && { ...e, a, b, type: L.vtype(e.type.scalar, lanes) };
       }
+      case 'nearest': {
+        const [a, unit] = [this.#expr(e.a), this.#expr(e.unit)];
+        return a && unit && L.nearest(e.buffer, a, unit);
+      }
       case 'select': {
         const [c, a, b] = [this.#expr(e.c), this.#expr(e.a), this.#expr(e.b)];
         return c && a && b && L.select(c, a, b);
