@@ -9,6 +9,7 @@ import { sameExpr, times } from './factor.ts';
 import type { Lowering } from './lowering.ts';
 import { loop, outerBlock } from './reductions.ts';
 import { tileSide } from './spans.ts';
+import { straight } from './unroll.ts';
 
 /** One product of a block that is to be added up: integers' sums, times a number of the activations, times the weights'. */
 export interface Product {
@@ -47,66 +48,75 @@ export function addProduct(lo: Lowering, sum: Var, value: Expr, by: Expr | undef
   lo.em.push({ kind: 'set', var: sum, value: next });
 }
 
+/** Some of the terms of the weights. */
+export interface Pass {
+  /** Emits what a block adds. */
+  readonly block: (k: Poly, add: Adder) => void;
+  /** It is so little that a straight line is better than a loop. */
+  readonly isShort: boolean;
+}
+
 /**
- * Emits the loops over super-blocks and their blocks, `body` for each block, if constants of super-blocks can be taken
- * out of the loop over blocks; otherwise nothing, and false.
+ * Emits the loops over super-blocks and their blocks, if constants of super-blocks can be taken out of the loop over
+ * blocks; otherwise nothing, and false. Each pass has a loop over the blocks of its own, so that the sums of one need no
+ * registers while another runs.
  */
-export function superBlocks(
-  lo: Lowering,
-  levels: Levels,
-  body: (k: Poly, add: Adder) => void,
-): boolean {
+export function superBlocks(lo: Lowering, levels: Levels, passes: readonly Pass[]): boolean {
   const { depth, block } = levels;
   const size = outerBlock(depth, block);
   if (!hasSuperBlocks(lo, levels)) return false;
   lo.note(`what belongs to ${size} weights multiplies the sum over them`);
   superLoop(lo, depth, size, (k) => {
-    const parts = new Map<string, { readonly sum: Var; readonly outer: Expr }>();
     const outerDepth = lo.em.depth;
-    const declare = (kind: string, lanes: number): Var => {
-      const v = lo.em.newVar(kind, L.vtype('f32', lanes), outerDepth);
-      const zero = L.constant(0, 'f32', lanes);
-      lo.em.scopes[outerDepth]!.stmts.push({ kind: 'local', var: v, value: zero });
-      return v;
-    };
-    const add: Adder = ({ term, group, column, value, x, w }) => {
-      const { outer, inner } = splitScale(lo, w, outerDepth);
-      const by = times(x, inner);
-      if (!outer) return addProduct(lo, levels.sums[group]![column]!, value, by);
-      const key = `${term} ${group} ${column}`;
-      const sum = parts.get(key)?.sum ?? shared() ?? declare('part', isScalar() ? 1 : tileSide);
-      const known = parts.has(key);
-      if (!known) parts.set(key, { sum, outer });
-      // What is the same for all rows is added up once.
-      if (isScalar() && group > 0) return;
-      if (isScalar()) {
-        const next = by ? L.binary('mul', value, by) : value;
-        const total = L.binary('add', L.variable(sum), next);
-        lo.em.push({ kind: 'set', var: sum, value: total });
-      } else addProduct(lo, sum, value, by);
-
-      function isScalar(): boolean {
-        return value.type.lanes === 1 && (inner === undefined || inner.type.lanes === 1);
+    for (const pass of passes) {
+      const parts: Parts = new Map();
+      const add = adder(lo, levels, parts, outerDepth);
+      const at = (j: Poly): void => pass.block(k.add(j.mul(block)), add);
+      loop(lo, Poly.of(size / block), 1, false, at, Poly.of(0), 'j');
+      if (pass.isShort) straighten(lo);
+      for (const [key, { sum, outer }] of parts) {
+        const [, group, column] = key.split(' ').map(Number) as [number, number, number];
+        addProduct(lo, levels.sums[group]![column]!, L.variable(sum), outer);
       }
-      function shared(): Var | undefined {
-        return isScalar() ? parts.get(`${term} 0 ${column}`)?.sum : undefined;
-      }
-    };
-    loop(
-      lo,
-      Poly.of(size / block),
-      1,
-      false,
-      (j) => body(k.add(j.mul(block)), add),
-      Poly.of(0),
-      'j',
-    );
-    for (const [key, { sum, outer }] of parts) {
-      const [, group, column] = key.split(' ').map(Number) as [number, number, number];
-      addProduct(lo, levels.sums[group]![column]!, L.variable(sum), outer);
     }
   });
   return true;
+}
+
+/** Takes the loop that was emitted last for all of its iterations. */
+function straighten({ em }: Lowering): void {
+  const { stmts } = em.scopes.at(-1)!;
+  const last = stmts.pop();
+  if (last?.kind !== 'for') throw new Error('no loop was emitted');
+  stmts.push(...straight(last, (name, type) => em.newVar(name, type)));
+}
+
+/** Sums over the blocks of a super-block, by term, group and column, and what multiplies them. */
+type Parts = Map<string, { readonly sum: Var; readonly outer: Expr }>;
+
+/** Adds products up in sums of their own, which are declared at `depth`, where a super-block has a factor of its own. */
+function adder(lo: Lowering, levels: Levels, parts: Parts, depth: number): Adder {
+  const declare = (lanes: number): Var => {
+    const v = lo.em.newVar('part', L.vtype('f32', lanes), depth);
+    const zero = L.constant(0, 'f32', lanes);
+    lo.em.scopes[depth]!.stmts.push({ kind: 'local', var: v, value: zero });
+    return v;
+  };
+  return ({ term, group, column, value, x, w }) => {
+    const { outer, inner } = splitScale(lo, w, depth);
+    const by = times(x, inner);
+    if (!outer) return addProduct(lo, levels.sums[group]![column]!, value, by);
+    // What is the same for all rows is added up once.
+    const isScalar = value.type.lanes === 1 && (inner === undefined || inner.type.lanes === 1);
+    const key = `${term} ${group} ${column}`;
+    const shared = isScalar ? parts.get(`${term} 0 ${column}`)?.sum : undefined;
+    const sum = parts.get(key)?.sum ?? shared ?? declare(isScalar ? 1 : tileSide);
+    if (!parts.has(key)) parts.set(key, { sum, outer });
+    if (!isScalar) return addProduct(lo, sum, value, by);
+    if (group > 0) return;
+    const next = by ? L.binary('mul', value, by) : value;
+    lo.em.push({ kind: 'set', var: sum, value: L.binary('add', L.variable(sum), next) });
+  };
 }
 
 /** Whether constants of super-blocks can be taken out of the loop over blocks. */

@@ -29,6 +29,8 @@ export interface Prepared {
   /** Scales as f32, one a run of a block. */
   readonly scales: Buffer | undefined;
   readonly starts: Buffer | undefined;
+  /** Sums of the activations of a run, times their scale, for terms that are the same throughout it. */
+  readonly sums: Buffer | undefined;
   readonly magnitudes: Buffer | undefined;
   readonly masks: Buffer | undefined;
   /** Activations as words, of each four the first and third in front: what the words of a panel meet. */
@@ -45,6 +47,11 @@ export const startIndex =
   (plan: Plan) =>
   (s: Poly, k: Poly, i: number): Poly =>
     s.mul(plan.part.depth.over(plan.block)!).add(k.over(plan.block)!).mul(plan.starts).add(i);
+
+export const sumIndex =
+  (plan: Plan) =>
+  (s: Poly, k: Poly, i: number): Poly =>
+    s.mul(plan.part.depth.over(plan.block)!).add(k.over(plan.block)!).mul(plan.sums).add(i);
 
 export const scaleIndex =
   (plan: Plan) =>
@@ -116,25 +123,40 @@ export interface Tile {
 /** Integer sums, a group of rows by a row of activations. */
 type Dots = readonly (readonly Var[])[];
 
-export function oneRun(lo: Lowering, tile: Tile, run: Run, k: Poly, addTo: Adder): void {
+/** Terms of the weights: those whose integers are multiplied, those that only want the sum of the activations. */
+export type Which = 'all' | 'dots' | 'sums';
+
+/** Terms that go through the blocks by themselves where each has sums of its own. */
+export const passesOf = (plan: Plan): readonly Which[] =>
+  plan.sums > 0 ? ['dots', 'sums'] : ['all'];
+
+export function oneRun(
+  lo: Lowering,
+  tile: Tile,
+  run: Run,
+  k: Poly,
+  addTo: Adder,
+  which: Which,
+): void {
   const { em } = lo;
   const { plan, prepared, source, columns, sums } = tile;
   const startOf = startIndex(plan);
   const scaleOf = scaleIndex(plan);
+  const sumAt = sumIndex(plan);
   const scales = columns.map((s) =>
     prepared.scales ? L.load(prepared.scales, em.index(scaleOf(s, k, run)), 1, 1) : undefined,
   );
   run.terms.forEach((t, i) => {
+    if (which !== 'all' && which !== (t.isDot ? 'dots' : 'sums')) return;
     const start = columns.map((s) =>
       t.start === undefined
         ? undefined
         : L.load(prepared.starts!, em.index(startOf(s, k, t.start)), 1, 1),
     );
     if (!t.isDot) {
-      columns.forEach((_, column) => {
-        const sum = em.bind(L.convert(start[column]!, 'f32'), 'sum');
-        const x = scales[column] && em.bind(scales[column], 'scale');
-        const value = em.bind(x ? L.binary('mul', x, sum) : sum, 'sum');
+      columns.forEach((s, column) => {
+        const at = em.index(sumAt(s, k, t.sum!));
+        const value = em.bind(L.load(prepared.sums!, at, 1, 1), 'sum');
         sums.forEach((_row, group) => {
           const w = source.scale(k, run, i, group);
           addTo({ term: i, group, column, value, x: undefined, w });
@@ -171,11 +193,11 @@ export function oneRun(lo: Lowering, tile: Tile, run: Run, k: Poly, addTo: Adder
 
 /**
  * How codes are taken from their bytes, where that pays: two sums a group of rows are more than registers hold beside those
- * of further terms, unless the codes would have to be joined for one sum first.
+ * of further integers, unless the codes would have to be joined for one sum first.
  */
-function takingsOf(run: Run, t: Run['terms'][number]): Run['terms'][number]['takings'] {
+function takingsOf(run: Run, t: TermPlan): TermPlan['takings'] {
   const joins = t.takings?.codes.some((c) => c.parts.length > 1);
-  return run.terms.length === 1 || joins ? t.takings : undefined;
+  return run.terms.filter((other) => other.isDot).length === 1 || joins ? t.takings : undefined;
 }
 
 /** Several rows of activations want the same weights, and several groups the same activations. */

@@ -35,6 +35,8 @@ export interface TermPlan {
   readonly flips: boolean;
   /** Place among the starts of a block, where it needs one. */
   readonly start: number | undefined;
+  /** Where weights are no integers: place among the sums of the activations of a block. */
+  readonly sum: number | undefined;
   /** How the codes of a unit are multiplied where they are in their bytes, if they are. */
   readonly takings: ReturnType<typeof takingsOf> | undefined;
 }
@@ -53,7 +55,9 @@ export interface Plan {
   readonly runs: readonly Run[];
   /** Steps whose weights share a stored word. */
   readonly perWord: number;
+  /** So many of a block. */
   readonly starts: number;
+  readonly sums: number;
   readonly flips: boolean;
   /** Whether the activations have a scale. */
   readonly scaled: boolean;
@@ -195,6 +199,7 @@ function planBlock(
   }));
   const runs: Run[] = [];
   let starts = 0;
+  let sums = 0;
   let anyFlips = false;
   for (let from = 0; from < steps; ) {
     const first = all[from]!;
@@ -203,7 +208,7 @@ function planBlock(
     const xRange = intRange(first.x.ints[0]!, lo.em.definition);
     const plans = first.w.map((t, i): TermPlan => {
       const [int] = t.ints;
-      if (!int) return { ...noDot, start: starts++ };
+      if (!int) return { ...noDot, sum: sums++ };
       const { rest, shift } = withoutConstant(int);
       const range = intRange(rest, lo.em.definition);
       if (!(holds(range, -128, 127) || holds(range, 0, 255)) || !holds(xRange, -128, 127))
@@ -223,7 +228,15 @@ function planBlock(
       const start = needs ? starts++ : undefined;
       const bounds: Range = [range[0] + lift, range[1] + lift];
       const takings = lift === 0 ? takingsOfRun(lo, all.slice(from, to), i) : undefined;
-      return { isDot: true, shift: shift - lift, range: bounds, flips, start, takings };
+      return {
+        isDot: true,
+        shift: shift - lift,
+        range: bounds,
+        flips,
+        start,
+        sum: undefined,
+        takings,
+      };
     });
     const dots = plans.filter((t) => t.isDot).map((t) => t.range);
     if (dots.some(([lo]) => lo < 0) && dots.some(([, hi]) => hi > 127))
@@ -239,13 +252,24 @@ function planBlock(
   const words = lo.limits.relaxed ? undefined : planWords(lo, all, runs);
   const hoisted = planHoisted(lo, part, block, runs, n, all);
   if (!words)
-    return { part, block, runs, perWord, starts, flips: anyFlips, scaled, hoisted, words };
+    return { part, block, runs, perWord, starts, sums, flips: anyFlips, scaled, hoisted, words };
   // What the layout has flipped is added to the starts.
   const started = runs.map((r) => ({
     ...r,
-    terms: r.terms.map((t) => (t.start === undefined ? { ...t, start: starts++ } : t)),
+    terms: r.terms.map((t) => (t.isDot && t.start === undefined ? { ...t, start: starts++ } : t)),
   }));
-  return { part, block, runs: started, perWord, starts, flips: false, scaled, hoisted, words };
+  return {
+    part,
+    block,
+    runs: started,
+    perWord,
+    starts,
+    sums,
+    flips: false,
+    scaled,
+    hoisted,
+    words,
+  };
 }
 
 /**
@@ -273,7 +297,14 @@ function planHoisted(
   return hoistedOf(lo, scales, steps[0]!.x.scale);
 }
 
-const noDot = { isDot: false, shift: 0, range: [0, 0], flips: false, takings: undefined } as const;
+const noDot = {
+  isDot: false,
+  shift: 0,
+  range: [0, 0],
+  flips: false,
+  start: undefined,
+  takings: undefined,
+} as const;
 
 /** The largest byte that the dot product of the target takes on its unsigned side. */
 export const mostOf = (lo: Lowering): number => (lo.limits.unsignedDot ? 255 : 127);

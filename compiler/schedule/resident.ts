@@ -10,7 +10,7 @@ import * as L from '../loops/loops.ts';
 import type { Range } from '../loops/ranges.ts';
 import { strides } from './emitter.ts';
 import { times } from './factor.ts';
-import { type Adder, addProduct, type Levels, superBlocks } from './levels.ts';
+import { type Adder, addProduct, type Levels, type Pass, superBlocks } from './levels.ts';
 import type { Lowering } from './lowering.ts';
 import { loop, vectorLoop } from './reductions.ts';
 import { rowLane, tileLanes, tileSide } from './spans.ts';
@@ -21,11 +21,14 @@ import {
   declare,
   inRegisters,
   oneRun,
+  passesOf,
   type Prepared,
   scaleIndex,
   startIndex,
+  sumIndex,
   type Tile,
   type WeightSource,
+  type Which,
   zeros,
 } from './resident-dots.ts';
 import { explainWords, factored, type WordRecipe } from './words.ts';
@@ -99,15 +102,17 @@ function prepare(
       ? temp('scales', 'f32', columns.mul(blocks).mul(plan.runs.length))
       : undefined,
     starts: plan.starts ? temp('starts', 'i32', columns.mul(blocks).mul(plan.starts)) : undefined,
+    sums: plan.sums ? temp('sums', 'f32', columns.mul(blocks).mul(plan.sums)) : undefined,
     magnitudes: plan.flips ? temp('magnitudes', 'i8', columns.mul(depth), [0, 127]) : undefined,
     masks: plan.flips ? temp('signs', 'i8', columns.mul(depth), [-1, 0]) : undefined,
     factors: words ? temp('factors', 'i16', columns.mul(depth)) : undefined,
     words: words || lo.limits.relaxed ? undefined : temp('words', 'i16', columns.mul(depth)),
   };
   const unit = words?.unit ?? 1;
-  if (!made.starts && !made.scales && !made.words) return made;
+  if (!made.starts && !made.sums && !made.scales && !made.words) return made;
   const scaleOf = scaleIndex(plan);
   const startOf = startIndex(plan);
+  const sumOf = sumIndex(plan);
   loop(lo, columns, 1, true, (s) => {
     blockLoop(lo, plan, (k) => {
       for (const run of plan.runs) {
@@ -122,7 +127,7 @@ function prepare(
         if (made.words)
           for (let v = run.from; v < run.to; v += 1)
             storeWords(lo, plan, made.words, s, k.add(tileSide * v));
-        if (run.terms.every((t) => t.start === undefined)) continue;
+        if (run.terms.every((t) => t.start === undefined && t.sum === undefined)) continue;
         const sum = em.newVar('sum', L.vtype('i32', tileSide));
         const flipped = em.newVar('flipped', L.vtype('i32', tileSide));
         const flips = run.terms.some((t) => t.flips);
@@ -159,10 +164,16 @@ function prepare(
             : undefined;
         const negative = flips ? em.bind(L.reduce('add', L.variable(flipped)), 'flipped') : total;
         for (const t of run.terms) {
+          if (t.sum !== undefined) {
+            const index = em.index(sumOf(s, k, t.sum));
+            const sum = L.convert(total, 'f32');
+            const value = scale ? L.binary('mul', scale, sum) : sum;
+            em.push({ kind: 'store', buffer: made.sums!, index, value, align: 1 });
+          }
           if (t.start === undefined) continue;
-          const times = t.isDot ? t.shift * unit : unit;
+          const times = t.shift * unit;
           const plain = times === 1 ? total : L.binary('mul', total, L.i32(times));
-          const shifted = t.isDot && more ? L.binary('add', plain, more) : plain;
+          const shifted = more ? L.binary('add', plain, more) : plain;
           em.push({
             kind: 'store',
             buffer: made.starts!,
@@ -174,7 +185,7 @@ function prepare(
       }
     });
   });
-  for (const b of [made.scales, made.starts, made.magnitudes, made.masks, made.factors, made.words])
+  for (const b of Object.values(made) as (Buffer | undefined)[])
     if (b) em.bufferDepth.set(b.id, em.depth);
   return made;
 }
@@ -330,8 +341,8 @@ function contract(
     const source = panels?.[p] ?? inRegisters(lo, plan, groups);
     const sums = groups.map(() => columns.map(() => declare(lo, 'acc', zeros('f32'))));
     const tile: Tile = { plan, prepared: job.prepared[p]!, source, columns, sums };
-    const block = (k: Poly, add: Adder): void => {
-      for (const run of plan.runs) oneRun(lo, tile, run, k, add);
+    const block = (which: Which, k: Poly, add: Adder): void => {
+      for (const run of plan.runs) oneRun(lo, tile, run, k, add, which);
     };
     const levels: Levels = {
       depth: plan.part.depth,
@@ -345,7 +356,11 @@ function contract(
     const add: Adder = ({ group, column, value, x, w }) =>
       addProduct(lo, sums[group]![column]!, value, times(x, w));
     // Panels hold the scales of each block, all levels multiplied.
-    if (panels || !superBlocks(lo, levels, block)) blockLoop(lo, plan, (k) => block(k, add));
+    const passes = passesOf(plan).map(
+      (which): Pass => ({ block: (k, add) => block(which, k, add), isShort: which === 'sums' }),
+    );
+    if (panels || !superBlocks(lo, levels, passes))
+      blockLoop(lo, plan, (k) => block('all', k, add));
     groups.forEach((n, j) => {
       columns.forEach((s, c) => {
         lo.pin(

@@ -38,6 +38,41 @@ export function unrolled(loop: ForLoop, newVar: NewVar): Stmt[] | undefined {
   ];
 }
 
+/**
+ * All iterations of a loop with literal bounds whose body only names and adds up values, one after the other: what its
+ * variable takes part in is known then, and integers in places need no names.
+ */
+export function straight(loop: ForLoop, newVar: NewVar): Stmt[] {
+  const { start, end, step, body } = loop;
+  if (start.kind !== 'const' || end.kind !== 'const') throw new Error('a loop of unknown length');
+  const out: Stmt[] = [];
+  for (let i = start.value; i < end.value; i += step) {
+    const known = new Map<number, Expr>([[loop.var.id, L.i32(i)]]);
+    const made = new Map<Expr, Expr>();
+    const x = (e: Expr): Expr => {
+      const own = e.kind === 'var' ? known.get(e.var.id) : undefined;
+      const done = own ?? made.get(e) ?? constantLast(withOperands(e, x));
+      made.set(e, done);
+      return done;
+    };
+    for (const s of body) {
+      if (s.kind === 'set') out.push({ ...s, value: x(s.value) });
+      else if (s.kind === 'let') {
+        const value = x(s.value);
+        const { scalar, lanes } = value.type;
+        if (scalar === 'i32' && lanes === 1) {
+          known.set(s.var.id, value);
+          continue;
+        }
+        const v = newVar(s.var.name, s.var.type);
+        out.push({ ...s, var: v, value });
+        known.set(s.var.id, L.variable(v));
+      } else throw new Error(`a straight line of ${s.kind}`);
+    }
+  }
+  return out;
+}
+
 /** Indices with what is constant in them at the end, where an access takes it for nothing. */
 function summed(s: Stmt): Stmt {
   const made = new Map<Expr, Expr>();
