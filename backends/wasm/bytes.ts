@@ -153,9 +153,15 @@ function constants(e: Expr): readonly number[] | undefined {
 }
 
 const isByteBuffer = (b: Buffer): boolean => b.dtype === 'i8' || b.dtype === 'u8';
+
+/** Bytes under a mask. One that leaves their last bits out is kept as its complement, which often serves beside it. */
+function masked(f: Frame, a: Ref, mask: number): Ref {
+  const fill = (x: number): Ref => f.vector(new Array<number>(16).fill(x & 255));
+  return mask % 2 ? f.m.v128.and(a, fill(mask)) : f.m.v128.andnot(a, fill(~mask));
+}
+
 function bytesOfBinary(f: Frame, e: ExprOf<'binary'>, c: number): Ref {
   const { m } = f;
-  const fill = (x: number): Ref => f.vector(new Array<number>(16).fill(x));
   const count = e.b.kind === 'const' ? e.b.value : undefined;
   switch (e.op) {
     case 'add':
@@ -169,16 +175,16 @@ function bytesOfBinary(f: Frame, e: ExprOf<'binary'>, c: number): Ref {
       const by = shifted?.b.kind === 'const' ? shifted.b.value : undefined;
       if (shifted && by !== undefined && count !== undefined && count <= 255 >> by) {
         const a = m.i16x8.shr_u(bytes(f, shifted.a, c), m.i32.const(by));
-        return m.v128.and(a, fill(count));
+        return masked(f, a, count);
       }
       const raised = e.a.kind === 'binary' && e.a.op === 'shl' ? e.a : undefined;
       const up = raised?.b.kind === 'const' ? raised.b.value : undefined;
       if (raised && up !== undefined && up < 8 && count !== undefined && count % 2 ** up === 0) {
         const a = m.i16x8.shl(bytes(f, raised.a, c), m.i32.const(up));
-        return m.v128.and(a, fill(count & 255));
+        return masked(f, a, count);
       }
       const a = bytes(f, e.a, c);
-      return m.v128.and(a, bytes(f, e.b, c));
+      return count === undefined ? m.v128.and(a, bytes(f, e.b, c)) : masked(f, a, count);
     }
     case 'or':
     case 'xor': {
@@ -190,7 +196,7 @@ function bytesOfBinary(f: Frame, e: ExprOf<'binary'>, c: number): Ref {
       const a = bytes(f, e.a, c);
       if (count === 0) return a;
       const down = m.i16x8.shr_u(a, m.i32.const(count));
-      return lowZeros(e.a) >= count ? down : m.v128.and(down, fill(255 >> count));
+      return lowZeros(e.a) >= count ? down : masked(f, down, 255 >> count);
     }
     case 'shl': {
       if (count === undefined || count > 7) return narrowed(f, e, c);
@@ -200,7 +206,7 @@ function bytesOfBinary(f: Frame, e: ExprOf<'binary'>, c: number): Ref {
       // Nothing leaves a byte that stays below 256.
       return intRange(e, f.definition)[1] <= 255 && isUnsigned(f, e.a)
         ? up
-        : m.v128.and(up, fill((255 << count) & 255));
+        : masked(f, up, 255 << count);
     }
     default:
       return narrowed(f, e, c);

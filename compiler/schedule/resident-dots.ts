@@ -165,17 +165,18 @@ export function oneRun(
       return;
     }
     const takes = columns.length === 1 && source.tiles ? takingsOf(run, t) : undefined;
+    const isWords = plan.words && prepared.factors && source.words;
+    const atOnce = columns.length > 1 || isWords ? sums.length : groupsAtOnce(t, takes);
     // Sums of groups that are multiplied apart are added up before the next ones begin.
-    for (const groups of takes ? apart(sums.length, takes.codes) : [[...sums.keys()]]) {
+    for (const groups of apart(sums.length, atOnce)) {
       const dots = groups.map(() =>
         start.map((s) => declare(lo, 'dots', s ? L.splat(s, tileSide) : zeros('i32'))),
       );
-      if (plan.words && prepared.factors && source.words)
-        wordDots(lo, tile, plan.words, run, i, k, dots);
+      if (isWords) wordDots(lo, tile, plan.words!, run, i, k, dots);
       else if (source.pairs) pairDots(lo, tile, run, i, k, dots);
       else if (takes) takenDots(lo, tile, run, i, k, dots, groups);
       else if (columns.length > 1) manyDots(lo, tile, run, i, k, dots);
-      else fewDots(lo, tile, run, i, k, dots);
+      else fewDots(lo, tile, run, i, k, dots, groups);
       const xs = scales.map((x) =>
         x && groups.length > 1 ? em.bind(L.splat(x, tileSide), 'scale') : x,
       );
@@ -200,17 +201,21 @@ function takingsOf(run: Run, t: TermPlan): TermPlan['takings'] {
   return run.terms.filter((other) => other.isDot).length === 1 || joins ? t.takings : undefined;
 }
 
-/** Several rows of activations want the same weights, and several groups the same activations. */
+/**
+ * Several rows of activations want the same weights, and several groups the same activations. Where masks take a register,
+ * weights are read anew for each row: they lie in a panel in the nearest cache.
+ */
 function manyDots(lo: Lowering, tile: Tile, run: Run, term: number, k: Poly, dots: Dots): void {
   const { plan, prepared, source, columns } = tile;
   const t = run.terms[term]!;
   for (let v = run.from; v < run.to; v += 1) {
     const at = k.add(tileSide * v);
-    const ws = dots.map((_, j) => lo.em.bind(source.ints(k, v, term, j), 'w'));
+    const weight = (j: number): Expr => source.ints(k, v, term, j);
+    const ws = t.flips ? [] : dots.map((_, j) => lo.em.bind(weight(j), 'w'));
     columns.forEach((s, c) => {
       const { x, mask } = stepActivations(lo, plan, prepared, t, s, at);
       dots.forEach((row, j) => {
-        add(lo, row[c]!, L.dot4(mask ? L.binary('xor', ws[j]!, mask) : ws[j]!, x));
+        add(lo, row[c]!, L.dot4(mask ? L.binary('xor', weight(j), mask) : ws[j]!, x));
       });
     });
   }
@@ -240,32 +245,63 @@ function pairDots(lo: Lowering, tile: Tile, run: Run, term: number, k: Poly, dot
   loop(lo, Poly.of(run.to - run.from), 1, false, body, Poly.of(0), 'v');
 }
 
-/** One row of activations: a stored word of weights is used up before the next one is read. */
-function fewDots(lo: Lowering, tile: Tile, run: Run, term: number, k: Poly, dots: Dots): void {
+/**
+ * One row of activations: a stored word of weights is used up before the next one is read. A loop where bytes have no dot
+ * product of their own, as in {@link wordDots}.
+ */
+function fewDots(
+  lo: Lowering,
+  tile: Tile,
+  run: Run,
+  term: number,
+  k: Poly,
+  dots: Dots,
+  groups: readonly number[],
+): void {
   const { plan, prepared, source, columns } = tile;
   const t = run.terms[term]!;
-  for (let from = run.from; from < run.to; from += plan.perWord) {
-    const steps = Array.from({ length: Math.min(plan.perWord, run.to - from) }, (_, i) => from + i);
-    const xs = steps.map((v) =>
-      stepActivations(lo, plan, prepared, t, columns[0]!, k.add(tileSide * v)),
-    );
-    dots.forEach((row, j) => {
-      steps.forEach((v, i) => {
-        const w = source.ints(k, v, term, j);
-        const { x, mask } = xs[i]!;
-        add(lo, row[0]!, L.dot4(mask ? L.binary('xor', w, mask) : w, x));
-      });
-    });
-  }
+  const ofStep = (at: Poly, v: number): Factor =>
+    stepActivations(lo, plan, prepared, t, columns[0]!, at.add(tileSide * v));
+  const multiply = (at: Poly, v: number, n: number, { x, mask }: Factor): void => {
+    const w = source.ints(at, v, term, groups[n]!);
+    add(lo, dots[n]![0]!, L.dot4(mask ? L.binary('xor', w, mask) : w, x));
+  };
+  const word = (at: Poly, from: number, to: number): void => {
+    const steps = Array.from({ length: to - from }, (_, i) => from + i);
+    // The words of a few groups take fewer registers than the activations of several steps.
+    if (dots.length <= someGroups)
+      for (const v of steps) {
+        const x = ofStep(at, v);
+        for (const n of dots.keys()) multiply(at, v, n, x);
+      }
+    else {
+      const xs = steps.map((v) => ofStep(at, v));
+      for (const n of dots.keys()) for (const [i, v] of steps.entries()) multiply(at, v, n, xs[i]!);
+    }
+  };
+  const { perWord } = plan;
+  const { from, to } = run;
+  if (!lo.limits.relaxed && (to - from) % perWord === 0 && to - from > perWord) {
+    const body = (i: Poly): void => word(k.add(i.mul(tileSide * perWord)), from, from + perWord);
+    loop(lo, Poly.of((to - from) / perWord), 1, false, body, Poly.of(0), 'v');
+  } else for (let v = from; v < to; v += perWord) word(k, v, Math.min(v + perWord, to));
 }
 
-/** Groups of rows whose codes are taken side by side: joining codes from several vectors leaves no registers for two. */
-function apart(groups: number, codes: readonly Taking[]): readonly (readonly number[])[] {
-  const atOnce = codes.some((c) => c.parts.length > 1) ? 1 : 2;
-  const starts = Array.from({ length: Math.ceil(groups / atOnce) }, (_, i) => i * atOnce);
-  return starts.map((from) =>
-    Array.from({ length: Math.min(atOnce, groups - from) }, (_, i) => from + i),
-  );
+const someGroups = 2;
+
+/**
+ * Groups of rows that are multiplied side by side: joining codes from several vectors leaves no registers for two; two sums
+ * a group leave none for more, nor do masks.
+ */
+function groupsAtOnce(t: TermPlan, takes: TermPlan['takings']): number {
+  if (takes?.codes.some((c) => c.parts.length > 1)) return 1;
+  return takes || t.flips ? someGroups : Number.POSITIVE_INFINITY;
+}
+
+function apart(groups: number, atOnce: number): readonly (readonly number[])[] {
+  const all = Array.from({ length: groups }, (_, j) => j);
+  const size = Math.min(groups, atOnce);
+  return all.filter((j) => j % size === 0).map((from) => all.slice(from, from + size));
 }
 
 /**
@@ -317,9 +353,12 @@ function inOrder(
   return placed.sort((a, b) => a.unit - b.unit || a.place - b.place);
 }
 
+/** Factors of words that are there at once. */
+const atOnce = 4;
+
 /**
- * The dot products of a run in words. A loop rather than a straight line: older engines bring the loads of a straight line
- * to its front, where there are not enough registers for them.
+ * The dot products of a run in words, some of their parts after the others. Loops rather than a straight line, even of one
+ * iteration: older engines bring the loads of a straight line to its front, where there are not enough registers for them.
  */
 function wordDots(
   lo: Lowering,
@@ -335,26 +374,27 @@ function wordDots(
   const [s] = columns as [Poly];
   const vector = tileSide * words.planes;
   const first = k.add(tileSide * run.from);
-  const body = (v: Poly): void => {
-    const at = first.add(v.mul(vector));
-    const factors = words.parts.map((_, i) => {
-      const index = em.index(
-        s
+  const count = (run.to - run.from) / words.planes;
+  for (let from = 0; from < words.parts.length; from += atOnce) {
+    const some = words.parts.slice(from, from + atOnce);
+    const body = (v: Poly): void => {
+      const at = first.add(v.mul(vector));
+      const factors = some.map((_, i) => {
+        const index = s
           .mul(plan.part.depth)
           .add(at)
-          .add(2 * i),
-      );
-      return em.bind(L.tile(L.load(prepared.factors!, index, 2, 2), 2 * tileSide), 'x');
-    });
-    dots.forEach((row, j) => {
-      const w = em.bind(source.words!(at, term, j), 'words');
-      const products = partsOf(lo, words, w).map((part, i) => L.dot(part(), factors[i]!));
-      add(lo, row[0]!, sumOf(products));
-    });
-  };
-  const count = (run.to - run.from) / words.planes;
-  if (count === 1) body(Poly.of(0));
-  else loop(lo, Poly.of(count), 1, false, body, Poly.of(0), 'v');
+          .add(2 * (from + i));
+        const x = L.load(prepared.factors!, em.index(index), 2, 2);
+        return em.bind(L.tile(x, 2 * tileSide), 'x');
+      });
+      dots.forEach((row, j) => {
+        const w = em.bind(source.words!(at, term, j), 'words');
+        const products = partsOf(lo, some, w).map((part, i) => L.dot(part(), factors[i]!));
+        add(lo, row[0]!, sumOf(products));
+      });
+    };
+    loop(lo, Poly.of(count), 1, false, body, Poly.of(0), 'v');
+  }
 }
 
 /** A sum in pairs, so that only the last of its additions waits for what was summed before. */
@@ -378,6 +418,12 @@ function integers(lo: Lowering, t: Term, plan: TermPlan): Expr {
   return L.gather(lifted, rest.index);
 }
 
+/** What weights are multiplied by, and what flips the bits of those that meet a negative activation. */
+interface Factor {
+  readonly x: Expr;
+  readonly mask: Expr | undefined;
+}
+
 /** Four activations, the same for each of four rows. */
 function stepActivations(
   lo: Lowering,
@@ -386,7 +432,7 @@ function stepActivations(
   t: TermPlan,
   s: Poly,
   k: Poly,
-): { readonly x: Expr; readonly mask: Expr | undefined } {
+): Factor {
   const { em } = lo;
   const spread = (e: Expr, name: string): Expr => em.bind(L.tile(e, tileLanes), name);
   if (!t.flips)

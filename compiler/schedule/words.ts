@@ -112,11 +112,15 @@ export function factored(r: WordRecipe, xs: readonly Expr[]): readonly Expr[] {
   );
 }
 
-/** The parts of eight words, each computed where it is used. */
-export function partsOf(lo: Lowering, r: WordRecipe, words: Expr): readonly (() => Expr)[] {
+/** Parts of eight words, each computed where it is used. */
+export function partsOf(
+  lo: Lowering,
+  parts: readonly Part[],
+  words: Expr,
+): readonly (() => Expr)[] {
   const n = words.type.lanes;
   let upper: Expr | undefined;
-  return r.parts.map(({ from, mask }) => () => {
+  return parts.map(({ from, mask }) => () => {
     if (from === 'upper')
       upper ??= lo.em.bind(L.binary('shr', words, L.constant(8, 'i32', n)), 'upper');
     const whole = from === 'upper' ? upper! : words;

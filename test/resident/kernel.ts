@@ -48,6 +48,14 @@ export function linear<F extends Format, M extends Dim, N extends Dim, K extends
   return y > 0 ? y : y * 0.25;
 }
 
+/** y = x w^T, without an encoding. */
+export function dense<M extends Dim, N extends Dim, K extends Dim>(
+  x: Tensor<f32, [M, K]>,
+  w: Tensor<f32, [N, K]>,
+): Tensor<f32, [M, N]> {
+  return matmul(x, transpose(w));
+}
+
 /** Activations in 8 bits with scales of any size. */
 export const wide8 = format({
   block: 32,

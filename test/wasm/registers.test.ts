@@ -1,10 +1,11 @@
-// Hot loops keep to the vector registers of the machine: the emitted code of the kernels on resident weights is looked
-// at, those for one row of activations and those for many.
+// Hot loops keep to the vector registers of the machine: the emitted code of products is looked at, with resident weights
+// and with f32, for one row of activations and for many, in all variants.
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { compile } from '../../compiler/index.ts';
+import { type CompileRequest, compile } from '../../compiler/index.ts';
 import type { FormatRef } from '../../compiler/artifact.ts';
+import type { Limits } from '../../compiler/limits.ts';
 import { liveVectors } from '../support/live-vectors.ts';
 
 const test = suite('registers of hot loops');
@@ -13,49 +14,65 @@ const shipped = (name: string, ...args: FormatRef['args'] & {}): FormatRef =>
   args.length ? { file: 'quern/formats', name, args } : { file: 'quern/formats', name };
 
 const formats: readonly FormatRef[] = [
-  ...['q4_0', 'q5_0', 'q8_0', 'q4_K', 'q6_K', 'iq4_nl', 'mxfp4', 'nf4', 'nvfp4_modelopt'].map((n) =>
-    shipped(n),
-  ),
-  shipped('tq2_0'),
+  ...['q4_0', 'q5_0', 'q8_0', 'q2_K', 'q4_K', 'q5_K', 'q6_K'].map((n) => shipped(n)),
+  ...['iq4_nl', 'mxfp4', 'nf4', 'nvfp4_modelopt', 'tq2_0'].map((n) => shipped(n)),
   shipped('uniform', { bits: 2, group: 32, symmetric: true }),
-  ...[3, 4, 5].map((bits) => shipped('uniform', { bits, group: 128 })),
+  ...[2, 3, 4, 5].map((bits) => shipped('uniform', { bits, group: 128 })),
   { file, name: 'quarters' },
 ];
 const titleOf = ({ name, args }: FormatRef): string =>
   args ? `${name}(${JSON.stringify(args[0])})` : name;
-/** Vector registers of SSE and AVX; Arm has twice as many. */
-const registers = 16;
-/** What is beyond them, and why: each is a number to bring down, not to raise. */
-const beyond = (ref: FormatRef, unsignedDot: boolean): number => {
-  // Signed bytes that meet magnitudes and sign masks: a mask, and the codes with bits flipped.
-  if (!unsignedDot) return 2;
-  // Minima with constants of their own in each block are summed beside the sums of codes.
-  return ref.name === 'q4_K' ? 1 : 0;
+
+/** Vector registers of SSE and AVX, and those that V8 leaves to the code; Arm has twice as many. */
+const [registers, free] = [16, 15];
+
+interface Variant {
+  readonly limits: Partial<Limits>;
+  /** What the loops that matter have: products of integers, and of floats. */
+  readonly dot: RegExp;
+  readonly madd: RegExp;
+}
+const variants: Readonly<Record<string, Variant>> = {
+  'with unsigned bytes': {
+    limits: { relaxed: true, unsignedDot: true },
+    dot: /relaxed_dot/,
+    madd: /relaxed_madd/,
+  },
+  'with 7 bits': {
+    limits: { relaxed: true, unsignedDot: false },
+    dot: /relaxed_dot/,
+    madd: /relaxed_madd/,
+  },
+  'without relaxed SIMD': { limits: {}, dot: /i32x4\.dot_i16x8/, madd: /f32x4\.mul/ },
 };
 
-async function textOf(ref: FormatRef, unsignedDot: boolean): Promise<string> {
-  const { stages } = await compile({
-    file,
-    name: 'linear',
-    formats: [ref],
-    target: 'wasm',
-    limits: { relaxed: true, unsignedDot },
-    resident: 'compact',
-    trace: true,
-  });
+async function textOf(request: Omit<CompileRequest, 'target'>): Promise<string> {
+  const { stages } = await compile({ ...request, target: 'wasm', trace: true });
   return stages.find((s) => s.name === 'wasm')!.text;
 }
 
 for (const ref of formats)
-  for (const unsignedDot of [true, false]) {
-    const most = registers + beyond(ref, unsignedDot);
-    test(`${titleOf(ref)} keeps to ${most} vectors, ${unsignedDot ? 'with' : 'without'} unsigned bytes`, async () => {
-      const counts = liveVectors(await textOf(ref, unsignedDot), /relaxed_dot/);
+  for (const [which, { limits, dot }] of Object.entries(variants))
+    test(`products with ${titleOf(ref)} keep to ${free} vectors, ${which}`, async () => {
+      const request = {
+        file,
+        name: 'linear',
+        formats: [ref],
+        limits,
+        resident: 'compact',
+      } as const;
+      const counts = liveVectors(await textOf(request), dot);
       // Tiles of three rows of activations, one row, four far-apart groups, one group.
       assert.ok(counts.length >= 4, `${counts.length} loops`);
-      assert.ok(Math.max(...counts) <= most, `live vectors: ${counts.join(', ')}`);
+      assert.ok(Math.max(...counts) <= free, `live vectors: ${counts.join(', ')}`);
     });
-  }
+
+for (const [which, { limits, madd }] of Object.entries(variants))
+  test(`products of f32 keep to ${registers} vectors, ${which}`, async () => {
+    const counts = liveVectors(await textOf({ file, name: 'dense', limits }), madd);
+    assert.ok(counts.length >= 4, `${counts.length} loops`);
+    assert.ok(Math.max(...counts) <= registers, `live vectors: ${counts.join(', ')}`);
+  });
 
 test('vectors are counted as they are used', () => {
   const loop = (body: string): string =>
