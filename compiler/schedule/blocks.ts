@@ -3,10 +3,12 @@
 import type { Dim } from '../ir/algebra.ts';
 import type { Buffer, Stmt } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
-import type { ForLoop } from '../loops/parallel.ts';
+import { effectsOf, type ForLoop } from '../loops/parallel.ts';
 import { costOf } from './cost.ts';
+import type { NewVar } from './copies.ts';
 import { jam, jamWidth } from './jam.ts';
 import type { Lowering } from './lowering.ts';
+import { mergeLoops } from './merge.ts';
 import { overlap } from './overlap.ts';
 import { chosen, usualCase } from './usual.ts';
 
@@ -39,8 +41,14 @@ function innermost(lo: Lowering, loop: ForLoop, depth: number, outer: ReadonlySe
   ];
 }
 
-function together(lo: Lowering, loop: ForLoop, outer: ReadonlySet<Buffer>): Stmt[] {
+function together(lo: Lowering, separate: ForLoop, outer: ReadonlySet<Buffer>): Stmt[] {
   const { em } = lo;
+  const isOwn = (b: Buffer): boolean => b.role === 'temp' && !outer.has(b);
+  const newVar: NewVar = (name, type) => em.newVar(name, type);
+  const loop = { ...separate, body: mergeLoops(separate.body, isOwn, newVar) };
+  const { reads, writes } = effectsOf([loop]);
+  const isLeft = (b: Buffer): boolean => !isOwn(b) || reads.has(b.id) || writes.has(b.id);
+  em.buffers.splice(0, em.buffers.length, ...em.buffers.filter(isLeft));
   const { start, end } = loop;
   if (start.kind !== 'const' || start.value !== 0) return [loop];
   if (end.kind === 'const' && end.value < jamWidth) {
@@ -51,8 +59,8 @@ function together(lo: Lowering, loop: ForLoop, outer: ReadonlySet<Buffer>): Stmt
   const buffers = em.buffers.length;
   const made = jam(loop, {
     hasRest,
-    variable: (name, type) => em.newVar(name, type),
-    isOwn: (b) => b.role === 'temp' && !outer.has(b),
+    variable: newVar,
+    isOwn,
     twin: (b, times = 1, dtype = b.dtype) => em.newBuffer(b.name, dtype, 'temp', b.size.mul(times)),
   });
   if (typeof made === 'string') {
