@@ -333,7 +333,9 @@ function storesLast(body: readonly Simple[]): Simple[] {
           (!(r.kind === 'store' && r.buffer.id === s.buffer.id) &&
             !reads(r.value, (e) => 'buffer' in e && e.buffer.id === s.buffer.id)),
       ) &&
-      !reads(s.value, (e) => e.kind === 'load' || (e.kind === 'var' && sets.has(e.var.id)));
+      [s.value, s.index].every(
+        (x) => !reads(x, (e) => e.kind === 'load' || (e.kind === 'var' && sets.has(e.var.id))),
+      );
     (isFree ? late : out).push(s);
   });
   return [...out, ...late];
