@@ -1,5 +1,5 @@
 // The threaded variant of a module: `run(worker, workers, sync, buffers..., dims...)`, called by every worker at
-// once. Workers take chunks of the iterations of a loop from a counter in memory; what one element is made of
+// once. Workers take chunks of the iterations of a loop from counters in memory; what one element is made of
 // never depends on who takes it, so results are the same bits for any number of workers.
 import { type Program, type Var, variable, vtype } from '../../compiler/loops/loops.ts';
 import type { ForLoop } from '../../compiler/loops/parallel.ts';
@@ -17,17 +17,20 @@ const lead = ['worker', 'workers', 'sync'] as const;
 
 /**
  * The sync area, in bytes from its address, all zero before a call: workers at the barrier, the number of the
- * barrier, whether a worker failed (nobody waits then), and a counter for each shared loop.
+ * barrier, whether a worker failed (nobody waits then), and for each shared loop a line with a counter for each region.
  */
 const layout = { arrived: 0, round: 64, failed: 68, counters: 128, stride: 64 } as const;
 
+/** Regions of a loop at most: counters that a line holds. */
+const mostRegions = layout.stride / 4;
 /**
- * A worker takes the first of `guided` parts of its share of what is left, so that chunks shrink towards the end and no
- * worker waits long for the others; but never less than a `finest` part of its share of all, as each chunk begins new
- * streams of memory. Two threads read weights of 9 MB 10 % faster than with sixteen equal chunks each.
+ * A loop has a region for each worker, which so walks through memory in a row; who is done with its own helps in those
+ * of others. A worker takes one of `parts` parts of what is left of a region, so that chunks shrink towards the end and
+ * nobody waits long, but no less than one of `finest` parts of its share. Two threads read weights of 9 MB 3 % faster
+ * than with the same chunks in the order in which they are asked for, and 7 % where they share no cache.
  */
-const guided = 2;
-const finest = 16;
+const parts = 2;
+const finest = 32;
 /** Looks at the barrier before a worker goes to sleep: a few microseconds. */
 const spins = 4000;
 
@@ -106,57 +109,81 @@ function segment(f: Frame, b: Binaryen, s: Segment): Ref {
   }
 }
 
-/** Takes chunks of whole steps until none is left, and runs each as an ordinary loop. */
+/** Takes chunks of whole steps until no region has any, and runs each as an ordinary loop. */
 function splitLoop(f: Frame, s: ForLoop, counter: number, before: readonly Ref[]): Ref {
   const { m, types } = f;
-  const [start, steps, least, at, left, taken] = Array.from({ length: 6 }, () =>
-    f.local(types.i32),
-  ) as [number, number, number, number, number, number];
+  const { i32 } = m;
+  const local = (): number => f.local(types.i32);
+  const [start, steps, least, regions, region] = [local(), local(), local(), local(), local()];
+  const [turns, first, at, left, taken] = [local(), local(), local(), local(), local()];
   const get = (x: number): Ref => m.local.get(x, types.i32);
-  const c = (x: number): Ref => m.i32.const(x);
-  const step = s.step;
+  const set = (x: number, value: Ref): Ref => m.local.set(x, value);
+  const c = (x: number): Ref => i32.const(x);
+  const atMost = (x: number, most: () => Ref): Ref =>
+    m.if(i32.gt_s(get(x), most()), set(x, most()));
+  const oneIn = (n: Ref, all: Ref): Ref => i32.add(i32.div_u(all, n), c(1));
+  const [workers, step] = [(): Ref => f.param('workers'), s.step];
   f.startStatement();
   // Full steps in [start, end), none if end is below start.
   const setup = f.inRegion(() => {
-    const first = m.local.set(start, scalar(f, s.start));
-    const span = m.i32.sub(scalar(f, s.end), get(start));
-    return [first, m.local.set(steps, m.i32.div_s(span, c(step)))];
+    const begin = set(start, scalar(f, s.start));
+    const span = i32.sub(scalar(f, s.end), get(start));
+    return [begin, set(steps, i32.div_s(span, c(step)))];
   });
-  const share = (all: Ref, parts: number): Ref =>
-    m.i32.add(m.i32.div_u(all, m.i32.mul(f.param('workers'), c(parts))), c(1));
   // One worker takes everything at once.
-  const alone = m.i32.eq(f.param('workers'), c(1));
-  const smallest = m.local.set(least, m.select(alone, get(steps), share(get(steps), finest)));
-
-  const [out, again] = [f.label(), f.label()];
-  const address = layout.counters + counter * layout.stride;
-  const counted = (): Ref => m.i32.atomic.load(address, f.param('sync'));
-  const look = [
-    m.local.set(at, counted()),
-    m.local.set(left, m.i32.sub(get(steps), get(at))),
-    m.br_if(out, m.i32.le_s(get(left), c(0))),
-    m.local.set(taken, share(get(left), guided)),
-    m.if(m.i32.lt_s(get(taken), get(least)), m.local.set(taken, get(least))),
-    m.if(m.i32.gt_s(get(taken), get(left)), m.local.set(taken, get(left))),
+  const alone = i32.eq(workers(), c(1));
+  const share = oneIn(i32.mul(workers(), c(finest)), get(steps));
+  const own = [
+    set(least, m.select(alone, get(steps), share)),
+    set(regions, workers()),
+    atMost(regions, () => c(mostRegions)),
+    set(region, i32.rem_u(f.param('worker'), get(regions))),
+    set(turns, get(regions)),
   ];
-  const after = m.i32.add(get(at), get(taken));
-  const swapped = m.i32.atomic.rmw.cmpxchg(address, f.param('sync'), get(at), after);
-  const lost = m.br_if(again, m.i32.ne(swapped, get(at)));
-  const from = fresh('from');
-  const to = fresh('to');
-  const toElement = (n: Ref): Ref => m.i32.add(get(start), m.i32.mul(n, c(step)));
+
+  const [out, next, again] = [f.label(), f.label(), f.label()];
+  // Where steps are left over, each of the first regions has one more.
+  const each = (): Ref => i32.div_u(get(steps), get(regions));
+  const over = (): Ref => i32.rem_u(get(steps), get(regions));
+  const isLonger = (): Ref => i32.lt_u(get(region), over());
+  const ahead = m.select(isLonger(), get(region), over());
+  const size = i32.add(each(), isLonger());
+  const address = (): Ref => i32.add(f.param('sync'), i32.shl(get(region), c(2)));
+  const offset = layout.counters + counter * layout.stride;
+  const look = [
+    set(at, i32.atomic.load(offset, address())),
+    set(left, i32.sub(size, get(at))),
+    set(taken, oneIn(c(parts), get(left))),
+    m.if(i32.lt_s(get(taken), get(least)), set(taken, get(least))),
+    atMost(taken, () => get(left)),
+  ];
+  const after = i32.add(get(at), get(taken));
+  const swapped = i32.atomic.rmw.cmpxchg(offset, address(), get(at), after);
+  const lost = m.br_if(again, i32.ne(swapped, get(at)));
+  const [from, to] = [fresh('from'), fresh('to')];
+  const toElement = (n: Ref): Ref => i32.add(get(start), i32.mul(n, c(step)));
   const bounds = [
+    set(at, i32.add(get(at), get(first))),
     f.setVar(from, 0, toElement(get(at))),
-    f.setVar(to, 0, toElement(m.i32.add(get(at), get(taken)))),
+    f.setVar(to, 0, toElement(i32.add(get(at), get(taken)))),
   ];
   if (isNonNegative(f, s.start)) f.markNonNegative(from);
   const { body: run } = f.inLoop(
     () => body(f, [{ ...s, start: variable(from), end: variable(to), parallel: false }]),
     false,
   );
-  const loop = m.loop(again, m.block(null, [...look, lost, ...bounds, run, m.br(again)]));
-  const shared = m.if(m.i32.gt_s(get(steps), c(0)), m.block(out, [...before, smallest, loop]));
-  return m.block(null, [...setup, shared]);
+  const chunk = m.block(null, [lost, ...bounds, run, m.br(again)]);
+  const ofRegion = [
+    set(first, i32.add(i32.mul(get(region), each()), ahead)),
+    m.loop(again, m.block(null, [...look, m.if(i32.gt_s(get(left), c(0)), chunk)])),
+    set(turns, i32.sub(get(turns), c(1))),
+    m.br_if(out, i32.eqz(get(turns))),
+    set(region, i32.add(get(region), c(1))),
+    m.if(i32.eq(get(region), get(regions)), set(region, c(0))),
+    m.br(next),
+  ];
+  const shared = [...before, ...own, m.loop(next, m.block(null, ofRegion))];
+  return m.block(null, [...setup, m.if(i32.gt_s(get(steps), c(0)), m.block(out, shared))]);
 }
 
 let nextId = -1;
