@@ -8,7 +8,7 @@ import type { Ref } from './binaryen.ts';
 import { choiceBytes, isByteChoice } from './choices.ts';
 import { chunk, fault, scalar } from './expressions.ts';
 import type { Frame } from './frame.ts';
-import { isByteOp, isSmallTable } from './narrow.ts';
+import { isByte, isByteOp, isSmallTable, isUnsignedByte } from './narrow.ts';
 import { rankBytes } from './rank.ts';
 
 type Half = 'even' | 'odd';
@@ -17,7 +17,7 @@ type Half = 'even' | 'odd';
 export function dot4Chunk(f: Frame, e: ExprOf<'dot4'>, c: number, sum?: Ref): Ref {
   const { m } = f;
   const sides = [e.a, e.b].map((x) => ({ x, range: intRange(x, f.definition) }));
-  if (sides.some(({ range: [lo, hi] }) => lo < -128 || hi > 255))
+  if (!sides.every(({ x }) => isByte(x, f.definition)))
     throw fault('dot4 of integers of more than 8 bits');
   const most = f.unsignedDot ? 255 : 127;
   const seven = sides.find(({ range: [lo, hi] }) => lo >= 0 && hi <= most);
@@ -173,7 +173,8 @@ function bytesOfBinary(f: Frame, e: ExprOf<'binary'>, c: number): Ref {
       // A mask that takes off what a shift of 16 bits brings over from the next byte serves for both.
       const shifted = e.a.kind === 'binary' && e.a.op === 'shr' ? e.a : undefined;
       const by = shifted?.b.kind === 'const' ? shifted.b.value : undefined;
-      if (shifted && by !== undefined && count !== undefined && count <= 255 >> by) {
+      const isBelow = count !== undefined && by !== undefined && count >= 0 && count <= 255 >> by;
+      if (shifted && isBelow) {
         const a = m.i16x8.shr_u(bytes(f, shifted.a, c), m.i32.const(by));
         return masked(f, a, count);
       }
@@ -192,7 +193,8 @@ function bytesOfBinary(f: Frame, e: ExprOf<'binary'>, c: number): Ref {
       return m.v128[e.op](a, bytes(f, e.b, c));
     }
     case 'shr': {
-      if (count === undefined || count > 7 || !isUnsigned(f, e.a)) return narrowed(f, e, c);
+      if (count === undefined || count > 7 || !isUnsignedByte(e.a, f.definition))
+        return narrowed(f, e, c);
       const a = bytes(f, e.a, c);
       if (count === 0) return a;
       const down = m.i16x8.shr_u(a, m.i32.const(count));
@@ -225,15 +227,20 @@ function lowZeros(e: Expr): number {
   return e.op === 'shl' ? lowZeros(e.a) + value : 0;
 }
 
-/** From lanes of 32 bits; values fit a byte, signed or not. */
+/** From lanes of 32 bits, whose low bytes are taken where values fit no byte: narrowing saturates. */
 function narrowed(f: Frame, e: Expr, c: number): Ref {
   const { m } = f;
+  const fits = isByte(e, f.definition);
+  const four = (i: number): Ref => {
+    const all = chunk(f, e, i);
+    return fits ? all : m.v128.and(all, f.vectorI32([255, 255, 255, 255]));
+  };
   const part = (i: number): Ref => {
-    const a = chunk(f, e, 4 * c + i);
-    return m.i16x8.narrow_i32x4_s(a, chunk(f, e, 4 * c + i + 1));
+    const a = four(4 * c + i);
+    return m.i16x8.narrow_i32x4_s(a, four(4 * c + i + 1));
   };
   const low = part(0);
-  return isUnsigned(f, e)
+  return isUnsigned(f, e) || !fits
     ? m.i8x16.narrow_i16x8_u(low, part(2))
     : m.i8x16.narrow_i16x8_s(low, part(2));
 }
@@ -248,9 +255,15 @@ function halves(f: Frame, e: Expr, c: number, half: Half): Ref {
   }
   if (e.kind === 'binary' && (e.op === 'and' || e.op === 'shr')) {
     const bits = fieldOf(e);
-    if (bits && isUnsigned(f, bits.of)) return field(f, bits.of, c, bits.shift, bits.mask, half);
+    if (bits && isUnsignedByte(bits.of, f.definition))
+      return field(f, bits.of, c, bits.shift, bits.mask, half);
   }
-  if (e.kind === 'binary' && e.op in widened) {
+  if (
+    e.kind === 'binary' &&
+    e.op in widened &&
+    isByte(e.a, f.definition) &&
+    isByte(e.b, f.definition)
+  ) {
     const a = halves(f, e.a, c, half);
     return widened[e.op as keyof typeof widened](m, a, halves(f, e.b, c, half));
   }
@@ -269,12 +282,14 @@ const widened = {
 
 /** (of >> shift) & mask, of unsigned bytes. */
 function fieldOf(e: ExprOf<'binary'>): { of: Expr; shift: number; mask: number } | undefined {
-  if (e.b.kind !== 'const') return undefined;
-  if (e.op === 'shr') return { of: e.a, shift: e.b.value, mask: 255 >> e.b.value };
+  const isShort = (x: Expr): x is ExprOf<'const'> =>
+    x.kind === 'const' && x.value >= 0 && x.value <= 7;
+  if (e.op === 'shr')
+    return isShort(e.b) ? { of: e.a, shift: e.b.value, mask: 255 >> e.b.value } : undefined;
+  if (e.b.kind !== 'const' || e.b.value < 0 || e.b.value > 255) return undefined;
   const mask = e.b.value;
-  if (mask < 0 || mask > 255) return undefined;
   const inner = e.a.kind === 'binary' && e.a.op === 'shr' ? e.a : undefined;
-  return inner?.b.kind === 'const'
+  return inner && isShort(inner.b)
     ? { of: inner.a, shift: inner.b.value, mask: mask & (255 >> inner.b.value) }
     : { of: e.a, shift: 0, mask };
 }

@@ -437,7 +437,10 @@ const narrowBinary: Readonly<Record<string, (m: Frame['m'], a: Ref, b: Ref) => R
   xor: (m, a, b) => m.v128.xor(a, b),
 };
 
-/** Lanes 8g .. 8g+7 of a vector of small integers, 16 bits each. */
+/**
+ * Lanes 8g .. 8g+7 of a vector of integers that fit 16 bits. What they are made of may not: such operations are done in
+ * wide lanes.
+ */
 export function words(f: Frame, e: Expr, g: number): Ref {
   const { m } = f;
   if (e.kind === 'const') return f.vectorI16(new Array<number>(8).fill(e.value));
@@ -459,7 +462,7 @@ export function words(f: Frame, e: Expr, g: number): Ref {
     const sum = words(f, e.a, g);
     return m.i16x8.sub(sum, wordTest(f, e.b.a, g));
   }
-  if (e.kind === 'binary' && e.op in narrowBinary) {
+  if (e.kind === 'binary' && isWordOp(e, f.definition)) {
     const a = words(f, e.a, g);
     return narrowBinary[e.op]!(m, a, words(f, e.b, g));
   }

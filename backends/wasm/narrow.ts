@@ -37,10 +37,7 @@ interface Width {
 }
 const byteWidth: Width = {
   lanes: 16,
-  fits: (e, definition) => {
-    const [lo, hi] = intRange(e, definition);
-    return lo >= -128 && hi <= 255 && hi - lo <= 255;
-  },
+  fits: isByte,
   isOp: (e, definition) => isByteOp(e, definition),
   product: 'dot4',
   bits: 8,
@@ -181,13 +178,25 @@ export const isSmallTable = (b: Buffer): boolean =>
   b.data.length <= 16 &&
   (b.dtype === 'i8' || b.dtype === 'u8');
 
-/** Whether the low bytes of operands give the low byte; shifts within the byte only, and down only without a sign. */
+/** Whether every lane is a byte, with a sign or without. */
+export function isByte(e: Expr, definition: Definition): boolean {
+  const [lo, hi] = intRange(e, definition);
+  return (lo >= -128 && hi <= 127) || (lo >= 0 && hi <= 255);
+}
+
+/** Whether every lane is a byte without a sign. */
+export function isUnsignedByte(e: Expr, definition: Definition): boolean {
+  const [lo, hi] = intRange(e, definition);
+  return lo >= 0 && hi <= 255;
+}
+
+/** Whether the low bytes of operands give the low byte; shifts within the byte only, and down only of unsigned bytes. */
 export function isByteOp(e: Expr, definition: Definition): boolean {
   if (e.kind === 'gather') return isSmallTable(e.buffer);
   if (e.kind !== 'binary' || !byteOps.has(e.op)) return false;
   if (e.op !== 'shl' && e.op !== 'shr') return true;
   if (e.b.kind !== 'const' || e.b.value > 7) return false;
-  return e.op === 'shl' || intRange(e.a, definition)[0] >= 0;
+  return e.op === 'shl' || isUnsignedByte(e.a, definition);
 }
 
 /** Whether every lane fits 16 signed bits. */
@@ -196,13 +205,13 @@ function isWord(e: Expr, definition: Definition): boolean {
   return lo >= -(2 ** 15) && hi < 2 ** 15;
 }
 
-/** Operations on words that give the low word of what they give on wider integers; all lanes fit words. */
+/** Operations whose operands and results all fit words, so that words are all they need. */
 export function isWordOp(e: Expr, definition: Definition): boolean {
   if (e.kind === 'binary' && e.op === 'add' && isWordTest(e.b, definition))
     return isWord(e, definition) && isWord(e.a, definition);
   if (e.kind !== 'binary' || !isWord(e, definition)) return false;
   if (e.op === 'shr') return e.b.kind === 'const' && e.b.value < 16 && isWord(e.a, definition);
-  return wordOps.has(e.op);
+  return wordOps.has(e.op) && isWord(e.a, definition) && isWord(e.b, definition);
 }
 /** Whether an operation and those that it is made of can be done on words, as every value on the way fits them. */
 export function isWordTree(e: Expr, definition: Definition): boolean {

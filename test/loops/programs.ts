@@ -99,8 +99,8 @@ interface Wasm {
 }
 const wasm = (globalThis as unknown as { readonly WebAssembly: Wasm }).WebAssembly;
 
-export async function compileWasm(p: Program): Promise<WasmModule> {
-  const { code } = await wasmBackend.emit(p, wasmBackend.limits);
+export async function compileWasm(p: Program, limits = wasmBackend.limits): Promise<WasmModule> {
+  const { code } = await wasmBackend.emit(p, limits);
   return new wasm.Module(code);
 }
 
