@@ -3,20 +3,23 @@
 import { CompileError, diagnostic, noSpan } from '../../compiler/diagnostics/diagnostic.ts';
 import type { Scalar } from '../../compiler/ir/dtype.ts';
 import type { Expr, ExprOf, Stmt } from '../../compiler/loops/loops.ts';
-import { place } from './addresses.ts';
+import { indexText, place } from './addresses.ts';
 import { isWordOp, isWordTest } from './narrow.ts';
 import type { Ref } from './binaryen.ts';
 import { bytes, dot4Chunk, isBytes } from './bytes.ts';
 import { addedBy } from './choices.ts';
+import { codeChunk, decodeChunk, inPlace, type Reads, recipeOf } from './codes.ts';
 import { chunksOf, type Frame } from './frame.ts';
 import { binaryRows, compareRef, knownDivisor, unaryRows, uniformShifts } from './instructions.ts';
 import { loadLanes, rowsOf, transposedRows } from './elements.ts';
 import { peakOf, peaksOf } from './peak.ts';
 import {
+  codeBytes,
   gatherLanes,
   isNibbleLookup,
   loadChunk,
   loadEight,
+  loadInPlace,
   loadScalar,
   lookupChunk,
   lookupEight,
@@ -124,8 +127,19 @@ function extractLane({ m }: Frame, type: Scalar, v: Ref, lane: number): Ref {
 
 // ---- vectors ----
 
+const readsOf = (f: Frame): Reads => {
+  const emit = (x: Expr): Ref => scalar(f, x);
+  return {
+    bytes: (e, s) => (e.kind === 'load' ? codeBytes(f, emit, e, s) : bytes(f, e, s)),
+    words: (e, g) => loadEight(f, emit, e, g)!,
+    scalar: emit,
+  };
+};
+
 /** Lanes 4c .. 4c+3. */
 export function chunk(f: Frame, e: Expr, c: number): Ref {
+  const recipe = recipeOf(e, f.definition);
+  if (recipe) return codeChunk(f, e, recipe, c, readsOf(f));
   const sub = (x: Expr): Ref => chunk(f, x, c);
   switch (e.kind) {
     case 'const':
@@ -168,6 +182,8 @@ export function chunk(f: Frame, e: Expr, c: number): Ref {
       return widenChunk(f, e, c, false, () => bytes(f, e, c >> 2));
     case 'within':
       return sub(e.a);
+    case 'decode':
+      return decodeChunk(f, e, sub(e.a));
     case 'fold':
       return f.kept(e, 0, f.types.v128) ?? foldVector(f, e);
     case 'dot':
@@ -189,7 +205,6 @@ export function chunk(f: Frame, e: Expr, c: number): Ref {
     case 'nearest':
     case 'round':
     case 'encode':
-    case 'decode':
       throw fault(`vector ${e.kind} reached the wasm backend`);
   }
 }
@@ -398,22 +413,53 @@ export function transposed(
 }
 
 function foldVector(f: Frame, e: ExprOf<'fold'>): Ref {
-  const add = row(binaryRows, `${e.op}.${e.type.scalar}`);
-  let sum = chunk(f, e.a, 0);
-  for (let c = 1; c < chunksOf(e.a.type.lanes); c += 1) sum = add.vector(f, sum, chunk(f, e.a, c));
-  return sum;
+  const { m, types } = f;
+  const count = chunksOf(e.a.type.lanes);
+  // The sum is read after what is added to it.
+  const at = f.local(types.v128);
+  const sum = (): Ref => m.local.get(at, types.v128);
+  const steps = Array.from({ length: count - 1 }, (_, c) =>
+    m.local.set(at, foldChunk(f, e, c, c === 0 ? undefined : sum())),
+  );
+  return m.block(null, [...steps, foldChunk(f, e, count - 1, sum())], types.v128);
+}
+
+/** The factors of chunk `c` of a sum of products. Codes that are left in their places take their power of two off the other. */
+function factors(f: Frame, { a, b }: ExprOf<'muladd'>, c: number): readonly [Ref, Ref] {
+  const load = inPlace(b);
+  if (!load) {
+    const x = chunk(f, a, c);
+    return [x, chunk(f, b, c)];
+  }
+  const { value, by } = loadInPlace(f, (x) => scalar(f, x), load, c);
+  const text = a.kind === 'load' ? indexText(a.index) : undefined;
+  const key = text === undefined || a.kind !== 'load' ? a : f.firstOf(`${a.buffer.id}:${text}`, a);
+  const x = f.once(key, 600 + c, f.types.v128, () => {
+    const plain = chunk(f, a, c);
+    return f.m.f32x4.mul(plain, f.vectorF32(by));
+  });
+  return [x, value()];
+}
+
+/** Chunk `c` of what a fold combines, on top of those before. Sums of products are one operation, as `muladd` is. */
+function foldChunk(f: Frame, e: ExprOf<'fold'>, c: number, sum: Ref | undefined): Ref {
+  const { a } = e;
+  if (e.op === 'add' && a.kind === 'muladd' && a.c.kind === 'const' && a.c.value === 0) {
+    const [x, y] = factors(f, a, c);
+    return sum === undefined ? f.m.f32x4.mul(x, y) : f.mulAdd(x, y, sum);
+  }
+  const next = chunk(f, a, c);
+  return sum === undefined
+    ? next
+    : row(binaryRows, `${e.op}.${e.type.scalar}`).vector(f, sum, next);
 }
 
 /** Takes chunk `c` into a fold whose chunks come one by one; its value is there after the last. */
 export function foldStep(f: Frame, e: ExprOf<'fold'>, c: number): Ref {
   const { m, types } = f;
-  const next = chunk(f, e.a, c);
   const sum = f.kept(e, 0, types.v128);
-  if (sum === undefined) return f.keep(e, 0, types.v128, next);
-  return m.local.set(
-    f.keptAt(e, 0),
-    row(binaryRows, `${e.op}.${e.type.scalar}`).vector(f, sum, next),
-  );
+  const next = foldChunk(f, e, c, sum);
+  return sum === undefined ? f.keep(e, 0, types.v128, next) : m.local.set(f.keptAt(e, 0), next);
 }
 
 /** Eight 16-bit products at a time, neighbours summed. */

@@ -48,6 +48,7 @@ export class Frame {
   readonly #nonNegative = new Set<number>();
   readonly #constants = new Map<string, { local: number; bytes: readonly number[] }>();
   #shared = new Map<Expr, Map<number, number>>();
+  readonly #alike = new Map<string, Expr>();
   #regions: Region[] = [];
   #labels = 0;
   #seldom = 0;
@@ -237,6 +238,13 @@ export class Frame {
   }
   startStatement(): void {
     this.#shared = new Map();
+    this.#alike.clear();
+  }
+  /** The first expression of a run with this text: what is kept of it is there for all. */
+  firstOf(text: string, e: Expr): Expr {
+    const first = this.#alike.get(text) ?? e;
+    this.#alike.set(text, first);
+    return first;
   }
 
   /** An address by its text, within the innermost straight run of statements. */
@@ -306,7 +314,11 @@ export class Frame {
    */
   vector(bytes: readonly number[]): Ref {
     const trivial = bytes.every((x) => x === 0) || bytes.every((x) => x === 255);
-    if (trivial || this.loopDepth === 0 || this.#seldom > 0) return this.m.v128.const(bytes);
+    return trivial ? this.m.v128.const(bytes) : this.register(bytes);
+  }
+  /** A constant that is worth a register, whatever it is. */
+  register(bytes: readonly number[]): Ref {
+    if (this.loopDepth === 0 || this.#seldom > 0) return this.m.v128.const(bytes);
     const key = bytes.join();
     let known = this.#constants.get(key);
     if (!known) {

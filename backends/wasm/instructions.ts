@@ -2,6 +2,7 @@
 // have no single instruction say how they are made. The keys are what the target has itself (wasmNative); what is
 // neither here nor in the table of expansions is a type error.
 
+import { lookedUp } from './codes.ts';
 import type { Scalar } from '../../compiler/ir/dtype.ts';
 import type { BinaryName, CompareName, UnaryName } from '../../compiler/ir/ops.ts';
 import type { Expandable, Native, OpKey } from '../../compiler/loops/expansions.ts';
@@ -254,6 +255,7 @@ export const wasmNative: Native = new Set<OpKey>([
   ...(Object.keys(unaryRows) as OpKey[]),
   ...(Object.keys(binaryRows) as OpKey[]),
   'rank.f32',
+  ...lookedUp.map((d): OpKey => `lookup.${d}`),
 ]);
 
 // Every operation that the type rules allow must be native or have an expansion: this fails to compile otherwise.

@@ -118,8 +118,8 @@ function load8(f: Frame, e: ExprOf<'load'>, at: At, chunk: number, signed: boole
   return widen16(f, chunk % 2 === 1, signed, eight);
 }
 
-const interleaveLow = [0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23];
-const interleaveHigh = interleaveLow.map((i) => i + 8);
+export const interleaveLow = [0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23];
+export const interleaveHigh = interleaveLow.map((i) => i + 8);
 const bytes = (f: Frame, x: number): Ref => f.vector(new Array<number>(16).fill(x));
 
 /**
@@ -162,7 +162,57 @@ export function loadEight(
     const wide = widen8(f, g % 2 === 1, signed, nibbleBytes(f, e, at, g >> 1, signed));
     return signed ? f.m.i16x8.shr_s(wide, f.m.i32.const(4)) : wide;
   }
-  return undefined;
+  return e.type.lanes >= 8 ? loadFields(f, at(g * bits), bits, signed) : undefined;
+}
+
+/**
+ * Eight elements of any width below a byte, 16 bits each: every word gets the two bytes that hold its element, a
+ * multiplication moves that to the top, and a shift brings it down.
+ */
+function loadFields(f: Frame, { ptr, offset }: Place, bits: number, signed: boolean): Ref {
+  const { m } = f;
+  const eight = Array.from({ length: 8 }, (_, i) => i * bits);
+  const raw = bits < 4 ? m.v128.load32_zero(offset, 1, ptr) : m.v128.load64_zero(offset, 1, ptr);
+  const pairs = eight.flatMap((bit) => [bit >> 3, (bit >> 3) + 1]);
+  const lift = eight.map((bit) => 2 ** (16 - bits - (bit % 8)));
+  const found = f.swizzle(raw, f.vector(pairs));
+  const top = m.i16x8.mul(found, f.vectorI16(lift));
+  const down = m.i32.const(16 - bits);
+  return signed ? m.i16x8.shr_s(top, down) : m.i16x8.shr_u(top, down);
+}
+
+/** The bits of elements 16s .. 16s+15 of up to four bits, a byte each. */
+export function codeBytes(f: Frame, emit: EmitScalar, e: ExprOf<'load'>, s: number): Ref {
+  const { bits } = storageOf(e.buffer);
+  const at: At = (byte) => {
+    const p = place(f, emit, e.buffer, e.index);
+    return { ptr: p.ptr, offset: p.offset + byte };
+  };
+  if (bits === 4) return nibbleBytes(f, e, at, s, false);
+  return f.once(e, s, f.types.v128, () => {
+    if (bits === 1) return bitBytes(f, at(2 * s));
+    const low = loadFields(f, at(2 * s * bits), bits, false);
+    return f.m.i8x16.narrow_i16x8_u(low, loadFields(f, at((2 * s + 1) * bits), bits, false));
+  });
+}
+
+/** Sixteen elements of one bit, a byte each. */
+function bitBytes(f: Frame, { ptr, offset }: Place): Ref {
+  const { m } = f;
+  const fill = (of: (i: number) => number): Ref =>
+    f.vector(Array.from({ length: 16 }, (_, i) => of(i)));
+  const found = f.swizzle(
+    m.v128.load16_splat(offset, 1, ptr),
+    fill((i) => i >> 3),
+  );
+  const own = m.v128.and(
+    found,
+    fill((i) => 2 ** (i % 8)),
+  );
+  return m.i8x16.min_u(
+    own,
+    fill(() => 1),
+  );
 }
 
 /** Elements 16s .. 16s+15 of a vector of nibbles, a byte each. */
@@ -207,64 +257,54 @@ function loadField(f: Frame, at: At, start: number, bits: number, signed: boolea
   return signed ? m.i32x4.shr_s(top, down) : m.i32x4.shr_u(top, down);
 }
 
+/**
+ * Four unsigned fields of up to six bits left in a word of 32 bits: as floats that are a power of two too large, which
+ * `by` takes off.
+ */
+export function loadInPlace(
+  f: Frame,
+  emit: EmitScalar,
+  e: ExprOf<'load'>,
+  chunk: number,
+): { readonly value: () => Ref; readonly by: readonly number[] } {
+  const { m } = f;
+  const { bits } = storageOf(e.buffer);
+  const start = 4 * bits * chunk;
+  const at = [0, 1, 2, 3].map((i) => (start % 8) + i * bits);
+  const value = (): Ref => {
+    const p = place(f, emit, e.buffer, e.index);
+    const word = m.v128.load32_splat(p.offset + Math.floor(start / 8), 1, p.ptr);
+    const mask = f.vectorI32(at.map((bit) => (2 ** bits - 1) * 2 ** bit));
+    return m.f32x4.convert_i32x4_s(m.v128.and(word, mask));
+  };
+  return { value, by: at.map((bit) => 2 ** -bit) };
+}
+
 // ---- look-up in small constant tables ----
 
-/** Whether a gather reads a table of up to 16 entries by 4-bit codes: then a byte swizzle finds 16 at once. */
+/** Whether a gather reads a table of up to 16 small integers by 4-bit codes: then a byte swizzle finds 16 at once. */
 export function isNibbleLookup(
   e: ExprOf<'gather'>,
 ): e is ExprOf<'gather'> & { index: ExprOf<'load'> } {
   const { buffer, index } = e;
   if (buffer.role !== 'const' || !buffer.data || buffer.data.length > 16) return false;
-  if (buffer.dtype !== 'f32' && buffer.dtype !== 'i8' && buffer.dtype !== 'u8') return false;
+  if (buffer.dtype !== 'i8' && buffer.dtype !== 'u8') return false;
   return index.kind === 'load' && index.buffer.dtype === 'u4' && index.type.lanes >= 16;
 }
 
-/** Lanes 4c .. 4c+3 of such a look-up. f32 entries are found a byte plane at a time and interleaved. */
+/** Lanes 4c .. 4c+3 of such a look-up. */
 export function lookupChunk(
   f: Frame,
   emit: EmitScalar,
   e: ExprOf<'gather'> & { index: ExprOf<'load'> },
   chunk: number,
 ): Ref {
-  const { m, types } = f;
-  const { buffer, index } = e;
-  const sixteen = chunk >> 2;
-  const within = chunk % 4;
-  const at: At = (byte) => {
-    const p = place(f, emit, index.buffer, index.index);
-    return { ptr: p.ptr, offset: p.offset + byte };
-  };
-  const codes = (): Ref => nibbleBytes(f, index, at, sixteen, false);
-  const part = (i: number): number => 100 + sixteen * 16 + i;
-  const padded = Array.from({ length: 16 }, (_, i) => buffer.data![i] ?? 0);
-  const find = (plane: number, table: readonly number[]): Ref =>
-    f.once(e, part(plane), types.v128, () => {
-      const t = f.vector(table);
-      return m.i8x16.swizzle(t, codes());
-    });
-  if (buffer.dtype !== 'f32') {
-    const signed = buffer.dtype === 'i8';
-    const entries = padded.map((x) => x & 255);
-    const eight = f.once(e, part(8 + (within >> 1)), types.v128, () =>
-      widen8(f, within >> 1 === 1, signed, find(0, entries)),
-    );
-    return widen16(f, within % 2 === 1, signed, eight);
-  }
-  const raw = new Uint8Array(Float32Array.from(padded).buffer);
-  const plane = (p: number): Ref =>
-    find(
-      p,
-      padded.map((_, i) => raw[i * 4 + p]!),
-    );
-  // Bytes 0,1 and 2,3 of eight entries, then their halves.
-  const pairs = (first: number): Ref =>
-    f.once(e, part(8 + (first >> 1) + 2 * (within >> 1)), types.v128, () => {
-      const a = plane(first);
-      return m.i8x16.shuffle(a, plane(first + 1), within >> 1 ? interleaveHigh : interleaveLow);
-    });
-  const low = pairs(0);
-  return m.i8x16.shuffle(low, pairs(2), within % 2 ? wideHigh : wideLow);
+  const eight = f.once(e, 8 + (chunk >> 1), f.types.v128, () =>
+    lookupEight(f, emit, e, chunk >> 1),
+  );
+  return widen16(f, chunk % 2 === 1, e.buffer.dtype === 'i8', eight);
 }
+
 /** Eight entries of an integer table, 16 bits each. */
 export function lookupEight(
   f: Frame,
@@ -284,9 +324,6 @@ export function lookupEight(
   });
   return widen8(f, g % 2 === 1, buffer.dtype === 'i8', found);
 }
-
-const wideLow = [0, 1, 16, 17, 2, 3, 18, 19, 4, 5, 20, 21, 6, 7, 22, 23];
-const wideHigh = wideLow.map((i) => i + 8);
 
 // ---- gathers ----
 

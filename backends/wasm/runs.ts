@@ -23,6 +23,8 @@ export function foldOf(s: Simple): ExprOf<'fold'> | undefined {
   const { value } = s;
   if (s.kind === 'store') return undefined;
   if (value.kind === 'fold') return value;
+  if (value.kind === 'muladd')
+    return value.a.kind === 'fold' && value.c.kind === 'var' ? value.a : undefined;
   if (value.kind !== 'binary' || value.type.lanes !== 4) return undefined;
   if (value.b.kind === 'fold' && value.a.kind === 'var') return value.b;
   return value.a.kind === 'fold' && value.b.kind === 'var' ? value.a : undefined;
@@ -87,17 +89,21 @@ function hasRank(e: Expr, seen = new Set<Expr>()): boolean {
 export interface Run {
   readonly list: readonly Simple[];
   readonly chunks: number;
-  /** Chunks that each statement does before the next one has its turn: four where one makes sixteen lanes at once. */
-  readonly unit: 1 | 4;
+  /**
+   * Chunks that each statement does before the next one has its turn: four where one makes sixteen lanes at once, all where
+   * statements have much to keep from one chunk to the next.
+   */
+  readonly unit: number;
   /** Every value is needed before anything is written: a single statement that overlaps itself. */
   readonly wholeFirst: boolean;
 }
 
-/** The run that starts at `list[from]`; `isAlone` are statements with a way of their own. */
+/** The run that starts at `list[from]`; `isAlone` are statements with a way of their own, `keeps` those with much to keep. */
 export function runAt(
   list: readonly Stmt[],
   from: number,
   isAlone: (s: Stmt) => boolean = () => false,
+  keeps: (s: Simple) => boolean = () => false,
 ): Run {
   const first = list[from] as Simple;
   const chunks = stepsOf(first);
@@ -138,5 +144,6 @@ export function runAt(
   // Values behind the last store are for what comes next: made with that, they need not wait in registers.
   const stored = run.findLastIndex((s) => s.kind === 'store');
   if (stored >= 0) run.length = stored + 1;
-  return { list: run, chunks, unit: run.some((s) => hasRank(s.value)) ? 4 : 1, wholeFirst: false };
+  const unit = run.some((s) => hasRank(s.value)) ? 4 : run.some(keeps) ? chunks : 1;
+  return { list: run, chunks, unit, wholeFirst: false };
 }

@@ -4,6 +4,7 @@ import type { Expr, Stmt } from '../../compiler/loops/loops.ts';
 import { isNonNegative } from './addresses.ts';
 import type { Ref } from './binaryen.ts';
 import { areBytes, setBytes, storeBytes } from './bytes.ts';
+import { inPlace } from './codes.ts';
 import { areWords, chunk, fault, foldStep, scalar, storeWords, words } from './expressions.ts';
 import type { Frame } from './frame.ts';
 import { foldOf, isSimple, type Run, runAt, type Simple } from './runs.ts';
@@ -29,6 +30,11 @@ function statements(f: Frame, list: readonly Stmt[]): Ref[] {
     s.kind === 'store' && s.buffer.dtype === 'i16' && areWords(f, s.value);
   const isAlone = (s: Stmt): boolean =>
     isBytes(s) || isByteStore(s) || isWords(s) || isWordStore(s);
+  // Sixteen codes that were looked up wait in registers for their turn.
+  const keepsBytes = (s: Simple): boolean => {
+    const fold = foldOf(s);
+    return fold?.a.kind === 'muladd' && !inPlace(fold.a.b);
+  };
   for (let i = 0; i < list.length; ) {
     const s = list[i]!;
     if (isWords(s)) {
@@ -44,7 +50,7 @@ function statements(f: Frame, list: readonly Stmt[]): Ref[] {
       out.push(...(s.kind === 'store' ? [storeBytes(f, s)] : setBytes(f, s)));
       i += 1;
     } else if (isSimple(s)) {
-      const run = runAt(list, i, isAlone);
+      const run = runAt(list, i, isAlone, keepsBytes);
       f.startStatement();
       out.push(...(run.wholeFirst ? overlapping(f, run) : chunkByChunk(f, run)));
       i += run.list.length;

@@ -11,11 +11,11 @@ import {
   scalarOf,
   wrapInt,
 } from '../ir/dtype.ts';
-import { compareMeaning } from '../ir/meaning.ts';
 import { nested } from './expand.ts';
 import {
   binaryLane,
   bitsLane,
+  compareLane,
   convertLane,
   dotLanes,
   foldLanes,
@@ -175,7 +175,7 @@ class Machine {
       }
       case 'compare': {
         const b = this.#eval(e.b);
-        return this.#eval(e.a).map((x, i) => (compareMeaning[e.op](x, b[i]!) ? 1 : 0));
+        return this.#eval(e.a).map((x, i) => compareLane(e.op, x, b[i]!));
       }
       case 'select': {
         const [a, b] = [this.#eval(e.a), this.#eval(e.b)];

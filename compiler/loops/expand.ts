@@ -255,6 +255,7 @@ class Expander {
     if (e.kind === 'binary' && e.op === 'rem' && e.type.scalar !== 'f32' && e.b.kind === 'const')
       if (isPowerOfTwo(e.b.value)) return this.#expr(remPowerOfTwo(this, e.a, e.b.value));
     if (this.#native.has(key)) return e;
+    if (e.kind === 'decode' && e.type.lanes >= 4 && this.#native.has(`lookup.${e.dtype}`)) return e;
     const rule: Expansion | undefined = expansions.get(key);
     if (!rule) return e;
     return this.#expr(

@@ -25,10 +25,13 @@ import {
 } from './math/rounding.ts';
 import { cos, sin } from './math/trigonometry.ts';
 
-/** `exp.f32`, `rem.i32`, ...; `grid`, `encode`, `decode`, `load` and `store` go by storage dtype. */
+/**
+ * `exp.f32`, `rem.i32`, ...; `grid`, `encode`, `decode`, `load` and `store` go by storage dtype, and `lookup`: `decode` of four lanes
+ * and more.
+ */
 export type OpKey =
   | `${UnaryName | BinaryName}.${Scalar}`
-  | `${'grid' | 'encode' | 'decode' | 'load' | 'store'}.${DType}`
+  | `${'grid' | 'encode' | 'decode' | 'lookup' | 'load' | 'store'}.${DType}`
   /** Of vectors of 16 lanes and more. */
   | 'rank.f32';
 export type Native = ReadonlySet<OpKey>;

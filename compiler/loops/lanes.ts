@@ -2,8 +2,8 @@
 // every operation, as targets do, and integers wrap.
 import type { Scalar } from '../ir/dtype.ts';
 import { bitsOfF32, f32OfBits } from '../ir/dtype.ts';
-import { binaryMeaning, unaryMeaning } from '../ir/meaning.ts';
-import type { BinaryName, UnaryName } from '../ir/ops.ts';
+import { binaryMeaning, compareMeaning, unaryMeaning } from '../ir/meaning.ts';
+import type { BinaryName, CompareName, UnaryName } from '../ir/ops.ts';
 import type { ReduceOp } from './loops.ts';
 
 /** The representative of a number in a scalar type. */
@@ -28,6 +28,9 @@ export function binaryLane(op: BinaryName, a: number, b: number, scalar: Scalar)
   if (op === 'div' && scalar !== 'f32') return b === 0 ? 0 : wrap(Math.trunc(a / b), scalar);
   return wrap(binaryMeaning[op](a, b, scalar), scalar);
 }
+
+export const compareLane = (op: CompareName, a: number, b: number): number =>
+  compareMeaning[op](a, b) ? 1 : 0;
 
 export function convertLane(x: number, from: Scalar, to: Scalar): number {
   if (from !== 'f32' || to === 'f32' || to === 'bool')

@@ -17,33 +17,38 @@ export function lateLets(list: readonly Stmt[]): Stmt[] {
   return late(list, new Set());
 }
 
+/** Statements where they are, without values named with `let` that nobody wants. */
+export function wantedLets(list: readonly Stmt[]): Stmt[] {
+  return late(list, new Set(), false);
+}
+
 /** `wanted`: variables that statements after the list read; those that the list reads are added. */
-function late(list: readonly Stmt[], wanted: Set<number>): Stmt[] {
+function late(list: readonly Stmt[], wanted: Set<number>, moves = true): Stmt[] {
   const out: { readonly s: Stmt; readonly touches: Touches }[] = [];
   for (const original of [...list].reverse()) {
-    const s = inner(original, wanted);
+    const s = inner(original, wanted, moves);
     if (s.kind === 'let' && !wanted.has(s.var.id)) continue;
     const touches = touchesOf(s);
     for (const id of touches.reads) wanted.add(id);
-    const at = s.kind === 'let' ? firstWanted(s, out) : 0;
+    const at = moves && s.kind === 'let' ? firstWanted(s, out) : 0;
     out.splice(at, 0, { s, touches });
   }
   return out.map(({ s }) => s);
 }
 
-function inner(s: Stmt, wanted: Set<number>): Stmt {
+function inner(s: Stmt, wanted: Set<number>, moves: boolean): Stmt {
   switch (s.kind) {
     case 'for':
-      return { ...s, body: late(s.body, wanted) };
+      return { ...s, body: late(s.body, wanted, moves) };
     case 'while': {
       // What is named in the header may be read in the body.
-      const body = late(s.body, wanted);
+      const body = late(s.body, wanted, moves);
       for (const v of readsOf(s.cond)) wanted.add(v);
-      return { ...s, header: late(s.header, wanted), body };
+      return { ...s, header: late(s.header, wanted, moves), body };
     }
     case 'if': {
-      const other = late(s.else, wanted);
-      return { ...s, then: late(s.then, wanted), else: other };
+      const other = late(s.else, wanted, moves);
+      return { ...s, then: late(s.then, wanted, moves), else: other };
     }
     default:
       return s;

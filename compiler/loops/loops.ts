@@ -113,7 +113,10 @@ export type Expr = { readonly type: VType } /** A literal, in every lane. */ & (
   | { readonly kind: 'build'; readonly parts: readonly Expr[] }
   /** All lanes into one scalar. */
   | { readonly kind: 'reduce'; readonly op: ReduceOp; readonly a: Expr }
-  /** A long vector into 4 lanes: of sums, lane j is a[j] + a[4 + j] + a[8 + j] + ..., in that order. */
+  /**
+   * A long vector into 4 lanes: of sums, lane j is a[j] + a[4 + j] + a[8 + j] + ..., in that order. Where `a` is a `muladd`
+   * on top of 0, its products may be added as they are, without being rounded.
+   */
   | { readonly kind: 'fold'; readonly op: ReduceOp; readonly a: Expr }
   /**
    * Products of small integers (every element fits 16 signed bits, every sum 32) summed into i32x4, exactly.

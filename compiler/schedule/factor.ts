@@ -4,6 +4,7 @@
 // and range analysis on the expressions, whatever format they come from. Rounding changes: the scale is applied
 // to a sum of up to 64 products instead of to each, which is never less accurate by more than one rounding of
 // the block's sum; an infinite or NaN scale spreads to the block either way.
+import { dtypes } from '../ir/dtype.ts';
 import type { Expr } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
 import { type Definition, intRange } from '../loops/ranges.ts';
@@ -26,9 +27,12 @@ export function times(a: Expr | undefined, b: Expr | undefined): Expr | undefine
   return L.binary('mul', L.splat(a, lanes), L.splat(b, lanes));
 }
 
-/** The terms that `e` is the sum of, or undefined when there would be too many. */
-export function terms(e: Expr, defined?: Definition): readonly Term[] | undefined {
-  const of = (x: Expr): readonly Term[] | undefined => terms(x, defined);
+/**
+ * The terms that `e` is the sum of, or undefined when there would be too many. Apart: zero points of codes are terms of
+ * their own.
+ */
+export function terms(e: Expr, defined?: Definition, apart = false): readonly Term[] | undefined {
+  const of = (x: Expr): readonly Term[] | undefined => terms(x, defined, apart);
   const atom: readonly Term[] = [{ scale: undefined, ints: [], floats: [e] }];
   switch (e.kind) {
     case 'splat':
@@ -38,9 +42,13 @@ export function terms(e: Expr, defined?: Definition): readonly Term[] | undefine
       return [{ scale: L.constant(e.value, 'f32'), ints: [], floats: [] }];
     case 'convert': {
       if (e.a.type.scalar !== 'i32') return atom;
+      if (apart && (e.a.kind === 'splat' || e.a.kind === 'const'))
+        return [{ scale: L.convert(oneOf(e.a), 'f32'), ints: [], floats: [] }];
       if (e.a.kind === 'repeat') return [{ scale: L.convert(e.a.a, 'f32'), ints: [], floats: [] }];
       const [lo, hi] = intRange(e.a, defined);
       if (isSum(e.a) && (isRows(e.a.a) || isRows(e.a.b)) && Math.max(-lo, hi) < 2 ** 24)
+        return of(L.binary(e.a.op, L.convert(e.a.a, 'f32'), L.convert(e.a.b, 'f32')));
+      if (apart && isShifted(e.a) && holdsFloat(e.a.b, defined))
         return of(L.binary(e.a.op, L.convert(e.a.a, 'f32'), L.convert(e.a.b, 'f32')));
       const multiple = Math.max(-lo, hi) < 2 ** 24 ? multipleOf(e.a) : undefined;
       if (multiple) {
@@ -84,6 +92,21 @@ const isRows = (e: Expr): boolean => e.kind === 'repeat';
 const isSum = (e: Expr): e is L.ExprOf<'binary'> =>
   e.kind === 'binary' && (e.op === 'add' || e.op === 'sub' || e.op === 'mul');
 
+/** One lane of a vector whose lanes are all the same. */
+const oneOf = (e: L.ExprOf<'splat' | 'const'>): Expr =>
+  e.kind === 'splat' ? e.a : L.constant(e.value, e.type.scalar);
+
+/** Codes below a byte less a zero point that all of them share. */
+const isShifted = (e: Expr): e is L.ExprOf<'binary'> =>
+  e.kind === 'binary' &&
+  (e.op === 'add' || e.op === 'sub') &&
+  e.a.kind === 'load' &&
+  dtypes[e.a.buffer.dtype].kind === 'uint' &&
+  dtypes[e.a.buffer.dtype].bits < 8 &&
+  (e.b.kind === 'const' || e.b.kind === 'splat');
+const holdsFloat = (e: Expr, defined?: Definition): boolean =>
+  intRange(e, defined).every((x) => Math.abs(x) <= 2 ** 24);
+
 /** Integers as a literal multiple of others: the literal then belongs to the scale. */
 function multipleOf(e: Expr): { readonly of: Expr; readonly by: number } | undefined {
   if (e.kind !== 'binary') return undefined;
@@ -125,10 +148,43 @@ function isNarrow(e: Expr, defined: Definition): boolean {
 const magnitude = (e: Expr, defined: Definition): number =>
   Math.max(...intRange(e, defined).map(Math.abs));
 
+/** A term of a sum over the lanes: `part` has the sums of what varies, four of them, `scale` what they are multiplied by. */
+export interface Factored {
+  readonly scale: Expr | undefined;
+  readonly part: Expr;
+}
+
 /**
- * Adds the sum over the lanes of `e` to `acc` (f32x4), block constants taken out; undefined when there is
- * nothing to take out. `bind` names an expression in the outermost scope that can hold it; `defined` tells what a name
- * stands for.
+ * The sum over the lanes of `e`, block constants taken out; undefined when there is nothing to take out. `defined` tells
+ * what a name stands for. Fused: products of floats may be added without being rounded.
+ */
+export function factoredTerms(
+  e: Expr,
+  defined: Definition,
+  fused = false,
+): readonly Factored[] | undefined {
+  const lanes = e.type.lanes;
+  if (lanes < 16 || e.type.scalar !== 'f32') return undefined;
+  const apart = fused ? terms(e, defined, true) : undefined;
+  // Sums of integers are exact with zero points and all.
+  const isFloat = apart?.every((t) => t.floats.length > 0) && apart.length <= 2;
+  const list = isFloat ? apart : terms(e, defined);
+  if (!list?.some((t) => t.scale)) return undefined;
+  // One vector pass a term: more than two pay only when they are integer dots.
+  const allInt = list.every((t) => t.floats.length === 0);
+  if (list.length > 2 && !allInt) return undefined;
+  const made: Factored[] = [];
+  for (const t of list) {
+    const part = partial(t, lanes, defined, fused);
+    if (!part) return undefined;
+    made.push({ scale: t.scale, part });
+  }
+  return made;
+}
+
+/**
+ * Adds the sum over the lanes of `e` to `acc` (f32x4) as {@link factoredTerms} says. `bind` names an expression in the
+ * outermost scope that can hold it.
  */
 export function factoredSum(
   acc: Expr,
@@ -136,21 +192,10 @@ export function factoredSum(
   bind: (e: Expr) => Expr,
   defined: Definition,
 ): Expr | undefined {
-  const lanes = e.type.lanes;
-  if (lanes < 16 || e.type.scalar !== 'f32') return undefined;
-  const list = terms(e, defined);
-  if (!list?.some((t) => t.scale)) return undefined;
-  // One vector pass a term: more than two pay only when they are integer dots.
-  const allInt = list.every((t) => t.floats.length === 0);
-  if (list.length > 2 && !allInt) return undefined;
-  let sum = acc;
-  for (const t of list) {
-    const part = partial(t, lanes, defined);
-    if (!part) return undefined;
-    const scale = t.scale ? bind(t.scale) : undefined;
-    sum = L.binary('add', sum, scale ? L.binary('mul', part, L.splat(scale, 4)) : part);
-  }
-  return sum;
+  return factoredTerms(e, defined)?.reduce((sum, { scale, part }) => {
+    const by = scale && bind(scale);
+    return L.binary('add', sum, by ? L.binary('mul', part, L.splat(by, 4)) : part);
+  }, acc);
 }
 
 /** What {@link factoredSum} does with an expression, in words. */
@@ -173,7 +218,7 @@ export function explainSum(e: Expr, defined: Definition): string {
 }
 
 /** Four partial sums of the part of a term that varies. */
-function partial(t: Term, lanes: number, defined: Definition): Expr | undefined {
+function partial(t: Term, lanes: number, defined: Definition, fused = false): Expr | undefined {
   if (t.floats.length === 0) {
     const [a, b] = t.ints;
     if (!a) return L.constant(lanes / 4, 'f32', 4);
@@ -183,7 +228,11 @@ function partial(t: Term, lanes: number, defined: Definition): Expr | undefined 
       return L.convert(L.dot(a, other), 'f32');
   }
   const factors = [...t.floats, ...t.ints.map((x) => L.convert(x, 'f32'))];
-  return L.fold(factors.reduce((p, x) => L.binary('mul', p, x)));
+  const last = factors.at(-1)!;
+  if (!fused || factors.length === 1)
+    return L.fold(factors.reduce((p, x) => L.binary('mul', p, x)));
+  const others = factors.slice(0, -1).reduce((p, x) => L.binary('mul', p, x));
+  return L.fold(L.mulAdd(others, last, L.constant(0, 'f32', lanes)));
 }
 
 /**

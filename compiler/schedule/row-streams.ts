@@ -2,9 +2,11 @@
 // far apart, are read side by side, so that each is a stream of its own for the prefetcher, and decoded in registers.
 import { floorDiv, Poly } from '../ir/algebra.ts';
 import type { Value } from '../ir/ir.ts';
+import { wantedLets } from '../loops/late.ts';
 import type { Expr, Var } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
-import { addSum, explainSum, factoredSum } from './factor.ts';
+import { blockConstants } from './block-constants.ts';
+import { explainSum, type Factored, factoredTerms, sameExpr } from './factor.ts';
 import { any, asFloat, isParallel, type Part, type Tile } from './gemm-tiles.ts';
 import type { Lowering } from './lowering.ts';
 import {
@@ -123,7 +125,7 @@ function isFactored(
     em.scope(() => {
       const where = at(any(lo, t.streamed), any(lo, t.panelled));
       const e = product(part, where, probeIndex(lo, part.k, width), width);
-      found = factoredSum(L.constant(0, 'f32', 4), e, (x) => x, em.definition) !== undefined;
+      found = factoredTerms(e, em.definition) !== undefined;
     });
     return found;
   });
@@ -144,16 +146,46 @@ function factoredSums(
   product: (part: Part, where: readonly Poly[], k: Poly, n: number) => Expr,
 ): readonly Expr[] {
   const { em } = lo;
+  const element = (j: number, k: Poly): Expr => product(part, rows[j]!, k, width);
+  const constants = blockConstants(lo, rows.length, part.k, width, element);
+  lo.note(em.trial(() => explainSum(element(0, probeIndex(lo, part.k, width)), em.definition)));
   const accs = rows.map(() => zeroed(lo, 4));
-  vectorLoop(lo, part.k, width, (k, n) => {
-    rows.forEach((where, j) => {
-      const acc = L.variable(accs[j]!);
-      const e = product(part, where, k, n);
-      if (j === 0) lo.note(explainSum(e, em.definition));
-      const value = addSum(acc, e, (x) => em.bind(x, 's'), em.definition);
-      em.push({ kind: 'set', var: accs[j]!, value });
-    });
+  const lane = Poly.atom(lo.lane(width));
+  // An element whose place is known may leave nothing to take out.
+  const termsOf = (e: Expr): readonly Factored[] =>
+    factoredTerms(e, em.definition, true) ?? [{ scale: undefined, part: L.fold(e) }];
+  vectorLoop(lo, part.k, width, (k) => {
+    const b = k.sub(lane).over(width)!;
+    // Sums of what belongs to the streamed operand alone are those of all rows.
+    const shared: { readonly of: Expr; readonly sums: Expr }[] = [];
+    const list = rows.map((_, j) => termsOf(element(j, k)));
+    const factors = list.map((own, j) =>
+      own.map((term, t) => constants?.(j, t, b) ?? (term.scale && em.bind(term.scale, 's'))),
+    );
+    list.forEach((own, j) =>
+      own.forEach(({ part: sums }, t) => {
+        const isShared = list.some((o, i) => i > j && o[t] && sameExpr(o[t].part, sums));
+        if (isShared && !shared.some((s) => sameExpr(s.of, sums)))
+          shared.push({ of: sums, sums: em.bind(sums, 'sums') });
+      }),
+    );
+    // Row after row of a term with nothing in between: a target may take what rows have in common once.
+    const most = Math.max(...list.map((own) => own.length));
+    for (let t = 0; t < most; t += 1)
+      list.forEach((own, j) => {
+        const term = own[t];
+        if (!term) return;
+        const by = factors[j]![t];
+        const value = shared.find((s) => sameExpr(s.of, term.part))?.sums ?? term.part;
+        const acc = L.variable(accs[j]!);
+        const sum = by ? L.mulAdd(value, L.splat(by, 4), acc) : L.binary('add', acc, value);
+        em.push({ kind: 'set', var: accs[j]!, value: sum });
+      });
   });
+  // The elements were emitted with their own constants, which nobody wants where these are in scratch.
+  const { stmts } = em.scopes.at(-1)!;
+  const last = stmts.at(-1);
+  if (last?.kind === 'for') stmts.splice(-1, 1, { ...last, body: wantedLets(last.body) });
   return accs.map((v) => L.reduce('add', L.variable(v)));
 }
 

@@ -159,7 +159,8 @@ const formats: FormatRef[] = [
   ...describe('quern/formats')
     .exports.filter((e) => e.kind === 'format')
     .map((e) => shipped(e.name)),
-  shipped('uniform', { bits: 3, group: 64 }),
+  ...([2, 3, 4, 5, 6, 7] as const).map((bits) => shipped('uniform', { bits, group: 64 })),
+  shipped('uniform', { bits: 4, group: 16, symmetric: true }),
   shipped('uniform', { bits: 8, symmetric: true }),
   shipped('normalFloat4', { block: 32 }),
 ];
@@ -174,6 +175,24 @@ for (const format of formats)
   });
 
 const q4 = shipped('q4_0');
+
+test('a depth of a single block, known beforehand, needs no loop', async () => {
+  const text = kernelText('M')
+    .replaceAll('K extends Dim', 'X extends Dim')
+    .replaceAll(', K]', ', 32]')
+    .replaceAll('[K,', '[32,')
+    .replaceAll(', X extends Dim', '');
+  const file = write('one-block.ts', text);
+  for (const format of [
+    q4,
+    shipped('uniform', { bits: 5, group: 32 }),
+    shipped('nvfp4_modelopt'),
+  ]) {
+    const c = await compiled({ file, name: 'linear', formats: [format] });
+    for (const rows of [1, 3, 5])
+      await isRight(c, file, 'linear', format, unit([rows, 32], rows), 32);
+  }
+});
 const llama = (
   name: string,
   statics: readonly (number | undefined)[] = [],
