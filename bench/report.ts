@@ -22,7 +22,7 @@ export const short = (x: number): string =>
 const peers = ['hand', 'ortWeb', 'ortWeb8', 'ortNode', 'jax', 'tfjs', 'gpujs'] as const;
 /** Quern's own: at most one of them is in a case. */
 const baselines = ['own', 'apart', 'dense', 'single', 'jit', 'plain'] as const;
-const limits = ['read', 'dot', 'madd'] as const;
+const limits = ['read', 'copy', 'dot', 'madd'] as const;
 
 const roadNames: { readonly [C in Column]?: string } = { q8: '8-bit', f32: 'f32' };
 const otherRoad = (c: CaseResult, t: Timed): Timed | undefined =>
@@ -41,7 +41,7 @@ function rate(c: CaseResult, { bytes = 0, ops = 0, median }: Timed): string {
 function limitShare(c: CaseResult, own: Timed): string {
   const limit = limits.map((l) => find(c, l)).find((t) => t !== undefined);
   if (!limit) return '';
-  const [a, b] = limit.column === 'read' ? [own.bytes, limit.bytes] : [own.ops, limit.ops];
+  const [a, b] = limit.bytes ? [own.bytes, limit.bytes] : [own.ops, limit.ops];
   return `${(((100 * a!) / b!) * ratio(limit, own)).toFixed(0)} % ${limit.column}`;
 }
 

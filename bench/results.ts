@@ -24,6 +24,7 @@ export const columns = {
   dot: 'dot peak',
   madd: 'f32 peak',
   read: 'stream read',
+  copy: 'stream copy',
 } as const;
 export type Column = keyof typeof columns;
 

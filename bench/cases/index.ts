@@ -5,6 +5,7 @@ import { encodeCases } from './encode.ts';
 import { matmulCases } from './matmul.ts';
 import { modelCases } from './model.ts';
 import { overheadCases } from './overhead.ts';
+import { rowCases } from './rows.ts';
 import { systemCases } from './systems.ts';
 import { threadCases } from './threads.ts';
 
@@ -36,6 +37,7 @@ export function groups(quick: boolean): readonly Group[] {
     })),
     { name: 'encode', run: encodeCases },
     { name: 'attention', run: attentionCases },
+    { name: 'rows', run: rowCases },
     { name: 'threads', run: (c: Context) => threadCases(c, n, k) },
     { name: 'systems', run: systemCases },
     { name: 'model', run: modelCases },

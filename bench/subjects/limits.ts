@@ -66,6 +66,52 @@ export const readLimit = (coldBytes: number, bytes = 16 * 2 ** 20): Entrant => (
   },
 });
 
+/** Copies four far-apart quarters of [p, p + 4 q) to as many at a distance of `d` bytes. */
+function copyText(): string {
+  const line = seq(4, (s) => {
+    const from = s === 0 ? '(local.get $p)' : `(i32.add (local.get $p) (local.get $q${s}))`;
+    const to = `(i32.add ${from} (local.get $d))`;
+    return seq(2, (half) => {
+      const at = `offset=${16 * half}`;
+      return `(v128.store ${at} ${to} (v128.load ${at} ${from}))`;
+    }).join('\n');
+  }).join('\n');
+  return `(func (export "copy") (param $p i32) (param $q i32) (param $d i32)
+    (local $end i32) (local $q1 i32) (local $q2 i32) (local $q3 i32)
+    (local.set $end (i32.add (local.get $p) (local.get $q)))
+    (local.set $q1 (local.get $q))
+    (local.set $q2 (i32.shl (local.get $q) (i32.const 1)))
+    (local.set $q3 (i32.mul (local.get $q) (i32.const 3)))
+    (loop $next ${line}
+      (br_if $next (i32.lt_u (local.tee $p (i32.add (local.get $p) (i32.const 32))) (local.get $end)))))`;
+}
+
+/**
+ * Copying memory that no cache holds into one place again and again, as a kernel with a result does; its bytes are those read and
+ * those written.
+ */
+export const copyLimit = (coldBytes: number, bytes = 8 * 2 ** 20): Entrant => ({
+  column: 'copy',
+  make: async () => {
+    const copies = Math.max(2, Math.ceil(coldBytes / bytes));
+    const arena = new Arena((copies + 1) * (bytes + 4096));
+    const { copy: move } = await assemble(moduleOf(copyText()), arena);
+    const to = arena.allocate(bytes);
+    const places = seq(copies, () => {
+      const at = arena.allocate(bytes);
+      arena.f32(at, bytes / 4).fill(1e-9);
+      return at;
+    });
+    return {
+      what: 'four streams',
+      copies,
+      bytes: 2 * bytes,
+      run: (copy) => void move!(places[copy]!, bytes / 4, to - places[copy]!),
+      dispose: () => {},
+    };
+  },
+});
+
 /** A worker that reads its half when told to. It looks for a while between calls, and sleeps when others have the turn. */
 const helperText = `
 const { workerData: { made, memory, flags } } = require('node:worker_threads');

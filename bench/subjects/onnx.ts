@@ -33,7 +33,7 @@ const text = (field: number, value: string): Piece => bytes(field, utf8.encode(v
 const message = (field: number, ...pieces: Piece[]): Piece => bytes(field, join(pieces));
 
 /** TensorProto.DataType */
-export const onnxTypes = { f32: 1, u8: 2, i8: 3 } as const;
+export const onnxTypes = { f32: 1, u8: 2, i8: 3, i64: 7 } as const;
 type OnnxType = keyof typeof onnxTypes;
 
 export interface Constant {
@@ -48,12 +48,20 @@ export interface Operator {
   /** The default domain if left out. */
   readonly domain?: string;
   readonly inputs: readonly string[];
-  readonly attributes?: { readonly [name: string]: number };
+  readonly attributes?: { readonly [name: string]: Attribute };
 }
 
-const INT = 2;
-const attribute = (name: string, value: number): Piece =>
-  message(5, text(1, name), number(3, value), number(20, INT));
+/** AttributeProto, in one of the types that it has. */
+export type Attribute =
+  | { readonly int: number }
+  | { readonly float: number }
+  | { readonly text: string };
+function attribute(name: string, value: Attribute): Piece {
+  if ('int' in value) return message(5, text(1, name), number(3, value.int), number(20, 2));
+  if ('text' in value) return message(5, text(1, name), text(4, value.text), number(20, 3));
+  const bits = new Uint8Array(Float32Array.of(value.float).buffer);
+  return message(5, text(1, name), join([varint((2 << 3) | 5), bits]), number(20, 1));
+}
 
 const constant = ({ name, type, dims, data }: Constant): Piece =>
   message(
@@ -64,19 +72,31 @@ const constant = ({ name, type, dims, data }: Constant): Piece =>
     bytes(9, new Uint8Array(data.buffer, data.byteOffset, data.byteLength)),
   );
 
-/** A graph input or output of f32; a string is a dimension that is known only when the model runs. */
-function value(field: number, name: string, dims: readonly (number | string)[]): Piece {
+/** A graph input or output; a string is a dimension that is known only when the model runs. */
+interface Port {
+  readonly type: OnnxType;
+  readonly dims: readonly (number | string)[];
+}
+function value(field: number, name: string, { type, dims }: Port): Piece {
   const shape = dims.map((d) => message(1, typeof d === 'string' ? text(2, d) : number(1, d)));
-  const tensor = message(1, number(1, onnxTypes.f32), message(2, ...shape));
+  const tensor = message(1, number(1, onnxTypes[type]), message(2, ...shape));
   return message(field, text(1, name), message(2, tensor));
 }
 
 /** The input is X [M, K], the output Y [M, N]. */
-export function onnxModel(
+export const onnxModel = (
   operator: Operator,
   constants: readonly Constant[],
   k: number,
   n: number,
+): Uint8Array => onnxGraph(operator, constants, ['M', k], { type: 'f32', dims: ['M', n] });
+
+/** One operator from the input X (f32) and constants to the output Y. */
+export function onnxGraph(
+  operator: Operator,
+  constants: readonly Constant[],
+  x: Port['dims'],
+  y: Port,
 ): Uint8Array {
   const { type, domain = '', inputs, attributes = {} } = operator;
   const node = message(
@@ -89,7 +109,7 @@ export function onnxModel(
     text(7, domain),
   );
   const graph = [node, text(2, 'bench'), ...constants.map(constant)];
-  graph.push(value(11, 'X', ['M', k]), value(12, 'Y', ['M', n]));
+  graph.push(value(11, 'X', { type: 'f32', dims: x }), value(12, 'Y', y));
   const opset = (name: string, version: number): Piece =>
     message(8, text(1, name), number(2, version));
   return join([number(1, 10), opset('', 21), opset('com.microsoft', 1), message(7, ...graph)]);

@@ -13,13 +13,13 @@ import {
 import { type Constant, type Operator, onnxModel } from './onnx.ts';
 
 interface OrtTensor {
-  readonly data: Float32Array;
+  readonly data: ArrayLike<number>;
 }
-interface Session {
+export interface Session {
   run(feeds: { X: OrtTensor }): Promise<{ readonly Y: OrtTensor }>;
   release(): Promise<void>;
 }
-interface Ort {
+export interface Ort {
   readonly env: { logLevel: string; wasm: { numThreads: number; proxy: boolean } };
   readonly InferenceSession: {
     create(model: Uint8Array, options: { readonly [name: string]: unknown }): Promise<Session>;
@@ -34,7 +34,7 @@ const builds = {
 } as const;
 export type OrtColumn = keyof typeof builds;
 
-async function open(column: OrtColumn): Promise<Ort> {
+export async function openOrt(column: OrtColumn): Promise<Ort> {
   const { module } = builds[column];
   const loaded = (await import(module)) as Partial<Ort> & { default?: Ort };
   const ort = (loaded.InferenceSession ? loaded : loaded.default) as Ort;
@@ -59,29 +59,31 @@ interface Model {
 /** Calls above this are bound by arithmetic: a few copies of the weights are enough. */
 const SLOW_MS = 25;
 
+/** A session on one thread. */
+export async function sessionOf(ort: Ort, column: OrtColumn, model: Uint8Array): Promise<Session> {
+  const host = globalThis as { Worker?: unknown };
+  const before = host.Worker;
+  const session = await ort.InferenceSession.create(model, {
+    executionProviders: [builds[column].provider],
+    intraOpNumThreads: 1,
+    interOpNumThreads: 1,
+    executionMode: 'sequential',
+  });
+  // The web build leaves a global Worker behind in Node, by which other libraries believe to be in a browser.
+  host.Worker = before;
+  return session;
+}
+
 async function candidate(
   column: OrtColumn,
   source: Source,
   m: number,
   model: Model,
 ): Promise<Candidate> {
-  const ort = await open(column);
+  const ort = await openOrt(column);
   const { product: p } = source;
   const bytes = onnxModel(model.operator, model.constants, p.k, p.n);
-  const options = {
-    executionProviders: [builds[column].provider],
-    intraOpNumThreads: 1,
-    interOpNumThreads: 1,
-    executionMode: 'sequential',
-  };
-  const create = async (): Promise<Session> => {
-    const host = globalThis as { Worker?: unknown };
-    const before = host.Worker;
-    const session = await ort.InferenceSession.create(bytes, options);
-    // The web build leaves a global Worker behind in Node, by which other libraries believe to be in a browser.
-    host.Worker = before;
-    return session;
-  };
+  const create = (): Promise<Session> => sessionOf(ort, column, bytes);
   const sessions = [await create()];
   const feeds = { X: new ort.Tensor('float32', p.x(m), [m, p.k]) };
   await sessions[0]!.run(feeds);
@@ -135,7 +137,13 @@ export const ortSameFormat = (
         type: 'MatMulNBits',
         domain: 'com.microsoft',
         inputs: ['X', 'B', 'S'],
-        attributes: { K: c.k, N: c.n, bits: c.bits, block_size: BLOCK, accuracy_level: 4 },
+        attributes: {
+          K: { int: c.k },
+          N: { int: c.n },
+          bits: { int: c.bits },
+          block_size: { int: BLOCK },
+          accuracy_level: { int: 4 },
+        },
       },
       constants: [
         { name: 'B', type: 'u8', dims: [c.n, blocks, (BLOCK * c.bits) / 8], data: packed },

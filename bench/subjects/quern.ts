@@ -12,9 +12,11 @@ import {
 import { WasmDevice } from '../../runtime/devices/wasm.ts';
 import { type Candidate, type Expected, Missing } from '../contest.ts';
 import type * as Kernels from '../kernels.ts';
+import type * as RowKernels from '../row-kernels.ts';
 import { type Product, tolerances } from '../product.ts';
 
 export const kernelFile = fileURLToPath(new URL('../kernels.ts', import.meta.url));
+const rowKernelFile = fileURLToPath(new URL('../row-kernels.ts', import.meta.url));
 
 /** A format by name, with the arguments of its factory. */
 export interface FormatName {
@@ -54,7 +56,12 @@ export class Quern {
     }
   }
 
-  tensor(data: Float32Array, shape: readonly number[]): DeviceTensor {
+  /** The kernels of bench/row-kernels.ts. */
+  async rowKernels(): Promise<Loaded<typeof RowKernels>> {
+    return load<typeof RowKernels>(rowKernelFile, { device: this.device, cache: false });
+  }
+
+  tensor(data: Float32Array | Int32Array, shape: readonly number[]): DeviceTensor {
     return DeviceTensor.from(this.device, array(data, shape));
   }
 
