@@ -10,7 +10,8 @@ import type { Buffer, Expr } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
 import { type Bounds, boundsOf } from './bounds.ts';
 import type { Lowering } from './lowering.ts';
-import { argReduceElement, matmulElement, peakElement, reduceElement } from './reductions.ts';
+import { argReduceElement } from './positions.ts';
+import { matmulElement, peakElement, reduceElement } from './reductions.ts';
 
 /** `lanes` is the width of the result: 1 unless the index (or a map around) moves with the lanes. */
 export type ElementRule<K extends OpName> = (

@@ -26,6 +26,7 @@ import { emitResident } from './resident.ts';
 import { planResident } from './resident-plan.ts';
 import { isControl, soleMap, soleOp } from './rules.ts';
 import { sortInto } from './sorting.ts';
+import { lowerStrips } from './strips.ts';
 
 export interface ScheduleRule {
   readonly name: string;
@@ -82,6 +83,13 @@ export const scheduleRules: readonly ScheduleRule[] = [
       region.yields.length === 1 &&
       !isControl(region.yields[0]!.def?.op) &&
       lowerGemm(lo, region.yields[0]!, out[0]!),
+  },
+  {
+    name: 'columns',
+    apply: (lo, region, out) =>
+      region.yields.length === 1 &&
+      !region.ops.some((o) => isControl(o)) &&
+      lowerStrips(lo, region.yields[0]!, out[0]!),
   },
   {
     name: 'rows',

@@ -7,15 +7,17 @@ import { promote, type Scalar, scalarOf } from '../ir/dtype.ts';
 import type { Op, Value } from '../ir/ir.ts';
 import type { Expr, ReduceOp, Spread, Stmt } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
-import { type Nearest, nearestOf, type Rank, rankOf } from '../passes/rank.ts';
+import { type Rank, rankOf } from '../passes/rank.ts';
+import { costOf } from './cost.ts';
 import { broadcastIndex, tableBuffer } from './elements.ts';
+import { extremes } from './extremes.ts';
 import { addSum, explainSum, factoredSum } from './factor.ts';
 import { together } from './gpu/team.ts';
 import { sharedVectors } from './gpu/vectors.ts';
 import type { Lowering } from './lowering.ts';
 
 /** Neutral element of a reduction. */
-function identity(op: ReduceOp, scalar: Scalar): number {
+export function identity(op: ReduceOp, scalar: Scalar): number {
   switch (op) {
     case 'add':
     case 'or':
@@ -129,10 +131,17 @@ export function probeIndex(lo: Lowering, extent: Dim, n: number): Poly {
   return n === 1 ? base : base.add(lane);
 }
 
-/**
- * Reduces `element` over `extents`. `element` gets one index an axis and the lanes of the last one. The loop is
- * placed in the outermost scope that has what `anchor` (the index of the result) needs.
- */
+/** What is gathered of the elements of a reduction. */
+export interface Gathered {
+  readonly op: ReduceOp;
+  readonly scalar: Scalar;
+  /** The value of no elements. */
+  readonly from: number;
+  /** What of an element counts. */
+  readonly of: (element: Expr) => Expr;
+}
+
+/** Reduces `element` over `extents` by one operation: see {@link gatherLoop}. */
 export function reduceLoop(
   lo: Lowering,
   op: ReduceOp,
@@ -144,88 +153,145 @@ export function reduceLoop(
   name: string,
   from = identity(op, scalar),
 ): Expr {
+  const parts = [{ op, scalar, from, of: (e: Expr) => e }];
+  return gatherLoop(lo, parts, ([e]) => e!, extents, outLanes, element, depth, name);
+}
+
+/**
+ * Reduces `element` over `extents` by one or several operations at once, and finishes with a function of their results.
+ * `element` gets one index an axis and the lanes of the last one. The loop is placed in the outermost scope that has what the
+ * result's index needs, which is at `depth`.
+ */
+export function gatherLoop(
+  lo: Lowering,
+  parts: readonly Gathered[],
+  finish: (results: readonly Expr[]) => Expr,
+  extents: readonly Dim[],
+  outLanes: number,
+  element: (ids: readonly Poly[], lanes: number) => Expr,
+  depth: number,
+  name: string,
+): Expr {
   const { em } = lo;
+  const [first] = parts;
+  const sole = parts.length === 1 ? first! : undefined;
   return em.atDepth(depth, () => {
-    const start = (lanes: number): Expr => L.constant(from, scalar, lanes);
     const on = lo.team?.sharesLoop(em.depth, extents.at(-1)!);
-    const whole = (e: Expr): Expr => (on ? together(lo, op, e, on, name) : e);
+    const whole = (e: Expr, { op }: Gathered): Expr => (on ? together(lo, op, e, on, name) : e);
+    /** Declares an accumulator a part. */
+    const locals = (lanes: number): L.Var[] =>
+      parts.map(({ scalar, from }) => {
+        const v = em.newVar(name, L.vtype(scalar, lanes));
+        em.push({ kind: 'local', var: v, value: L.constant(from, scalar, lanes) });
+        return v;
+      });
+    const add = (accs: readonly L.Var[], e: Expr): void => {
+      const x = parts.length > 1 ? em.bind(e, 'x') : e;
+      parts.forEach(({ op, of }, i) => {
+        const value = combine(op, L.variable(accs[i]!), of(x));
+        em.push({ kind: 'set', var: accs[i]!, value });
+      });
+    };
+    const finished = (results: readonly Expr[]): Expr =>
+      em.bind(finish(parts.length > 1 ? results.map((r) => em.bind(r, name)) : results), name);
     if (outLanes > 1) {
-      const acc = em.newVar(name, L.vtype(scalar, outLanes));
-      em.push({ kind: 'local', var: acc, value: start(outLanes) });
-      nest(
-        lo,
-        extents,
-        (ids) => {
-          em.push({
-            kind: 'set',
-            var: acc,
-            value: combine(op, L.variable(acc), L.splat(element(ids, outLanes), outLanes)),
-          });
-        },
-        false,
-        on,
-      );
-      return whole(L.variable(acc));
+      const accs = locals(outLanes);
+      const step = (ids: readonly Poly[]): void =>
+        add(accs, L.splat(element(ids, outLanes), outLanes));
+      nest(lo, extents, step, false, on);
+      const results = accs.map((v, i) => whole(L.variable(v), parts[i]!));
+      return sole ? finish(results) : finished(results);
     }
     const last = extents.at(-1)!;
     const outer = extents.slice(0, -1);
     const c = last.constant;
-    const lanes = chooseLanes(lo, laneCandidates(last, outer.length || c !== 64 ? 32 : 64), (n) => {
+    const probe = (n: number): Expr => {
       const fake = outer.map(() => Poly.atom(em.atom(em.newVar('o', L.vtype('i32')))));
       return element([...fake, probeIndex(lo, last, n)], n);
-    });
+    };
+    const most = outer.length || c !== 64 ? 32 : 64;
+    const chosen = chooseLanes(lo, laneCandidates(last, most), probe);
+    const lanes = manyAccumulators(lo, last, parts.length, chosen, probe);
     // A block that is one vector needs no loop.
-    if (outer.length === 0 && c === lanes && c !== undefined)
-      return inFours(
-        lo,
-        op,
-        L.splat(element([lanes === 1 ? Poly.of(0) : Poly.atom(lo.lane(lanes))], lanes), lanes),
-      );
+    if (outer.length === 0 && c === lanes && c !== undefined) {
+      const at = lanes === 1 ? Poly.of(0) : Poly.atom(lo.lane(lanes));
+      const e = L.splat(element([at], lanes), lanes);
+      const x = sole ? e : em.bind(e, 'x');
+      return finish(parts.map(({ op, of }) => inFours(lo, op, of(x))));
+    }
     // Sums of whole vectors leave block constants out of the lanes, where there are any.
     const factored =
-      op === 'add' &&
-      scalar === 'f32' &&
+      sole?.op === 'add' &&
+      sole.scalar === 'f32' &&
       lanes >= 16 &&
       em.trial(() => {
         let found = false;
         em.scope(() => {
-          const fake = outer.map(() => Poly.atom(em.atom(em.newVar('o', L.vtype('i32')))));
-          const e = element([...fake, probeIndex(lo, last, lanes)], lanes);
+          const e = probe(lanes);
           found =
             e.type.lanes === lanes &&
             factoredSum(L.constant(0, 'f32', 4), e, (x) => x, em.definition) !== undefined;
         });
         return found;
       });
-    const width = factored ? 4 : lanes;
-    const acc = em.newVar(name, L.vtype(scalar, width));
-    em.push({ kind: 'local', var: acc, value: start(width) });
+    const accs = locals(factored ? 4 : lanes);
     const exact = last.multiple() % lanes === 0;
-    const tail = exact ? undefined : em.newVar(name, L.vtype(scalar));
-    if (tail) em.push({ kind: 'local', var: tail, value: start(1) });
+    const shorter = exact || lanes <= 8 ? [] : [4];
+    /** Accumulators of what is left, by width, widest first. */
+    const rests = new Map((exact ? [] : [...shorter, 1]).map((n) => [n, locals(n)]));
     nest(lo, outer, (ids) => {
-      vectorLoop(
-        lo,
-        last,
-        lanes,
-        (k, n) => {
-          const target = n === lanes ? acc : tail!;
-          const e = L.splat(element([...ids, k], n), n);
-          if (op === 'add' && scalar === 'f32' && n === lanes)
-            lo.note(explainSum(e, em.definition));
-          const sum =
-            factored && target === acc
-              ? addSum(L.variable(acc), e, (x) => em.bind(x, 's'), em.definition)
-              : combine(op, L.variable(target), e);
-          em.push({ kind: 'set', var: target, value: sum });
-        },
-        false,
-        on,
-      );
+      const step = (k: Poly, n: number): void => {
+        const e = L.splat(element([...ids, k], n), n);
+        if (sole?.op === 'add' && sole.scalar === 'f32' && n === lanes)
+          lo.note(explainSum(e, em.definition));
+        if (factored && n === lanes) {
+          const sum = addSum(L.variable(accs[0]!), e, (x) => em.bind(x, 's'), em.definition);
+          em.push({ kind: 'set', var: accs[0]!, value: sum });
+        } else add(n === lanes ? accs : rests.get(n)!, e);
+      };
+      vectorLoop(lo, last, lanes, step, false, on, undefined, shorter);
     });
-    const total = L.reduce(op, L.variable(acc));
-    return em.bind(whole(tail ? combine(op, total, L.variable(tail)) : total), name);
+    const results = parts.map((part, i) => {
+      const { op } = part;
+      let sum: Expr = L.variable(accs[i]!);
+      for (const [n, list] of rests) {
+        const less = n === 1 ? L.reduce(op, sum) : L.fold(sum, op);
+        sum = combine(op, less, L.variable(list[i]!));
+      }
+      return whole(L.reduce(op, sum), part);
+    });
+    return finished(results);
   });
+}
+
+/** Instructions for four elements up to which sums of eight lanes wait for each other more than they compute. */
+const shortElement = 9;
+
+/**
+ * The width of a loop over an extent of which little is known: as many lanes as keep several additions under way where an
+ * element is quickly made, and as registers hold.
+ */
+function manyAccumulators(
+  lo: Lowering,
+  extent: Dim,
+  parts: number,
+  lanes: number,
+  probe: (lanes: number) => Expr,
+): number {
+  const many = parts > 1 ? 16 : 32;
+  const c = extent.constant;
+  if (lo.limits.gpu) return lanes;
+  if (lanes > 8) return Math.min(lanes, parts > 1 ? many : lanes);
+  if (lanes !== 8 || (c !== undefined && c < 2 * many)) return lanes;
+  const cost = lo.em.trial((stmts) => {
+    let e: Expr | undefined;
+    const inner = lo.em.scope(() => {
+      e = probe(many);
+    });
+    const v = lo.em.newVar('e', e!.type);
+    return costOf([...stmts(), ...inner, { kind: 'let', var: v, value: e! }]);
+  });
+  return cost / (many / 4) <= shortElement ? many : lanes;
 }
 
 /** A whole vector reduced: its registers are combined first, then four lanes. */
@@ -306,7 +372,10 @@ export function outerBlock(extent: Dim, lanes: number): number {
 const hasLoad = (e: Expr): boolean =>
   e.kind === 'load' || e.kind === 'gather' || L.operands(e).some(hasLoad);
 
-/** Full vectors, then a scalar tail where the extent may leave one. A part of the extent starts at whole vectors. */
+/**
+ * Full vectors, then those of the `shorter` widths, then scalars, where the extent may leave some. A part of the extent
+ * starts at whole vectors.
+ */
 export function vectorLoop(
   lo: Lowering,
   extent: Dim,
@@ -315,6 +384,7 @@ export function vectorLoop(
   parallel = false,
   on?: Spread,
   { from, to }: Range = { from: Poly.of(0), to: extent },
+  shorter: readonly number[] = [],
 ): void {
   const { em } = lo;
   const c = extent.constant;
@@ -368,18 +438,25 @@ export function vectorLoop(
   if (pays) return nested();
   loop(lo, extent, lanes, parallel, (i) => body(i.add(lane), lanes), from, 'k', undefined, to);
   if (extent.multiple() % lanes === 0) return;
+  // What is left goes by shorter and shorter vectors.
+  let done = lanes;
+  for (const n of [...shorter, 1]) {
+    const left = restOf(lo, to, done);
+    const at = (i: Poly): Poly => (n === 1 ? i : i.add(Poly.atom(lo.lane(n))));
+    loop(lo, extent, n, false, (i) => body(at(i), n), left, 'k', undefined, to);
+    done = n;
+  }
+}
+
+/** Where whole steps of a loop that starts at 0 end. */
+export function restOf({ em }: Lowering, to: Poly, step: number): Poly {
   const rest = em.bind(
-    L.binary('mul', em.quotient(em.index(to), L.i32(lanes)), L.i32(lanes)),
+    L.binary('mul', em.quotient(em.index(to), L.i32(step)), L.i32(step)),
     'rest',
   );
-  const left =
-    rest.kind === 'var'
-      ? Poly.atom(em.atom(rest.var))
-      : rest.kind === 'const'
-        ? Poly.of(rest.value)
-        : undefined;
-  if (!left) throw new Error('the start of a tail is not bound');
-  loop(lo, extent, 1, false, (i) => body(i, 1), left, 'k', undefined, to);
+  if (rest.kind === 'var') return Poly.atom(em.atom(rest.var));
+  if (rest.kind === 'const') return Poly.of(rest.value);
+  throw new Error('the start of a tail is not bound');
 }
 
 /** Scope in which everything that an element of `v` at `index` needs is known. */
@@ -409,7 +486,7 @@ export function depthFor(lo: Lowering, v: Value, index: readonly Poly[]): number
 }
 
 /** Index into the operand: the result's index with the reduced axes put back. */
-function operandIndex(
+export function operandIndex(
   op: Op<'sum' | 'argmax'>,
   index: readonly Poly[],
   ids: readonly Poly[],
@@ -445,9 +522,31 @@ export function reduceElement(
   };
   const depth = depthFor(lo, r.results[0]!, index);
   const name = r.results[0]!.name ?? how;
+  if ((how === 'max' || how === 'min') && scalar === 'f32' && !(how === 'max' && isMagnitude(x)))
+    return extremeLoop(lo, how, extents, lanes, element, depth, name);
   if (how !== 'max' || scalar !== 'f32' || !isMagnitude(x) || lo.limits.gpu)
     return reduceLoop(lo, how, scalar, extents, lanes, element, depth, name);
   return maxMagnitude(lo, extents, lanes, element, depth, name);
+}
+
+/** Elements above which the parts of an extreme pay: the compare of a float that NaN and the signs of zeros ask for is dear. */
+export const manyElements = 256;
+
+/** The largest or smallest of f32 numbers, a NaN if there is one. */
+export function extremeLoop(
+  lo: Lowering,
+  how: 'min' | 'max',
+  extents: readonly Dim[],
+  lanes: number,
+  element: (ids: readonly Poly[], lanes: number) => Expr,
+  depth: number,
+  name: string,
+): Expr {
+  const count = extents.reduce((n, d) => n * (d.constant ?? Infinity), 1);
+  if (lo.limits.gpu || count <= manyElements)
+    return reduceLoop(lo, how, 'f32', extents, lanes, element, depth, name);
+  const { parts, finish } = extremes[how];
+  return gatherLoop(lo, parts, finish, extents, lanes, element, depth, name);
 }
 
 /** A sum that counts the entries of a table which a value has reached. */
@@ -464,23 +563,8 @@ function rankElement(
   return L.rank(tableBuffer(lo, table), value, strict);
 }
 
-/** The place of the nearest entry of a table. */
-function nearestElement(
-  lo: Lowering,
-  op: Op<'argmax'>,
-  { x, table, unit }: Nearest,
-  index: readonly Poly[],
-  lanes: number,
-): Expr {
-  const at = operandIndex(op, index, [Poly.of(0)]);
-  const element = (v: Value): Expr => lo.emit(v, broadcastIndex(v.type.shape, at), lanes);
-  const [a, by] = [element(x), unit ? element(unit) : L.constant(1, 'f32')];
-  const n = Math.max(a.type.lanes, by.type.lanes);
-  return L.nearest(tableBuffer(lo, table), L.splat(a, n), L.splat(by, n));
-}
-
 /** Whether the sign bits of a value are clear for certain, also those of its NaNs. */
-function isMagnitude(v: Value): boolean {
+export function isMagnitude(v: Value): boolean {
   const op = v.def?.op;
   if (op?.name === 'reshape' || op?.name === 'transpose') return isMagnitude(op.operands[0]!);
   return op?.name === 'abs' && v.type.dtype === 'f32';
@@ -503,7 +587,7 @@ export function peakElement(lo: Lowering, x: Value, ids: readonly Value[]): Expr
 }
 
 /** Floats without a sign are ordered as their bits are, and NaN is above all: one integer instruction a step. */
-function maxMagnitude(
+export function maxMagnitude(
   lo: Lowering,
   extents: readonly Dim[],
   lanes: number,
@@ -517,92 +601,6 @@ function maxMagnitude(
     reduceLoop(lo, 'max', 'i32', extents, lanes, bits, depth, name, minusInfinity),
     'f32',
   );
-}
-
-/** First the extreme value, then the first index that has it; a NaN counts as the extreme. */
-export function argReduceElement(
-  lo: Lowering,
-  op: Op,
-  index: readonly Poly[],
-  lanes: number,
-  how: 'min' | 'max',
-): Expr {
-  const r = op as Op<'argmax'>;
-  const near = lo.limits.gpu || how === 'max' ? undefined : nearestOf(op);
-  if (near) return nearestElement(lo, r, near, index, lanes);
-  const x = r.operands[0]!;
-  const scalar = scalarOf(x.type.dtype) === 'bool' ? 'i32' : scalarOf(x.type.dtype);
-  const n = lanes;
-  const extents = r.attrs.axes.map((a) => x.type.shape[a]!);
-  const depth = depthFor(lo, r.results[0]!, index);
-  const value = (ids: readonly Poly[], width: number): Expr => {
-    const e = lo.emit(x, operandIndex(r, index, ids), width);
-    return e.type.scalar === scalar ? e : L.convert(e, scalar);
-  };
-  if (how === 'max' && isMagnitude(x) && !lo.limits.gpu)
-    return firstLargest(lo, extents, n, value, depth, r.results[0]!.name ?? 'index');
-  const extreme = lo.em.bind(
-    reduceLoop(lo, how, scalar, extents, n, value, depth, 'extreme'),
-    'extreme',
-  );
-  const position = (ids: readonly Poly[], width: number): Expr => {
-    const k = ids.reduce((p, id, i) => p.mul(extents[i]!).add(id), Poly.of(0));
-    const e = value(ids, width);
-    const m = Math.max(e.type.lanes, lo.isUniform(k) ? 1 : width);
-    const v = L.splat(e, m);
-    const hit = L.compare('eq', v, L.splat(extreme, m));
-    const any = scalar === 'f32' ? L.binary('or', hit, L.unary('isnan', v)) : hit;
-    return L.select(any, L.splat(lo.polyValue(k, width), m), L.constant(2 ** 31 - 1, 'i32', m));
-  };
-  const first = reduceLoop(
-    lo,
-    'min',
-    'i32',
-    extents,
-    n,
-    position,
-    depth,
-    r.results[0]!.name ?? 'index',
-  );
-  if (extents.every((d) => (d.constant ?? 0) > 0)) return first;
-  // Of nothing the position is 0.
-  const none = L.constant(2 ** 31 - 1, 'i32', first.type.lanes);
-  return L.select(L.compare('eq', first, none), L.constant(0, 'i32', first.type.lanes), first);
-}
-
-/**
- * The place of the largest magnitude, or of the first NaN. As integers no magnitude is above the largest, and NaNs are
- * above all others, so one comparison finds both; a place that is none is all ones.
- */
-function firstLargest(
-  lo: Lowering,
-  extents: readonly Dim[],
-  lanes: number,
-  value: (ids: readonly Poly[], lanes: number) => Expr,
-  depth: number,
-  name: string,
-): Expr {
-  const extreme = lo.em.bind(maxMagnitude(lo, extents, lanes, value, depth, 'extreme'), 'extreme');
-  const firstNaN = 0x7f800001;
-  const bits = L.bits(extreme, 'i32');
-  const least = lo.em.bind(
-    L.binary('min', bits, L.constant(firstNaN, 'i32', bits.type.lanes)),
-    'least',
-  );
-  const position = (ids: readonly Poly[], width: number): Expr => {
-    const k = ids.reduce((p, id, i) => p.mul(extents[i]!).add(id), Poly.of(0));
-    const e = value(ids, width);
-    const m = Math.max(e.type.lanes, lo.isUniform(k) ? 1 : width);
-    const below = L.compare('lt', L.bits(L.splat(e, m), 'i32'), L.splat(least, m));
-    const place = L.bits(L.splat(lo.polyValue(k, width), m), 'u32');
-    return L.select(below, L.constant(2 ** 32 - 1, 'u32', m), place);
-  };
-  const first = reduceLoop(lo, 'min', 'u32', extents, lanes, position, depth, name);
-  // Of nothing the position is 0.
-  const n = first.type.lanes;
-  const none = L.compare('eq', first, L.constant(2 ** 32 - 1, 'u32', n));
-  const found = extents.every((d) => (d.constant ?? 0) > 0);
-  return L.bits(found ? first : L.select(none, L.constant(0, 'u32', n), first), 'i32');
 }
 
 /** Operand indices of a contraction at one point. */

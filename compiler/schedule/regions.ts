@@ -6,6 +6,7 @@ import { Poly } from '../ir/algebra.ts';
 import { type DType, dtypes, scalarOf } from '../ir/dtype.ts';
 import type { Op, Region, Value } from '../ir/ir.ts';
 import { startOf, walk } from '../ir/ir.ts';
+import { type OpInfo, type OpName, ops } from '../ir/ops.ts';
 import type { Buffer, Expr } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
 import { isInlineable, planRegion } from '../passes/materialize.ts';
@@ -18,6 +19,7 @@ import type { RegionKind } from './inplace.ts';
 import { alignment, type Lowering, nameOf } from './lowering.ts';
 import { chooseLanes, nest, probeIndex, vectorLoop } from './reductions.ts';
 import { lowerSort } from './sorting.ts';
+import { stagedValues } from './staged.ts';
 import { lowerSet } from './updates.ts';
 
 /** Stores one value (or `lanes` of them) at an index of a buffer. */
@@ -61,11 +63,30 @@ export function storeLanes(dtype: DType, last: Dim): number[] {
   });
 }
 
-/** Whether a contraction is computed inline for this value: then its own loop is the one to vectorise. */
-function hasContraction(lo: Lowering, v: Value, seen = new Set<Value>()): boolean {
+/** Whether an op of this kind is computed inline for a value. */
+function has(
+  lo: Lowering,
+  v: Value,
+  kind: OpInfo<OpName>['kind'],
+  seen = new Set<Value>(),
+): boolean {
   if (seen.has(v) || lo.storage.has(v) || !v.def) return false;
   seen.add(v);
-  return v.def.op.name === 'matmul' || v.def.op.operands.some((o) => hasContraction(lo, o, seen));
+  return ops[v.def.op.name].kind === kind || v.def.op.operands.some((o) => has(lo, o, kind, seen));
+}
+
+/**
+ * Widths to try for a value, the first of equal ones wins: the loop of a contraction is the one to vectorise, that of another
+ * reduction where the result's own lanes would gather.
+ */
+function widths(
+  lo: Lowering,
+  v: Value,
+  wide: readonly number[],
+  alone: boolean,
+): readonly number[] {
+  if (has(lo, v, 'contract')) return [1, ...wide];
+  return alone && has(lo, v, 'reduce') ? [...wide, 1] : wide;
 }
 
 /** Computes every element of `v` into `buffer`, whose leading axes are fixed at `prefix`. */
@@ -149,35 +170,62 @@ function storeElements(
   parallel: boolean,
 ): void {
   const { shape } = v.type;
-  const last = shape.at(-1)!;
+  const whole = parallel && dtype === v.type.dtype && start.constant === 0;
+  const staged = whole && dtype === buffer.dtype ? stagedValues(lo, v, dtype) : [];
+  const at = (index: readonly Poly[]): Poly => {
+    const step = strides(buffer.dtype, fullShape);
+    return [...prefix, ...index].reduce((sum, p, i) => sum.add(p.mul(step[i]!)), Poly.of(0));
+  };
   nest(
     lo,
     shape.slice(0, -1),
     (outer) => {
-      const source = dtype === buffer.dtype ? unrounded(lo, v, dtype) : v;
-      const element = (k: Poly, lanes: number): Expr =>
-        source === v
-          ? castExpr(v.type.dtype, dtype, lo.emit(v, [...outer, k], lanes))
-          : lo.emit(source, [...outer, k], lanes);
-      const attempt = (n: number): Expr => element(probeIndex(lo, last, n), n);
-      const wide = storeLanes(buffer.dtype, last);
-      const candidates = hasContraction(lo, v) ? [1, ...wide] : wide;
-      const lanes = last.constant === 1 ? 1 : chooseLanes(lo, candidates, attempt);
-      // A lone row is split itself, at whole bytes.
-      const lone =
-        outer.every((i) => i.constant !== undefined) &&
-        (lanes * dtypes[buffer.dtype].bits) % 8 === 0;
-      vectorLoop(
-        lo,
-        last,
-        lanes,
-        (k, n) => {
-          storeAt(lo, buffer, fullShape, [...prefix, ...outer, start.add(k)], element(k, n), n);
-        },
-        parallel && lone,
-      );
+      staged.forEach((x, i) => {
+        storeRow(lo, x, dtype, buffer, prefix, outer, fullShape, start, parallel);
+        if (i > 0) lo.storage.delete(staged[i - 1]!);
+        lo.storage.set(x, { kind: 'place', buffer, at });
+        lo.em.bufferDepth.set(buffer.id, lo.em.depth);
+      });
+      storeRow(lo, v, dtype, buffer, prefix, outer, fullShape, start, parallel);
     },
     parallel,
+  );
+  for (const x of staged) lo.storage.delete(x);
+}
+
+/** One row of a value at `outer`: see {@link storeElements}. */
+function storeRow(
+  lo: Lowering,
+  v: Value,
+  dtype: DType,
+  buffer: Buffer,
+  prefix: readonly Poly[],
+  outer: readonly Poly[],
+  fullShape: readonly Dim[],
+  start: Poly,
+  parallel: boolean,
+): void {
+  const last = v.type.shape.at(-1)!;
+  const source = dtype === buffer.dtype ? unrounded(lo, v, dtype) : v;
+  const element = (k: Poly, lanes: number): Expr =>
+    source === v
+      ? castExpr(v.type.dtype, dtype, lo.emit(v, [...outer, k], lanes))
+      : lo.emit(source, [...outer, k], lanes);
+  const attempt = (n: number): Expr => element(probeIndex(lo, last, n), n);
+  const wide = storeLanes(buffer.dtype, last);
+  const candidates = widths(lo, v, wide, parallel);
+  const lanes = last.constant === 1 ? 1 : chooseLanes(lo, candidates, attempt);
+  // A lone row is split itself, at whole bytes.
+  const lone =
+    outer.every((i) => i.constant !== undefined) && (lanes * dtypes[buffer.dtype].bits) % 8 === 0;
+  vectorLoop(
+    lo,
+    last,
+    lanes,
+    (k, n) => {
+      storeAt(lo, buffer, fullShape, [...prefix, ...outer, start.add(k)], element(k, n), n);
+    },
+    parallel && lone,
   );
 }
 

@@ -45,7 +45,18 @@ export const goldens: readonly Golden[] = [
       return matmul(x, transpose(decode(w)));
     }`),
   ),
-  golden('argmax', () => llama('greedy')),
+  golden('argmax', () =>
+    kernel('export function kernel(x: Tensor<f32, [4096]>) { return argmax(x); }'),
+  ),
+  golden('softmax', () =>
+    kernel(`export function kernel<M extends Dim>(x: Tensor<f32, [M, 1024]>) {
+      const e = exp(x - amax(x, 1, { keepdims: true }));
+      return e / sum(e, 1, { keepdims: true });
+    }`),
+  ),
+  golden('column-sum', () =>
+    kernel('export function kernel(x: Tensor<f32, [64, 512]>) { return sum(x, 0); }'),
+  ),
   golden('cast-to-nibbles', () =>
     kernel(
       'export function kernel<M extends Dim, N extends Dim>(x: Tensor<f32, [M, N]>) { return u4(x * 2); }',

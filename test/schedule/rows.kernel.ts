@@ -1,0 +1,54 @@
+import { amax, amin, argmax, argmin, exp, mean, sqrt, sum } from 'quern';
+import type { Dim, f32, Tensor } from 'quern';
+
+export function rowMax<M extends Dim, N extends Dim>(x: Tensor<f32, [M, N]>) {
+  return amax(x, 1);
+}
+export function rowMin<M extends Dim, N extends Dim>(x: Tensor<f32, [M, N]>) {
+  return amin(x, 1);
+}
+export function columnMax<M extends Dim, N extends Dim>(x: Tensor<f32, [M, N]>) {
+  return amax(x, 0);
+}
+export function columnMin<M extends Dim, N extends Dim>(x: Tensor<f32, [M, N]>) {
+  return amin(x, 0, { keepdims: true });
+}
+export function rowArgmax<M extends Dim, N extends Dim>(x: Tensor<f32, [M, N]>) {
+  return argmax(x, 1);
+}
+export function rowArgmin<M extends Dim, N extends Dim>(x: Tensor<f32, [M, N]>) {
+  return argmin(x, 1);
+}
+export function rowSum<M extends Dim, N extends Dim>(x: Tensor<f32, [M, N]>) {
+  return sum(x, 1);
+}
+export function columnMean<M extends Dim, N extends Dim>(
+  x: Tensor<f32, [M, N]>,
+  w: Tensor<f32, [N]>,
+) {
+  return mean(x * w, 0) + w;
+}
+export function batchSum<B extends Dim, M extends Dim, N extends Dim>(x: Tensor<f32, [B, M, N]>) {
+  return sum(x, 1) * 2;
+}
+export function softmax<M extends Dim, N extends Dim>(x: Tensor<f32, [M, N]>) {
+  const e = exp(x - amax(x, 1, { keepdims: true }));
+  return e / sum(e, 1, { keepdims: true });
+}
+export function softmaxDown<M extends Dim, N extends Dim>(x: Tensor<f32, [M, N]>) {
+  const e = exp(x - amax(x, 0, { keepdims: true }));
+  return e / sum(e, 0, { keepdims: true });
+}
+/** Two dear values, of which the second is made of the first. */
+export function twoStages<M extends Dim, N extends Dim>(x: Tensor<f32, [M, N]>) {
+  const z = x / (1 + exp(-x));
+  const e = exp(z - amax(z, 1, { keepdims: true }));
+  return (e - mean(e, 1, { keepdims: true })) / sum(e, 1, { keepdims: true });
+}
+export function layerNorm<M extends Dim, N extends Dim>(
+  x: Tensor<f32, [M, N]>,
+  w: Tensor<f32, [N]>,
+) {
+  const off = x - mean(x, 1, { keepdims: true });
+  return (off / sqrt(mean(off * off, 1, { keepdims: true }) + 1e-5)) * w;
+}
