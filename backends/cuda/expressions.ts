@@ -248,6 +248,7 @@ function lane(w: Writer, e: Expr, l: string, summed: boolean): Text {
       throw fault(`a ${e.kind} was not prepared`);
     // Made by schedules of other targets only.
     case 'dot4':
+    case 'zip':
     case 'muladd':
     case 'peak':
     case 'nearest':

@@ -74,6 +74,7 @@ export function textOf(w: Writer, e: Expr): string {
     case 'gather':
     case 'dot':
     case 'dot4':
+    case 'zip':
     case 'muladd':
     case 'peak':
     case 'nearest':

@@ -8,6 +8,7 @@ import type { Ref } from './binaryen.ts';
 import { choiceBytes, isByteChoice } from './choices.ts';
 import { chunk, fault, scalar } from './expressions.ts';
 import type { Frame } from './frame.ts';
+import { nibblesAsBytes } from './loads.ts';
 import { isByte, isByteOp, isSmallTable, isUnsignedByte } from './narrow.ts';
 import { rankBytes } from './rank.ts';
 
@@ -71,6 +72,8 @@ export function areBytes(f: Frame, e: Expr): boolean {
       return isByteBuffer(e.buffer);
     case 'gather':
       return isByteOp(e, f.definition) && areBytes(f, e.index);
+    case 'zip':
+      return [e.a, e.b].every((x) => areBytes(f, x) || isHalfLoad(x));
     case 'binary': {
       const isShift = e.op === 'shr' || e.op === 'shl';
       return isByteOp(e, f.definition) && areBytes(f, e.a) && (isShift || areBytes(f, e.b));
@@ -104,7 +107,8 @@ export function bytes(f: Frame, e: Expr, c: number): Ref {
         : narrowed(f, e, c);
     }
     case 'load': {
-      if (!isByteBuffer(e.buffer)) return narrowed(f, e, c);
+      if (!isByteBuffer(e.buffer))
+        return nibblesAsBytes(f, (x) => scalar(f, x), e, c) ?? narrowed(f, e, c);
       const { ptr, offset } = place(f, (x) => scalar(f, x), e.buffer, e.index);
       return m.v128.load(offset + 16 * c, 1, ptr);
     }
@@ -128,9 +132,34 @@ export function bytes(f: Frame, e: Expr, c: number): Ref {
       return rankBytes(f, e, c);
     case 'select':
       return isByteChoice(f, e) ? choiceBytes(f, e, c) : narrowed(f, e, c);
+    case 'zip':
+      return zippedBytes(f, e, c);
     default:
       return narrowed(f, e, c);
   }
+}
+
+/** Eight bytes of memory. */
+const isHalfLoad = (e: Expr): e is ExprOf<'load'> =>
+  e.kind === 'load' && e.type.lanes === 8 && isByteBuffer(e.buffer);
+
+/** Lanes 16c .. 16c+15 of two vectors in turn: they are side by side in both, within a vector of 16. */
+function zippedBytes(f: Frame, e: ExprOf<'zip'>, c: number): Ref {
+  const { m } = f;
+  const first = e.from + 8 * c;
+  if (e.unit > 8 || first % 16 > 8) return narrowed(f, e, c);
+  const side = (x: Expr): Ref => {
+    if (!isHalfLoad(x)) return bytes(f, x, first >> 4);
+    const { ptr, offset } = place(f, (i) => scalar(f, i), x.buffer, x.index);
+    return m.v128.load64_zero(offset, 1, ptr);
+  };
+  if (e.a.type.lanes < 16 && ![e.a, e.b].every(isHalfLoad)) return narrowed(f, e, c);
+  const pattern = Array.from({ length: 16 }, (_, i) => {
+    const lane = (first % 16) + Math.floor(i / (2 * e.unit)) * e.unit + (i % e.unit);
+    return Math.floor(i / e.unit) % 2 ? 16 + lane : lane;
+  });
+  const a = side(e.a);
+  return m.i8x16.shuffle(a, side(e.b), pattern);
 }
 
 /** Whether sixteen lanes of a vector are made as bytes: codes from a table of thresholds, what they look up, and choices. */

@@ -95,6 +95,7 @@ export function scalar(f: Frame, e: Expr): Ref {
     case 'fold':
     case 'dot':
     case 'dot4':
+    case 'zip':
     case 'repeat':
     case 'tile':
     case 'round':
@@ -190,6 +191,8 @@ export function chunk(f: Frame, e: Expr, c: number): Ref {
       return dotVector(f, e);
     case 'dot4':
       return dot4Chunk(f, e, c);
+    case 'zip':
+      return zipChunk(f, e, c);
     case 'muladd': {
       const [a, b] = [sub(e.a), sub(e.b)];
       return f.mulAdd(a, b, sub(e.c));
@@ -259,6 +262,21 @@ function binaryChunk(f: Frame, e: ExprOf<'binary'>, c: number): Ref {
   }
   const bound = key === 'min.f32' || key === 'max.f32' ? boundedBy(f, e, a) : undefined;
   return bound ?? row(binaryRows, key).vector(f, a, chunk(f, e.b, c));
+}
+
+/** Lanes 4c .. 4c+3 of two vectors in turn. */
+function zipChunk(f: Frame, { a, b, unit, from }: ExprOf<'zip'>, c: number): Ref {
+  if (unit >= 4) {
+    const first = from + Math.floor((4 * c) / (2 * unit)) * unit + ((4 * c) % unit);
+    return chunk(f, Math.floor((4 * c) / unit) % 2 ? b : a, first >> 2);
+  }
+  const first = from + 2 * c;
+  if (first % 2 !== 0) throw fault(`zip from lane ${from}`);
+  const at = first % 4;
+  const lanes = unit === 1 ? [at, at + 4, at + 1, at + 5] : [at, at + 1, at + 4, at + 5];
+  const pattern = lanes.flatMap((i) => [0, 1, 2, 3].map((j) => 4 * i + j));
+  const x = chunk(f, a, first >> 2);
+  return f.m.i8x16.shuffle(x, chunk(f, b, first >> 2), pattern);
 }
 
 /** One lane four times, if no chunk has more than one. */

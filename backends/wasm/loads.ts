@@ -137,6 +137,22 @@ function loadNibbles(f: Frame, e: ExprOf<'load'>, at: At, chunk: number, signed:
   return widen16(f, within % 2 === 1, signed, eight);
 }
 
+/** Sixteen unsigned 4-bit elements as bytes; undefined of others. */
+export function nibblesAsBytes(
+  f: Frame,
+  emit: EmitScalar,
+  e: ExprOf<'load'>,
+  sixteen: number,
+): Ref | undefined {
+  const { bits, signed } = storageOf(e.buffer);
+  if (bits !== 4 || signed || e.type.lanes < 16) return undefined;
+  const at: At = (byte) => {
+    const p = place(f, emit, e.buffer, e.index);
+    return { ptr: p.ptr, offset: p.offset + byte };
+  };
+  return nibbleBytes(f, e, at, sixteen, false);
+}
+
 /** Elements 8g .. 8g+7 as 16-bit integers, where the storage gives them so cheaply. */
 export function loadEight(
   f: Frame,

@@ -193,6 +193,7 @@ export function isUnsignedByte(e: Expr, definition: Definition): boolean {
 /** Whether the low bytes of operands give the low byte; shifts within the byte only, and down only of unsigned bytes. */
 export function isByteOp(e: Expr, definition: Definition): boolean {
   if (e.kind === 'gather') return isSmallTable(e.buffer);
+  if (e.kind === 'zip') return true;
   if (e.kind !== 'binary' || !byteOps.has(e.op)) return false;
   if (e.op !== 'shl' && e.op !== 'shr') return true;
   if (e.b.kind !== 'const' || e.b.value > 7) return false;

@@ -58,6 +58,7 @@ function readsOf(s: Simple): Reads {
       (e.kind === 'fold' && e !== streamed) ||
       e.kind === 'dot' ||
       e.kind === 'dot4' ||
+      e.kind === 'zip' ||
       e.kind === 'repeat' ||
       e.kind === 'tile';
     for (const x of operands(e))

@@ -235,6 +235,7 @@ function compute(w: Writer, e: Expr, summed: boolean): readonly Text[] {
       return [dotPieces(w, e)];
     // Made by schedules of other targets only.
     case 'dot4':
+    case 'zip':
     case 'muladd':
     case 'peak':
     case 'nearest':

@@ -209,6 +209,14 @@ class Machine {
           [0, 1, 2, 3].reduce((sum, i) => (sum + a[4 * j + i]! * b[4 * j + i]!) | 0, 0),
         );
       }
+      case 'zip': {
+        const sides = [this.#eval(e.a), this.#eval(e.b)];
+        return Array.from({ length: n }, (_, i) => {
+          const pair = Math.floor(i / (2 * e.unit));
+          const side = sides[Math.floor(i / e.unit) % 2]!;
+          return side[e.from + pair * e.unit + (i % e.unit)]!;
+        });
+      }
       case 'muladd': {
         const [b, c] = [this.#eval(e.b), this.#eval(e.c)];
         return this.#eval(e.a).map((x, i) => Math.fround(Math.fround(x * b[i]!) + c[i]!));

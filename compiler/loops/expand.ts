@@ -35,6 +35,7 @@ import {
   type Var,
   variable,
   within,
+  zip,
 } from './loops.ts';
 import { nearestEntry } from './math/nearest.ts';
 import { isPowerOfTwo, remPowerOfTwo } from './math/rounding.ts';
@@ -206,6 +207,11 @@ class Expander {
         return keep(e, [e.a, e.b], [x(e.a), x(e.b)], (a, b) => dot(a!, b!));
       case 'dot4':
         return keep(e, [e.a, e.b], [x(e.a), x(e.b)], (a, b) => dot4(a!, b!));
+      case 'zip': {
+        const { unit, from, type } = e;
+        const make = (a?: Expr, b?: Expr): Expr => zip(a!, b!, unit, from, type.lanes);
+        return keep(e, [e.a, e.b], [x(e.a), x(e.b)], make);
+      }
       case 'muladd':
         return keep(e, [e.a, e.b, e.c], [x(e.a), x(e.b), x(e.c)], (a, b, c) => mulAdd(a!, b!, c!));
       case 'repeat':

@@ -133,6 +133,17 @@ export type Expr = { readonly type: VType } /** A literal, in every lane. */ & (
   /** All lanes of a vector, again and again. */
   | { readonly kind: 'tile'; readonly a: Expr }
   /**
+   * Lanes of two vectors in turn, `unit` of each at a time, from lane `from` of both on: of a unit of 1, lane 2j is
+   * a[from + j] and lane 2j + 1 is b[from + j].
+   */
+  | {
+      readonly kind: 'zip';
+      readonly a: Expr;
+      readonly b: Expr;
+      readonly unit: number;
+      readonly from: number;
+    }
+  /**
    * `lanes` consecutive elements from element `index` (i32). `align` divides index for certain; sub-byte
    * vector loads come only with align * bits a multiple of 8.
    */
@@ -376,6 +387,13 @@ export const dot4 = (a: Expr, b: Expr): Expr => {
     throw new TypeError(`loop IR: dot4 of ${typeName(type)}`);
   return { kind: 'dot4', a, b, type: vtype('i32', type.lanes / 4) };
 };
+export const zip = (a: Expr, b: Expr, unit: number, from: number, lanes: number): Expr => {
+  const type = same(a, b);
+  const half = lanes / 2;
+  if (from % unit !== 0 || half % unit !== 0 || from + half > type.lanes)
+    throw new TypeError(`loop IR: zip of ${typeName(type)} from ${from} to ${lanes} lanes`);
+  return { kind: 'zip', a, b, unit, from, type: vtype(type.scalar, lanes) };
+};
 export const mulAdd = (a: Expr, b: Expr, c: Expr): Expr => {
   same(a, b);
   return { kind: 'muladd', a, b, c, type: same(b, c) };
@@ -456,6 +474,7 @@ export function operands(e: Expr): readonly Expr[] {
     case 'compare':
     case 'dot':
     case 'dot4':
+    case 'zip':
       return [e.a, e.b];
     case 'muladd':
       return [e.a, e.b, e.c];

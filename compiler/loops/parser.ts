@@ -37,6 +37,7 @@ import {
   type Spread,
   type Stmt,
   select,
+  zip,
   splat,
   type Team,
   tile,
@@ -294,6 +295,10 @@ class Resolver {
     if (name === 'splat') return splat(this.#expr(args[0]!), count(1));
     if (name === 'repeat') return repeat(this.#expr(args[0]!), count(1));
     if (name === 'tile') return tile(this.#expr(args[0]!), count(1));
+    if (name === 'zip') {
+      const [a, b] = [this.#expr(args[0]!), this.#expr(args[1]!)];
+      return zip(a, b, count(2), count(3), count(4));
+    }
     if (name === 'extract') return extract(this.#expr(args[0]!), count(1));
     if (/^gather(_|$)/.test(name)) {
       const [b, index] = args;

@@ -54,6 +54,7 @@ const reserved = new Set<string>([
   'fold',
   'dot',
   'dot4',
+  'zip',
   'muladd',
   'repeat',
   'tile',
@@ -263,6 +264,8 @@ class KernelPrinter {
         return call('dot', e.a, e.b);
       case 'dot4':
         return call('dot4', e.a, e.b);
+      case 'zip':
+        return `zip(${arg(e.a)}, ${arg(e.b)}, ${e.unit}, ${e.from}, ${e.type.lanes})`;
       case 'muladd':
         return call('muladd', e.a, e.b, e.c);
       case 'repeat':

@@ -25,6 +25,10 @@ export function intRange(e: Expr, defined: Definition = unknown): Range {
     case 'repeat':
     case 'tile':
       return of(e.a);
+    case 'zip': {
+      const [a, b] = [of(e.a), of(e.b)];
+      return [Math.min(a[0], b[0]), Math.max(a[1], b[1])];
+    }
     case 'build': {
       const parts = e.parts.map(of);
       return [Math.min(...parts.map(([lo]) => lo)), Math.max(...parts.map(([, hi]) => hi))];

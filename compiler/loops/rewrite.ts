@@ -37,6 +37,7 @@ export function withOperands(e: Expr, x: (operand: Expr) => Expr): Expr {
     case 'compare':
     case 'dot':
     case 'dot4':
+    case 'zip':
       return { ...e, a: x(e.a), b: x(e.b) };
     case 'muladd':
       return { ...e, a: x(e.a), b: x(e.b), c: x(e.c) };

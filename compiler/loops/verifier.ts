@@ -323,6 +323,17 @@ class Verifier {
           () => `dot4 of ${typeName(e.a.type)} and ${typeName(e.b.type)}`,
         );
         return is({ scalar: 'i32', lanes: e.a.type.lanes / 4 }, 'dot4');
+      case 'zip': {
+        const half = e.type.lanes / 2;
+        this.#check(
+          same(e.a.type, e.b.type) &&
+            e.from % e.unit === 0 &&
+            half % e.unit === 0 &&
+            e.from + half <= e.a.type.lanes,
+          () => `zip of ${typeName(e.a.type)} and ${typeName(e.b.type)}`,
+        );
+        return is({ scalar: e.a.type.scalar, lanes }, 'zip');
+      }
       case 'muladd':
         this.#check(
           e.a.type.scalar === 'f32' && same(e.a.type, e.b.type) && same(e.b.type, e.c.type),

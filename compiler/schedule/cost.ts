@@ -82,6 +82,7 @@ function own(e: Expr): number {
     case 'dot':
       return chunks(e.a.type.lanes) * 1.5;
     case 'dot4':
+    case 'zip':
     case 'muladd':
     case 'repeat':
     case 'tile':

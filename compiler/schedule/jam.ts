@@ -532,6 +532,7 @@ class Jam {
       case 'reduce':
       case 'peak':
       case 'dot4':
+      case 'zip':
       case 'repeat':
       case 'tile':
         throw new Refusal(`a vector ${e.kind}`);

@@ -16,6 +16,7 @@ import { contractionsOf, lowerGemm } from './gemm.ts';
 import { givenParams, lowerGiven } from './given.ts';
 import { gpuRules } from './gpu/rules.ts';
 import { singleRules } from './gpu/single.ts';
+import { lowerColumns } from './int-columns.ts';
 import { Lowering, nameOf } from './lowering.ts';
 import { lowerOnline } from './online.ts';
 import { biasOf, forgetLayout, type PackedField } from './packed.ts';
@@ -76,6 +77,14 @@ export const scheduleRules: readonly ScheduleRule[] = [
     name: 'online',
     apply: (lo, region, out) =>
       region.yields.length === 1 && lowerOnline(lo, region.yields[0]!, out[0]!),
+  },
+  {
+    name: 'columns',
+    late: true,
+    apply: (lo, region, out) =>
+      region.yields.length === 1 &&
+      !isControl(region.yields[0]!.def?.op) &&
+      lowerColumns(lo, region.yields[0]!, out[0]!),
   },
   {
     name: 'gemm',

@@ -62,6 +62,13 @@ export const goldens: readonly Golden[] = [
       'export function kernel<M extends Dim, N extends Dim>(x: Tensor<f32, [M, N]>) { return u4(x * 2); }',
     ),
   ),
+  golden('columns-u4', () =>
+    kernel(
+      `export function kernel(x: Tensor<i8, [1, 4]>, w: Tensor<u4, [4, 16]>, z: Tensor<u4, [4, 1]>) {
+      return matmul(f32(x), f32(w - z));
+    }`,
+    ),
+  ),
   golden('loop-with-carried-row', () =>
     kernel(`export function kernel<N extends Dim>(x: Tensor<f32, [N, 8]>, n: Tensor<i32, []>) {
       let row = at(x, 0);
