@@ -269,6 +269,7 @@ const meanings: { readonly [K in OpName]: Meaning<K> } = {
   ],
 
   broadcast: (op, [x], run) => [views.broadcast(x!, run.shape(op.attrs.shape))],
+  materialize: (_, [x]) => [x!],
   reshape: (op, [x], run) => [views.reshape(x!, run.shape(op.attrs.shape))],
   transpose: (op, [x]) => [views.transpose(x!, op.attrs.perm)],
   slice: (op, [x], run) => [

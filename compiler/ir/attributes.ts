@@ -80,6 +80,7 @@ export const attrForms: { readonly [K in OpName]: AttrForm<K> } = {
   bitcast: dtypeOnly,
   broadcast: shapeOnly,
   reshape: shapeOnly,
+  materialize: none,
   transpose: { written: { perm: 'ints' } },
   slice: {
     written: { axis: 'number', start: 'dim' },

@@ -61,7 +61,8 @@ export type ViewName =
   | 'concat'
   | 'pad'
   | 'gather'
-  | 'at';
+  | 'at'
+  | 'materialize';
 /** Made by statements: they always have storage of their own. */
 export type StoredName = 'set' | 'sort';
 export type RegionName = 'map' | 'for' | 'while' | 'if' | 'kernel';
@@ -104,6 +105,8 @@ export type OpAttrs = { readonly [U in UnaryName | BinaryName | CompareName]: No
   readonly gather: { readonly axis: number };
   /** Operands: x, one scalar index for each leading axis. Indices are clamped. */
   readonly at: None;
+  /** The same elements, which have storage of their own. */
+  readonly materialize: None;
   /** [..., M, K] x [..., K, N]; leading axes broadcast. f32 sums, or i32 sums for integers. */
   readonly matmul: None;
   /**

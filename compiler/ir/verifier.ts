@@ -23,6 +23,7 @@ export const operandCounts: { readonly [K in OpName]: readonly [number, number] 
     bitcast: [1, 1],
     broadcast: [1, 1],
     reshape: [1, 1],
+    materialize: [1, 1],
     transpose: [1, 1],
     slice: [1, 1],
     concat: [1, Infinity],

@@ -26,6 +26,13 @@ export const dim: (x: Operand, axis: number) => number = builtin('dim');
 /** Same elements in row-major order, other dims; -1 is computed, once at most. `reshape(x, [-1, 8])` */
 export const reshape: <D extends DType = Any>(x: Operand<D>, dims: readonly number[]) => Tensor<D> =
   builtin('reshape');
+/**
+ * x as it is, computed once and stored in row-major order in front of whatever reads it; otherwise the compiler decides
+ * which values are stored and which are computed anew where they are used. `materialize(transpose(scales))`
+ */
+export const materialize: <D extends DType = Any, S extends readonly Dim[] = Any>(
+  x: Operand<D, S>,
+) => Tensor<D, S> = builtin('materialize');
 /** Splits the last axis: [..., K] to [..., K / size, size]. `amax(abs(group(x, 32)), -1)` */
 export const group: <D extends DType = Any>(x: Operand<D>, size: number) => Tensor<D> =
   builtin('group');

@@ -70,6 +70,14 @@ function group(func: Func, ctx: PassContext): Func {
         inside.add(op.results[0]!);
         continue;
       }
+      const from = op.name === 'materialize' ? op.operands[0]! : undefined;
+      const isThere = from !== undefined && inside.has(from);
+      if (isThere && !func.body.yields.includes(op.results[0]!)) {
+        to.set(op.results[0]!, to.value(from));
+        inside.add(op.results[0]!);
+        continue;
+      }
+      const asked = isThere ? undefined : from;
       const name = `${(op.results[0]!.name ?? op.name).replace(/\W+/g, '_')}_${count}`;
       const done = new Set<Value>();
       const copied: string[] = [];
@@ -86,8 +94,10 @@ function group(func: Func, ctx: PassContext): Func {
         if (producer !== op && ops[producer.name].kind !== 'leaf') copied.push(producer.name);
       };
       const region = to.builder.region([], () => {
-        need(op.results[0]!);
-        return op.results.map((v) => to.value(v));
+        // What schedules look for is how a value is made, not that somebody asked for it.
+        if (asked) need(asked);
+        else need(op.results[0]!);
+        return (asked ? [asked] : op.results).map((v) => to.value(v));
       });
       to.builder.span = op.span;
       const results = to.builder.op('kernel', [], { name, schedule: '' }, [region]);

@@ -111,6 +111,9 @@ export function planRegion(region: Region, inner: boolean, cpu = false, single =
     if (!isInlineable(op) && (inner || !continues(op, uses, region)))
       for (const v of op.results) store(v, `made by a ${op.name}`);
 
+  for (const op of region.ops)
+    if (op.name === 'materialize') for (const v of op.results) store(v, 'asked for');
+
   for (const { root } of passes) {
     inside.delete(root);
     store(root, 'an online softmax: one pass, sums rescaled when the maximum grows');
@@ -327,6 +330,7 @@ export function foldStored(region: Region, stored: Set<Value>, single = false): 
 
 /** Which axes of an op's result a value with these axes varies along; undefined when it cannot be followed. */
 function follow(op: Op, v: Value, axes: readonly boolean[]): readonly boolean[] | undefined {
+  if (op.name === 'materialize') return axes;
   const { kind } = ops[op.name];
   if (kind === 'unary' || kind === 'binary' || kind === 'compare' || kind === 'elementwise') {
     const rank = op.results[0]!.type.shape.length;

@@ -242,6 +242,10 @@ export const viewRules: readonly Rule[] = [
     const inner = madeBy(op.operands[0]!, op.name);
     return inner && builder.one(op.name, inner.operands, op.attrs);
   }),
+  // A constant has no memory, and a parameter has its own.
+  rule('materialize(constant or parameter) -> x', 'materialize', ({ operands: [x] }) =>
+    !x!.def || constantOf(x!) !== undefined ? x : undefined,
+  ),
   rule('slice of the whole axis -> x', 'slice', ({ operands: [x], results: [y], attrs }) =>
     attrs.start.equals(0) && sameType(x!, y!) ? x : undefined,
   ),

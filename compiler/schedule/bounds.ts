@@ -62,6 +62,7 @@ function made(v: Value): Bounds {
     case 'select':
       return [Math.min(of(1)[0], of(2)[0]), Math.max(of(1)[1], of(2)[1])];
     case 'reshape':
+    case 'materialize':
     case 'broadcast':
     case 'transpose':
     case 'slice':

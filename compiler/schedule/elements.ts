@@ -457,6 +457,7 @@ export const elements: { readonly [K in OpName]: ElementRule<K> } = {
   bitcast,
 
   broadcast: (lo, op, index, lanes) => operand(lo, op.operands[0]!, index, lanes),
+  materialize: (lo, op, index, lanes) => lo.emit(op.operands[0]!, index, lanes),
   reshape: (lo, op, index, lanes) => {
     const x = op.operands[0]!;
     return lo.emit(x, reshapeIndex(x.type.shape, op.attrs.shape, index), lanes);

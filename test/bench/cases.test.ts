@@ -180,7 +180,12 @@ function fieldsOf(bytes: Uint8Array): [number, number | Uint8Array][] {
 test('ONNX models hold one node, its attributes and its constants', () => {
   const data = Uint8Array.from({ length: 300 }, (_, i) => i & 255);
   const model = onnxModel(
-    { type: 'Op', domain: 'com.microsoft', inputs: ['X', 'B'], attributes: { K: { int: 300 }, z: { int: -1 } } },
+    {
+      type: 'Op',
+      domain: 'com.microsoft',
+      inputs: ['X', 'B'],
+      attributes: { K: { int: 300 }, z: { int: -1 } },
+    },
     [{ name: 'B', type: 'u8', dims: [300, 1], data }],
     300,
     1,

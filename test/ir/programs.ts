@@ -184,6 +184,8 @@ function build(
             ? [...x!.type.shape, Poly.of(1)]
             : [x!.type.shape.reduce((p, d) => p.mul(d), Poly.of(1))],
       });
+    case 'materialize':
+      return go('materialize', [x!], {});
     case 'transpose':
       return go('transpose', [x!], { perm: x!.type.shape.map((_, i) => (i + step.c) % rank) });
     case 'slice': {

@@ -179,6 +179,7 @@ const samples: Readonly<Record<string, readonly ((m: Make) => Value)[]>> = {
       ]),
     ]);
   }),
+  'materialize(constant or parameter) -> x': [({ b, x }) => b.one('materialize', [x], {})],
   'transpose(x, identity) -> x': [({ b, x }) => b.one('transpose', [x], { perm: [0, 1] })],
   'transpose(transpose(x)) -> transpose(x)': [
     ({ b, x }) => {

@@ -13,7 +13,7 @@ test('every builtin of the language is there, and nothing else', () => {
   const builtins = `abs floor ceil trunc round roundHalfAway roundHalfUp sign sqrt exp exp2 log log2 sin cos
     tanh popcount exponent isnan min max pow clamp sum mean amin amax any all argmin argmax shape dim reshape
     group transpose slice concat stack pad at gather broadcastTo iota zeros full tensor bitcast matmul format
-    encode decode fields factors formatInfo assemble range map set setSlice upTo sort argsort topk takeAlong zerosLike`;
+    encode decode fields materialize factors formatInfo assemble range map set setSlice upTo sort argsort topk takeAlong zerosLike`;
   const expected = [...builtins.split(/\s+/), ...Object.keys(dtypes)].sort();
   assert.equal(Object.keys(exports).sort(), expected);
 });

@@ -99,6 +99,10 @@ export const shapes: BuiltinTable = {
     const x = s.ctx.tensor(args[0]);
     return tensorVal(reshapeTo(s, x, completeShape(x, dimsOf(s, args[1], 'reshape'))));
   },
+  materialize: (s, args) => {
+    if (args.length !== 1) wrongArguments('materialize', args, 'a tensor');
+    return tensorVal(s.ctx.builder.one('materialize', [s.ctx.tensor(args[0])], {}));
+  },
   group: (s, args) => {
     const x = s.ctx.tensor(args[0]);
     const size = s.ctx.staticNumber(args[1], 'The size of group()');
