@@ -168,6 +168,32 @@ export class Emitter {
     }
   }
 
+  /**
+   * Emits something for what is learned of it: of its statements only names of indices stay, which what it gives may refer
+   * to.
+   */
+  glance<T>(body: () => T): T {
+    const lengths = this.scopes.map((s) => s.stmts.length);
+    const memos = this.scopes.map((s) => new Map(s.memo));
+    const result = body();
+    const gone = new Set<number>();
+    const isThere = (e: Expr): boolean =>
+      !(e.kind === 'var' && gone.has(e.var.id)) && L.operands(e).every(isThere);
+    const stays = (s: Stmt): boolean =>
+      s.kind === 'let' && s.var.type.scalar === 'i32' && s.var.type.lanes === 1 && isThere(s.value);
+    this.scopes.forEach((scope, i) => {
+      for (const s of scope.stmts.splice(lengths[i]!)) {
+        if (stays(s)) scope.stmts.push(s);
+        else if ('var' in s) gone.add(s.var.id);
+      }
+    });
+    this.scopes.forEach((scope, i) => {
+      for (const [key, e] of scope.memo)
+        if (!memos[i]!.has(key) && !isThere(e)) scope.memo.delete(key);
+    });
+    return result;
+  }
+
   depthOf(e: Expr): number {
     let d = 0;
     if (e.kind === 'var') d = this.varDepth.get(e.var.id) ?? 0;

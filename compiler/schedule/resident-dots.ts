@@ -90,7 +90,7 @@ export const inRegisters = (lo: Lowering, plan: Plan, groups: readonly Poly[]): 
     return integers(lo, w, run.terms[term]!);
   },
   tiles: (k, run, term, chosen) =>
-    lo.em.trial(() =>
+    lo.em.glance(() =>
       chosen.map((j) =>
         stepsOf(run).map((v) => {
           const list = weights(lo, plan.part, groups[j]!, k.add(tileSide * v));
@@ -99,7 +99,7 @@ export const inRegisters = (lo: Lowering, plan: Plan, groups: readonly Poly[]): 
       ),
     ),
   words: (at, term, j) => {
-    const tile = lo.em.trial(() => tileOf(lo, weights(lo, plan.part, groups[j]!, at)[term]!)!);
+    const tile = lo.em.glance(() => tileOf(lo, weights(lo, plan.part, groups[j]!, at)[term]!)!);
     return loadWords(lo, tile);
   },
   scale: (k, run, term, j) => {
