@@ -217,6 +217,18 @@ export const goals: readonly Goal[] = [
     ),
   },
   {
+    what: 'q4_0 GEMV, f32 road',
+    against: 'own dense f32',
+    must: 1,
+    aim: 1.5,
+    ...times,
+    figures: perShape(gemv('q4_0', 'cold'), (c) => {
+      const [own, other] = [find(c, 'f32'), find(c, 'dense')];
+      if (!own) return { lacks: 'f32' };
+      return other ? ratio(other, own) : { lacks: 'dense' };
+    }),
+  },
+  {
     what: 'q4_0 GEMV',
     against: 'ort-web, same format',
     must: 40,

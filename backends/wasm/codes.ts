@@ -194,7 +194,7 @@ const byteUnit = { value: 2 ** 7, upper: 0x43 };
 const wordUnit = { value: 2 ** 23, upper: 0x4b00 };
 
 /** Whether sixteen codes of a width are had as bytes; others come as words. */
-const comeAsBytes = (bits: number): boolean => bits <= 4 && bits !== 3;
+const comeAsBytes = (bits: number): boolean => bits === 1 || bits === 4;
 
 function shiftedOf(e: Expr, definition: Definition): Shifted | undefined {
   if (e.kind !== 'convert') return undefined;
@@ -248,7 +248,7 @@ function shifted(f: Frame, e: Expr, { load, zero: taken }: Shifted, c: number, r
 export function inPlace(e: Expr): ExprOf<'load'> | undefined {
   if (e.kind !== 'convert' || e.type.scalar !== 'f32' || e.a.kind !== 'load') return undefined;
   const { kind, bits } = dtypes[e.a.buffer.dtype];
-  return kind === 'uint' && bits <= 6 && e.type.lanes % 4 === 0 ? e.a : undefined;
+  return kind === 'uint' && bits <= 7 && e.type.lanes % 4 === 0 ? e.a : undefined;
 }
 
 // ---- codes in lanes of 32 bits ----

@@ -274,7 +274,7 @@ function loadField(f: Frame, at: At, start: number, bits: number, signed: boolea
 }
 
 /**
- * Four unsigned fields of up to six bits left in a word of 32 bits: as floats that are a power of two too large, which
+ * Four unsigned fields of up to seven bits left in a word of 32 bits: as floats that are a power of two too large, which
  * `by` takes off.
  */
 export function loadInPlace(
@@ -286,12 +286,15 @@ export function loadInPlace(
   const { m } = f;
   const { bits } = storageOf(e.buffer);
   const start = 4 * bits * chunk;
-  const at = [0, 1, 2, 3].map((i) => (start % 8) + i * bits);
+  // A field at the top of the word would be its sign.
+  const down = bits === 7 ? start % 8 : 0;
+  const at = [0, 1, 2, 3].map((i) => (start % 8) - down + i * bits);
   const value = (): Ref => {
     const p = place(f, emit, e.buffer, e.index);
     const word = m.v128.load32_splat(p.offset + Math.floor(start / 8), 1, p.ptr);
     const mask = f.vectorI32(at.map((bit) => (2 ** bits - 1) * 2 ** bit));
-    return m.f32x4.convert_i32x4_s(m.v128.and(word, mask));
+    const moved = down ? m.i32x4.shr_u(word, m.i32.const(down)) : word;
+    return m.f32x4.convert_i32x4_s(m.v128.and(moved, mask));
   };
   return { value, by: at.map((bit) => 2 ** -bit) };
 }

@@ -218,6 +218,9 @@ function gemvEntrants(context: Context, s: Shape, f: Shared): Entrant[] {
   return [
     ...own,
     ...(s.scope === 'all' ? [apartEntrant(s, plain(f), source, 1)] : []),
+    ...(f === q4_0
+      ? [{ ...ownDense(s, 1), column: 'dense' as const, modes: ['cold' as const] }]
+      : []),
     ...handGemv(source, codes),
     ...(context.peers ? peers : []),
     readLimit(context.coldBytes),
@@ -267,21 +270,28 @@ function gemmEntrants(context: Context, s: Shape, f: Shared, m: number): Entrant
   ];
 }
 
-function denseEntrants(context: Context, s: Shape, m: number): Entrant[] {
-  const { product: p, quern, weights } = s;
-  const source = weights.source(() => Promise.resolve(p.weights), copiesAt(m));
-  const own: Entrant = {
+const denseSource = ({ weights, product }: Shape, m: number): Source =>
+  weights.source(() => Promise.resolve(product.weights), copiesAt(m));
+
+/** Weights that are f32 already. */
+function ownDense(s: Shape, m: number): Entrant {
+  const { product, quern, weights } = s;
+  return {
     column: 'f32',
     make: async () => {
-      const want = await source.expected(m);
-      return productCandidate(quern, p, m, fewer(await weights.dense(), m), 'f32', want);
+      const want = await denseSource(s, m).expected(m);
+      return productCandidate(quern, product, m, fewer(await weights.dense(), m), 'f32', want);
     },
   };
+}
+
+function denseEntrants(context: Context, s: Shape, m: number): Entrant[] {
+  const source = denseSource(s, m);
   const peers = [
     ortDense('ortWeb', source, m),
     ortDense('ortNode', source, m),
     ...(s.scope === 'all' ? arrayLibraries(source, m) : []),
   ];
   const limit = m === 1 ? readLimit(context.coldBytes) : peakLimit('madd');
-  return [own, handDense(source, m), ...(context.peers ? peers : []), limit];
+  return [ownDense(s, m), handDense(source, m), ...(context.peers ? peers : []), limit];
 }

@@ -6,7 +6,7 @@ import { lateLets } from '../loops/late.ts';
 import type { Expr } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
 import { blocksTogether } from './blocks.ts';
-import { factoredTerms } from './factor.ts';
+import type { Factored } from './factor.ts';
 import type { Lowering } from './lowering.ts';
 import { loop, outerBlock } from './reductions.ts';
 
@@ -15,7 +15,7 @@ export type Constants = (j: number, t: number, b: Poly) => Expr | undefined;
 
 /**
  * Emits code that puts the scales of all terms of rows of a sum into scratch, where that is more than to read an f32.
- * `element(j, k)` is the vector of `width` lanes of row j, of `depth` elements, at element k. Undefined where there is nothing
+ * `element(j, k)` is the vector of `width` lanes of row j, of `depth` elements, at element k, and `termsOf` its terms. Undefined where there is nothing
  * to gain.
  */
 export function blockConstants(
@@ -24,12 +24,13 @@ export function blockConstants(
   depth: Dim,
   width: number,
   element: (j: number, k: Poly) => Expr,
+  termsOf: (e: Expr) => readonly Factored[],
 ): Constants | undefined {
   const { em } = lo;
   const blocks = depth.over(width)!;
   const scales = (j: number, b: Poly): readonly (Expr | undefined)[] => {
     const e = element(j, b.mul(width).add(Poly.atom(lo.lane(width))));
-    return (factoredTerms(e, em.definition, true) ?? []).map((t) => t.scale);
+    return termsOf(e).map((t) => t.scale);
   };
   if (blocks.constant === 1) return undefined;
   const found = em.trial(() => {

@@ -156,19 +156,20 @@ export interface Factored {
 
 /**
  * The sum over the lanes of `e`, block constants taken out; undefined when there is nothing to take out. `defined` tells
- * what a name stands for. Fused: products of floats may be added without being rounded.
+ * what a name stands for. Fused: products of floats may be added without being rounded. Apart: zero points of codes below a
+ * byte are terms of their own, so that codes are factors as they are stored.
  */
 export function factoredTerms(
   e: Expr,
   defined: Definition,
-  fused = false,
+  { fused = false, apart = false } = {},
 ): readonly Factored[] | undefined {
   const lanes = e.type.lanes;
   if (lanes < 16 || e.type.scalar !== 'f32') return undefined;
-  const apart = fused ? terms(e, defined, true) : undefined;
+  const parted = apart ? terms(e, defined, true) : undefined;
   // Sums of integers are exact with zero points and all.
-  const isFloat = apart?.every((t) => t.floats.length > 0) && apart.length <= 2;
-  const list = isFloat ? apart : terms(e, defined);
+  const isFloat = parted?.every((t) => t.floats.length > 0) && parted.length <= 2;
+  const list = isFloat ? parted : terms(e, defined);
   if (!list?.some((t) => t.scale)) return undefined;
   // One vector pass a term: more than two pay only when they are integer dots.
   const allInt = list.every((t) => t.floats.length === 0);

@@ -147,13 +147,15 @@ function factoredSums(
 ): readonly Expr[] {
   const { em } = lo;
   const element = (j: number, k: Poly): Expr => product(part, rows[j]!, k, width);
-  const constants = blockConstants(lo, rows.length, part.k, width, element);
+  // Where products are added in the same operation, codes are best left where they are.
+  const how = { fused: true, apart: lo.limits.relaxed === true };
+  // An element whose place is known may leave nothing to take out.
+  const termsOf = (e: Expr): readonly Factored[] =>
+    factoredTerms(e, em.definition, how) ?? [{ scale: undefined, part: L.fold(e) }];
+  const constants = blockConstants(lo, rows.length, part.k, width, element, termsOf);
   lo.note(em.trial(() => explainSum(element(0, probeIndex(lo, part.k, width)), em.definition)));
   const accs = rows.map(() => zeroed(lo, 4));
   const lane = Poly.atom(lo.lane(width));
-  // An element whose place is known may leave nothing to take out.
-  const termsOf = (e: Expr): readonly Factored[] =>
-    factoredTerms(e, em.definition, true) ?? [{ scale: undefined, part: L.fold(e) }];
   vectorLoop(lo, part.k, width, (k) => {
     const b = k.sub(lane).over(width)!;
     // Sums of what belongs to the streamed operand alone are those of all rows.

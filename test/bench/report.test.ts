@@ -67,6 +67,7 @@ async function evenRun(): Promise<Run> {
     ...([
       'quern',
       'own',
+      'f32',
       'dense',
       'single',
       'plain',
