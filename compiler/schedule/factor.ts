@@ -3,7 +3,8 @@
 // Where what varies are small integers on both sides the sum is an exact integer dot product. Found by algebra
 // and range analysis on the expressions, whatever format they come from. Rounding changes: the scale is applied
 // to a sum of up to 64 products instead of to each, which is never less accurate by more than one rounding of
-// the block's sum; an infinite or NaN scale spreads to the block either way.
+// the block's sum; an infinite or NaN scale spreads to the block either way, and a zero point that is taken out makes an
+// infinite activation NaN.
 import { dtypes } from '../ir/dtype.ts';
 import type { Expr } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
