@@ -9,7 +9,7 @@ import { parallelMap } from './branches.ts';
 import { decodedBlock } from './codecs.ts';
 import { blockDims, blockGrid } from './formats.ts';
 import type { Stager } from './stager.ts';
-import { type EncodedVal, is, recordVal, tensorVal, type Val } from './values.ts';
+import { type EncodedVal, recordVal, tensorVal, type Val } from './values.ts';
 
 /** scale * integers + offset; an absent scale is 1, an absent offset 0. Scale and offset are the same along the last axis. */
 interface Parts {
@@ -138,41 +138,44 @@ export function factors(s: Stager, w: EncodedVal): Val {
   const size = blockDims(f);
   const width = f.block.at(-1)!;
   let run = 0;
-  const made = parallelMap(s, [...lead, ...grid], (ids) => {
-    const indices = ids.map((i) => s.ctx.tensor(i));
-    // Views in front of the last step only join the axes of runs.
-    let inner = decodedBlock(s, w, indices);
-    while (inner.def?.op.name === 'reshape') inner = inner.def.op.operands[0]!;
-    const { shape } = inner.type;
-    run = shape.at(-1)?.constant ?? 0;
-    const parts = run > 0 && width % run === 0 ? takenApart(s, inner) : undefined;
-    if (!parts || !sameDims(parts.integers.type.shape, shape))
-      return fail('Q3011', {
-        name: f.ref?.name ?? 'the format',
-        found: `${inner.def?.op.name ?? 'a value'} : ${typeText(inner.type)}`,
-      });
-    const b = s.ctx.builder;
-    // Of blocks that are one axis the runs follow each other; of others the rows stay in front.
-    const runs = [...size.slice(0, -1), Poly.of(width / run)];
-    const view = (v: Value, tail: readonly Dim[]): Val =>
-      tensorVal(b.one('reshape', [v], { shape: [...runs, ...tail] }));
-    const scale = parts.scale ?? b.const(1, 'f32');
-    return recordVal([
-      ['integers', view(parts.integers, [Poly.of(run)])],
-      ['scale', view(spread(s, scale, shape.slice(0, -1)), [])],
-      ...(parts.offset
-        ? [['offset', view(spread(s, parts.offset, shape.slice(0, -1)), [])] as [string, Val]]
-        : []),
-    ]);
-  });
-  const runs = [...w.shape.slice(0, -1), w.shape.at(-1)!.over(run)!];
-  const joined = (name: string, tail: readonly Dim[]): Val => {
-    const v = is(made, 'record') ? made.fields.get(name) : undefined;
-    return v && tensorVal(joinRuns(s, w, s.ctx.tensor(v), [...runs, ...tail]));
+  let hasOffset = false;
+  /** One part of all blocks: a map of its own, as maps with several results are stored. */
+  const partOf =
+    (name: 'integers' | 'scale' | 'offset') =>
+    (ids: Val[]): Val => {
+      const indices = ids.map((i) => s.ctx.tensor(i));
+      // Views in front of the last step only join the axes of runs.
+      let inner = decodedBlock(s, w, indices);
+      while (inner.def?.op.name === 'reshape') inner = inner.def.op.operands[0]!;
+      const { shape } = inner.type;
+      run = shape.at(-1)?.constant ?? 0;
+      const parts = run > 0 && width % run === 0 ? takenApart(s, inner) : undefined;
+      if (!parts || !sameDims(parts.integers.type.shape, shape))
+        return fail('Q3011', {
+          name: f.ref?.name ?? 'the format',
+          found: `${inner.def?.op.name ?? 'a value'} : ${typeText(inner.type)}`,
+        });
+      const b = s.ctx.builder;
+      // Of blocks that are one axis the runs follow each other; of others the rows stay in front.
+      const runs = [...size.slice(0, -1), Poly.of(width / run)];
+      const view = (v: Value, tail: readonly Dim[]): Val =>
+        tensorVal(b.one('reshape', [v], { shape: [...runs, ...tail] }));
+      hasOffset = parts.offset !== undefined;
+      if (name === 'integers') return view(parts.integers, [Poly.of(run)]);
+      const scale = parts.scale ?? b.const(1, 'f32');
+      const number = name === 'scale' ? scale : parts.offset!;
+      return view(spread(s, number, shape.slice(0, -1)), []);
+    };
+  const joined = (name: Parameters<typeof partOf>[0]): Val => {
+    const made = s.ctx.tensor(parallelMap(s, [...lead, ...grid], partOf(name)));
+    const runs = [...w.shape.slice(0, -1), w.shape.at(-1)!.over(run)!];
+    const tail = name === 'integers' ? [Poly.of(run)] : [];
+    return tensorVal(joinRuns(s, w, made, [...runs, ...tail]));
   };
+  const [integers, scale] = [joined('integers'), joined('scale')];
   return recordVal([
-    ['integers', joined('integers', [Poly.of(run)])],
-    ['scale', joined('scale', [])],
-    ['offset', joined('offset', [])],
+    ['integers', integers],
+    ['scale', scale],
+    ['offset', hasOffset ? joined('offset') : undefined],
   ]);
 }
