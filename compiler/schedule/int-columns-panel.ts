@@ -1,12 +1,12 @@
 // The right side of columns of small integers (int-columns.ts): four rows at a time, brought into the panel so that the bytes of a
 // column are side by side, and what belongs to whole rows beside it.
-import { Poly } from '../ir/algebra.ts';
+import { floorDiv, Poly } from '../ir/algebra.ts';
 import { dtypes } from '../ir/dtype.ts';
 import type { Buffer, Expr } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
 import { partsOf, quad, rightInts, rowPart, rowParts } from './int-columns-plan.ts';
 import { side, type Strips, vector } from './int-columns-strips.ts';
-import type { Piece } from './pieces.ts';
+import { type Piece, restOf } from './pieces.ts';
 import { loop } from './reductions.ts';
 
 /** Brings a piece of depth of all strips into the panel. */
@@ -45,20 +45,21 @@ export function fillPanel(p: Strips, deep: Piece): void {
 /** What belongs to whole rows, sixteen leading indices or strips at once where there are so many. */
 function fillPerRow(p: Strips, deep: Piece): void {
   const lo = p.lo;
-  const { em } = lo;
   const { items, strips, format } = p.work;
   const along = p.whole ? format.perRow!.along : undefined;
   const piece = along === 'items' ? items : strips;
-  const single = (): void =>
-    p.eachItem((item) => p.eachStrip((strip) => perRowOf(p, item, strip, deep)));
-  if (!along) return single();
-  const many = (): void =>
-    along === 'items'
-      ? manyPerRow(p, items.from, strips.from, deep)
-      : p.eachItem((item) => manyPerRow(p, item, strips.from, deep));
-  if (piece.length.constant === vector) return many();
-  const cond = L.compare('eq', em.index(piece.length), L.i32(vector));
-  em.push({ kind: 'if', cond, then: em.scope(many), else: em.scope(single) });
+  if (!along) return p.eachItem((item) => p.eachStrip((strip) => perRowOf(p, item, strip, deep)));
+  // Sixteen at a time, and what they leave one by one.
+  const each = (body: (item: Poly, strip: Poly) => void, i: Poly): void =>
+    along === 'items' ? body(i, strips.from) : p.eachItem((item) => body(item, i));
+  const extent = along === 'items' ? p.plan.batch.at(-1)! : floorDiv(p.plan.columns, format.width);
+  const many = (i: Poly): void => each((item, strip) => manyPerRow(p, item, strip, deep), i);
+  if (piece.length.constant === vector) return many(piece.from);
+  loop(lo, extent, vector, false, many, piece.from, 'many', undefined, piece.to);
+  if (piece.length.multiple() % vector === 0) return;
+  const rest = restOf(lo, piece.to, piece.from, vector);
+  const one = (i: Poly): void => each((item, strip) => perRowOf(p, item, strip, deep), i);
+  loop(lo, extent, 1, false, one, rest, 'one', undefined, piece.to);
 }
 
 function perRowOf(p: Strips, item: Poly, strip: Poly, deep: Piece): void {

@@ -18,8 +18,10 @@ import { NoTile } from './spans.ts';
 export const quad = 4;
 /** Columns of the vectors that are looked at. */
 const lanes = 16;
-/** Lengths of a block of depth with one scale that are tried, the longest first: none is longer than a piece of depth. */
-const blocks = [128, 64, 32, 16, 8, 4];
+/** Elements of depth that a panel holds at most. */
+export const pieceDepth = 64;
+/** Lengths of a block of depth with one scale that are tried, the longest first: parts of a piece. */
+const blocks = [pieceDepth, 32, 16, 8, 4];
 
 /** How the columns of a strip lie in a panel. */
 export interface Format {

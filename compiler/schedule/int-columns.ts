@@ -6,7 +6,7 @@ import type { Dim } from '../ir/algebra.ts';
 import { floorDiv, Poly } from '../ir/algebra.ts';
 import type { Value } from '../ir/ir.ts';
 import type { Buffer } from '../loops/loops.ts';
-import { type ColumnsPlan, type Format, planColumns } from './int-columns-plan.ts';
+import { type ColumnsPlan, type Format, pieceDepth, planColumns } from './int-columns-plan.ts';
 import { clearSums, finishSums, multiply } from './int-columns-dots.ts';
 import { prepareLeft } from './int-columns-left.ts';
 import { fillPanel } from './int-columns-panel.ts';
@@ -15,8 +15,8 @@ import type { Lowering } from './lowering.ts';
 import { pieces, type Piece, restOf } from './pieces.ts';
 import { loop, nest } from './reductions.ts';
 
-/** Elements of depth, strips and rows of the left side that a piece has at most. */
-const most = { depth: 128, strips: 16, rows: 16 } as const;
+/** Strips and rows of the left side that are taken together at most: with so many strips of codes of 4 bits rows are read half a KiB at a time. */
+const most = { strips: 32, rows: 16 } as const;
 
 /** Emits the kernel if it is such a contraction; notes why not where it nearly is. */
 export function lowerColumns(lo: Lowering, root: Value, buffer: Buffer): boolean {
@@ -53,7 +53,7 @@ class Columns {
     this.#plan = plan;
     this.#out = out;
     const atMost = (d: Dim, n: number): number => Math.min(d.constant ?? n, n);
-    this.#depth = Math.ceil(atMost(plan.depth, most.depth) / vector) * vector;
+    this.#depth = Math.ceil(atMost(plan.depth, pieceDepth) / vector) * vector;
     this.#rows = atMost(plan.rows, most.rows);
     this.#block = plan.block ?? this.#depth;
   }
