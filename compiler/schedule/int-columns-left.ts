@@ -124,7 +124,7 @@ function startOf(
   const own = (at: Poly, n: number): Expr =>
     perRow
       ? p.load(perRow, p.strip(item, strip).mul(p.sizes.depth).add(at.sub(deep.from)), n)
-      : L.constant(shift, 'i32', n);
+      : L.constant(1, 'i32', n);
   const sum = p.here('local', 'start', L.constant(0, 'i32', side));
   const step = (at: Poly, n: number): void => {
     const x = codesOf(p, item, row, local, at, deep, n);
@@ -139,6 +139,7 @@ function startOf(
     for (let i = 0; i < block; i += n) step(k.add(i), n);
   } else steps(p, deep, step);
   const total = L.reduce('add', L.variable(sum));
+  if (!perRow) return L.binary('mul', total, L.i32(shift));
   return kind?.minus ? L.unary('neg', total) : total;
 }
 

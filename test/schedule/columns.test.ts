@@ -106,6 +106,7 @@ function agree(c: Case, got: HostArray, want: HostArray, k: number): void {
 const variants = [
   { name: 'plain', limits: { relaxed: false, unsignedDot: false } },
   { name: 'relaxed', limits: { relaxed: true, unsignedDot: false } },
+  { name: 'relaxed with unsigned bytes', limits: { relaxed: true, unsignedDot: true } },
 ] as const;
 
 /** What a case asks of the depth, and whether the schedule takes it. */
@@ -149,13 +150,17 @@ test('the evaluator stays in its buffers and agrees, for any case and size', asy
 const here = new WasmDevice({ threads: 1 }).target.limits;
 for (const { name, limits } of variants) {
   const title = `one thread and two give the same bits on wasm, ${name}, and agree`;
-  if (limits.relaxed && !here?.relaxed) {
-    skip(title, 'this host does not compute relaxed SIMD');
+  const lacks =
+    (limits.relaxed && !here?.relaxed && 'this host does not compute relaxed SIMD') ||
+    (limits.unsignedDot && !here?.unsignedDot && 'its dot product takes no unsigned bytes');
+  if (lacks) {
+    skip(title, lacks);
     continue;
   }
   test(title, async () => {
     const device = new WasmDevice({ threads: 1, ...limits });
-    const two = limits.relaxed === here?.relaxed ? await threaded(2) : undefined;
+    const isUsual = limits.relaxed === here?.relaxed && limits.unsignedDot === here?.unsignedDot;
+    const two = isUsual ? await threaded(2) : undefined;
     const run = async (on: WasmDevice, c: Case, inputs: readonly HostArray[]) => {
       const tensors = inputs.map((x) =>
         DeviceTensor.fromBytes(on, pack(x.dtype, x.shape, x.data), x.dtype, x.shape),
