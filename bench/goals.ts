@@ -1,5 +1,5 @@
 // What the project sets itself: each goal as a figure that is computed from one run, the least it must be and what it aims at.
-import { attentionBits } from './cases/attention.ts';
+import { attentionBits, attentionCase, attentionGroups } from './cases/attention.ts';
 import { modelCase } from './cases/model.ts';
 import { compileCase, startCase, startFacts } from './cases/overhead.ts';
 import { dfloatCase } from './cases/systems.ts';
@@ -295,15 +295,17 @@ export const goals: readonly Goal[] = [
   ...encoders,
   ...searches,
   dfloat,
-  ...attentionBits.map(
-    (bits): Goal => ({
-      what: `attention, KIVI-like ${bits}-bit cache`,
-      against: 'own f32 attention',
-      must: 2,
-      aim: 4,
-      ...times,
-      figures: starting(`attention ${bits}-bit cache,`, faster('dense')),
-    }),
+  ...attentionGroups.flatMap((groups) =>
+    attentionBits.map(
+      (bits): Goal => ({
+        what: `attention, KIVI-like ${bits}-bit cache, ${groups} to a head`,
+        against: 'own f32 attention',
+        must: 2,
+        aim: 4,
+        ...times,
+        figures: starting(attentionCase(bits, groups), faster('dense')),
+      }),
+    ),
   ),
   {
     what: 'f32 GEMM, M = 128',

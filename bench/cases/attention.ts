@@ -1,9 +1,11 @@
 // One token's attention over a long context, with keys and values encoded as KIVI does: keys in groups along the tokens of a channel,
-// values in groups along the channels of a token; against the same kernel on f32.
+// values in groups along the channels of a token, on both roads: f32 throughout, and with queries and weights rounded to 8 bits;
+// against the same kernel on f32.
 
 import type { DeviceTensor } from '../../index.ts';
 import { type Context, contest, copiesFor, type Entrant, type Expected } from '../contest.ts';
 import { noise } from '../measure.ts';
+import { tolerances } from '../product.ts';
 import {
   type Copies,
   denseCopies,
@@ -13,8 +15,8 @@ import {
   Quern,
 } from '../subjects/quern.ts';
 
-/** Of a model with 8 key-value heads of 128, each shared by 4 query heads. */
-const GROUPS = 4;
+/** Of a model with 8 key-value heads of 128, each shared by so many query heads: 4, or one as in the models of KIVI's authors. */
+export const attentionGroups = [4, 1] as const;
 const HEADS = 8;
 const HEAD = 128;
 const WIDTH = HEADS * HEAD;
@@ -23,13 +25,21 @@ const MOST_COPIES = 6;
 
 export const attentionBits = [4, 2];
 
+/** What the cases of a cache and of a number of query heads to each of its heads start with. */
+export const attentionCase = (bits: number, groups: number): string =>
+  `attention ${bits}-bit cache, ${groups === 1 ? '1 query' : `${groups} queries`} a head,`;
+
 export async function attentionCases(context: Context): Promise<void> {
+  for (const groups of attentionGroups) await casesOf(context, groups);
+}
+
+async function casesOf(context: Context, groups: number): Promise<void> {
   const slots = context.quick ? 512 : 8192;
-  const name = (bits: number): string => `attention ${bits}-bit cache, ${slots} tokens`;
+  const name = (bits: number): string => `${attentionCase(bits, groups)} ${slots} tokens`;
   const wanted = attentionBits.filter((bits) => context.wants(name(bits)));
   if (wanted.length === 0) return;
   const quern = await Quern.open();
-  const q = quern.tensor(noise(GROUPS * WIDTH, 3), [GROUPS, WIDTH]);
+  const q = quern.tensor(noise(groups * WIDTH, 3), [groups, WIDTH]);
   const [k, v] = [noise(WIDTH * slots, 4), noise(WIDTH * slots, 5)];
   const keys = quern.tensor(k, [WIDTH, slots]);
   const values = quern.tensor(v, [slots, WIDTH]);
@@ -42,6 +52,7 @@ export async function attentionCases(context: Context): Promise<void> {
     b: Copies<T>,
     call: (k: T, v: T) => Promise<unknown>,
     expected: Expected,
+    tolerance: number = 1e-3,
   ) => ({
     what,
     copies: Math.min(a.list.length, b.list.length),
@@ -55,7 +66,7 @@ export async function attentionCases(context: Context): Promise<void> {
         return data;
       },
       expected,
-      tolerance: 1e-3,
+      tolerance,
     },
     dispose: () => {
       a.dispose();
@@ -70,13 +81,13 @@ export async function attentionCases(context: Context): Promise<void> {
         denseCopies(quern.tensor(data, shape), count(data.byteLength));
       const [a, b] = [await copyOf(k, [WIDTH, slots]), await copyOf(v, [slots, WIDTH])];
       const call = (x: DeviceTensor, y: DeviceTensor) => quern.kernels.attention(q, x, y, HEAD);
-      return pair('f32 cache', a, b, call, attended(query, k, v, slots));
+      return pair('f32 cache', a, b, call, attended(query, k, v, slots, groups));
     },
   };
   for (const bits of wanted) {
     const format: FormatName = { name: 'uniform', args: [{ bits, group: 32 }] };
-    const encoded: Entrant = {
-      column: 'quern',
+    const road = (column: 'q8' | 'f32'): Entrant => ({
+      column,
       make: async () => {
         const f = await quern.format(format);
         const read = async (w: Awaited<ReturnType<typeof f.encode>>): Promise<Float32Array> => {
@@ -86,23 +97,31 @@ export async function attentionCases(context: Context): Promise<void> {
           return data;
         };
         const [ke, ve] = [await f.encode(keys), await f.encode(values)];
-        const expected = attended(query, await read(ke), await read(ve), slots);
+        const expected = attended(query, await read(ke), await read(ve), slots, groups);
         const n = count(ke.bytes);
-        const call = (x: typeof ke, y: typeof ke) => quern.kernels.attentionEncoded(q, x, y, HEAD);
+        const kernel = quern.kernels[column === 'q8' ? 'attentionQ8' : 'attentionEncoded'];
+        const call = (x: typeof ke, y: typeof ke) => kernel(q, x, y, HEAD);
         const what = `uniform, ${bits} bits, groups of 32`;
-        return pair(what, await encodedCopies(ke, n), await encodedCopies(ve, n), call, expected);
+        const copies = [await encodedCopies(ke, n), await encodedCopies(ve, n)] as const;
+        return pair(what, ...copies, call, expected, column === 'q8' ? tolerances.q8 : undefined);
       },
-    };
-    await contest(context, name(bits), [encoded, dense]);
+    });
+    await contest(context, name(bits), [road('q8'), road('f32'), dense]);
   }
 }
 
 /** The attention of one key-value head, in f64: all its query heads and channels. */
-function attended(q: Float32Array, k: Float32Array, v: Float32Array, slots: number): Expected {
+function attended(
+  q: Float32Array,
+  k: Float32Array,
+  v: Float32Array,
+  slots: number,
+  groups: number,
+): Expected {
   const at: number[] = [];
   const values: number[] = [];
   const head = HEADS - 1;
-  for (let g = 0; g < GROUPS; g += 1) {
+  for (let g = 0; g < groups; g += 1) {
     const row = g * WIDTH + head * HEAD;
     const scores = Float64Array.from({ length: slots }, (_, s) => {
       let sum = 0;
