@@ -157,6 +157,16 @@ const facts = (run: Run): string[] =>
     return all.length ? [`${c.id}: ${all.map(([k, v]) => `${k} ${short(v)} ms`).join(', ')}`] : [];
   });
 
+/** What was noted beside the figures, and what a second thread is worth to one that does nothing but read. */
+const notes = (run: Run): string[] =>
+  run.cases.flatMap((c) => {
+    const [alone, both] = [find(c, 'reader'), find(c, 'read')];
+    const gain = alone && both ? (ratio(alone, both) * both.bytes!) / alone.bytes! : undefined;
+    const read = gain ? [`two threads that only read reach ${short(gain)} of what one does`] : [];
+    const lines = [...read, ...(c.notes ?? [])];
+    return lines.length ? [`${c.id}: ${lines.join('; ')}`] : [];
+  });
+
 export function header(run: Run): string[] {
   const { machine: m, versions } = run;
   const lines = [
@@ -180,7 +190,7 @@ export function report(run: Run): string {
     ratioTable(run),
     'Ratios are the time of the subject over the time of Quern (above 1 Quern is faster), of its faster road where there are two;',
     'the medians of rounds in which all take turns. One thread; "absent" and "FAILED" are explained below.',
-    [...checked(run), ...facts(run), ...absences(run)].join('\n'),
+    [...checked(run), ...facts(run), ...notes(run), ...absences(run)].join('\n'),
     goalTable(run),
   ];
   const text = stripVTControlCharacters(parts.filter((p) => p !== '').join('\n\n'));

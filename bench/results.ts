@@ -25,6 +25,7 @@ export const columns = {
   madd: 'f32 peak',
   read: 'stream read',
   copy: 'stream copy',
+  reader: 'one thread that only reads',
 } as const;
 export type Column = keyof typeof columns;
 
@@ -62,6 +63,8 @@ export interface CaseResult {
   readonly absent: readonly Absent[];
   /** Figures that are no times of a subject, by name: milliseconds, ratios. */
   readonly facts?: { readonly [name: string]: number };
+  /** What else was seen of the machine meanwhile, as lines of text. */
+  readonly notes?: readonly string[];
 }
 
 export interface Machine {

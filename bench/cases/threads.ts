@@ -1,7 +1,9 @@
 // What a second thread is worth: the same kernels on a device of one thread and on one of two. The results must be equal to the bit.
+import type { CaseResult } from '../results.ts';
 import { type Context, contest, copiesFor, type Entrant, type Mode } from '../contest.ts';
 import { Product } from '../product.ts';
-import { readLimitOfTwo } from '../subjects/limits.ts';
+import { handOver } from '../subjects/hand-over.ts';
+import { readLimit, readLimitOfTwo } from '../subjects/limits.ts';
 import { encodedCopies, productCandidate, Quern } from '../subjects/quern.ts';
 
 /** One row is bound by memory, or by the caches where they hold the weights; many rows by operations. */
@@ -51,11 +53,24 @@ export async function threadCases(context: Context, n: number, k: number): Promi
         return { ...candidate, what: 'two threads', check: { ...check, tolerance: 0 } };
       },
     };
-    // Processor time would count both threads.
-    const elapsed: Context = { ...context, pace: { ...context.pace, clock: 'elapsed' } };
-    const limit: readonly Entrant[] =
-      m === 1 ? [{ ...readLimitOfTwo(context.coldBytes), modes: ['cold'] }] : [];
-    await contest(elapsed, name(m), [single, both, ...limit], modes);
+    const results: CaseResult[] = [];
+    const elapsed: Context = {
+      ...context,
+      // Processor time would count both threads.
+      pace: { ...context.pace, clock: 'elapsed' },
+      report: (result) => void results.push(result),
+    };
+    const { coldBytes } = context;
+    const limit: readonly Entrant[] = [
+      { ...readLimitOfTwo(coldBytes), modes: ['cold'] },
+      { ...readLimit(coldBytes), column: 'reader', modes: ['cold'] },
+    ];
+    const before = await handOver();
+    await contest(elapsed, name(m), [single, both, ...(m === 1 ? limit : [])], modes);
+    const after = await handOver();
+    const far = `one hands a line of memory to the other in ${before.toFixed(0)} ns before, ${after.toFixed(0)} ns after`;
+    for (const [i, result] of results.entries())
+      context.report(i === 0 && m === 1 ? { ...result, notes: [far] } : result);
   }
   for (const d of devices) d.close();
 }

@@ -2,6 +2,7 @@
 // which are no dependencies of the project, take no part.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -11,6 +12,7 @@ import type { Context } from '../../bench/contest.ts';
 import { type Codes, Product, perChannel, transpose } from '../../bench/product.ts';
 import { type CaseResult, quern } from '../../bench/results.ts';
 import { laneRows, panels } from '../../bench/subjects/hand-layout.ts';
+import { handOver } from '../../bench/subjects/hand-over.ts';
 import { onnxModel } from '../../bench/subjects/onnx.ts';
 import { packedCodes } from '../../bench/subjects/ort.ts';
 import { skip } from '../support/skip.ts';
@@ -80,6 +82,13 @@ test('encoders, attention and threads are right', async () => {
     assert.ok(results.every((r) => quern(r)));
   }
 });
+
+if (availableParallelism() < 2) skip('handing over a line of memory', 'there is one core');
+else
+  test('handing a line of memory from one thread to another takes some time', async () => {
+    const ns = await handOver();
+    assert.ok(ns > 0.5 && Number.isFinite(ns), `${ns} ns`);
+  });
 
 /** Codes 0, 1, 2, ... of a tiny matrix. */
 function counted(n: number, k: number, bits: 2 | 4 | 8): Codes {

@@ -220,4 +220,23 @@ test('figures have two or three digits', () => {
   ]);
 });
 
+test('a second reader and what was noted of the machine stand below the table', () => {
+  const reading = { bytes: 16_000_000 };
+  const threads: CaseResult = {
+    id: 'threads q4_0 M=1 4096x4096 cold',
+    timed: [
+      timed('single', 300),
+      timed('quern', 200),
+      timed('read', 320, reading),
+      timed('reader', 400, reading),
+    ],
+    absent: [],
+    notes: ['far apart'],
+  };
+  const text = report(runOf([threads, { ...threads, id: 'threads hot', timed: [], notes: [] }]));
+  const line = `${threads.id}: two threads that only read reach 1.25 of what one does; far apart`;
+  assert.ok(text.split('\n').includes(line), text);
+  assert.not.match(text, /threads hot:/);
+});
+
 test.run();
