@@ -6,6 +6,7 @@ import * as L from '../loops/loops.ts';
 import { effectsOf, type ForLoop } from '../loops/parallel.ts';
 import { costOf } from './cost.ts';
 import type { NewVar } from './copies.ts';
+import { guardNearest } from './guard.ts';
 import { jam, jamWidth } from './jam.ts';
 import type { Lowering } from './lowering.ts';
 import { mergeLoops } from './merge.ts';
@@ -105,8 +106,10 @@ function inCases(lo: Lowering, loop: ForLoop): { readonly loop: ForLoop; readonl
 }
 
 /** Lets iterations overlap where one waits for what it combines across lanes. */
-function overlapping(lo: Lowering, loop: ForLoop): Stmt[] {
-  const made = overlap(loop, (name, type) => lo.em.newVar(name, type));
+function overlapping(lo: Lowering, plain: ForLoop): Stmt[] {
+  const newVar: NewVar = (name, type) => lo.em.newVar(name, type);
+  const loop = { ...plain, body: guardNearest(plain.body, newVar) };
+  const made = overlap(loop, newVar);
   if (typeof made === 'string') {
     lo.note(`iterations do not overlap: ${made}`);
     return [loop];

@@ -520,6 +520,8 @@ export function reduceElement(
     const e = lo.emit(x, operandIndex(r, index, ids), width);
     return e.type.scalar === scalar ? e : L.convert(e, scalar);
   };
+  const apart = rowsApart(lo, r, index, lanes, how, (k, n) => element([k], n));
+  if (apart) return apart;
   const depth = depthFor(lo, r.results[0]!, index);
   const name = r.results[0]!.name ?? how;
   if ((how === 'max' || how === 'min') && scalar === 'f32' && !(how === 'max' && isMagnitude(x)))
@@ -547,6 +549,47 @@ export function extremeLoop(
     return reduceLoop(lo, how, 'f32', extents, lanes, element, depth, name);
   const { parts, finish } = extremes[how];
   return gatherLoop(lo, parts, finish, extents, lanes, element, depth, name);
+}
+
+/**
+ * The extremes of four rows that each lie in a row in memory: four reductions, which are transposed together, in place of
+ * elements gathered from four rows. Extremes are the same in any order.
+ */
+function rowsApart(
+  lo: Lowering,
+  op: Op<'sum'>,
+  index: readonly Poly[],
+  lanes: number,
+  how: ReduceOp,
+  element: (k: Poly, lanes: number) => Expr,
+): Expr | undefined {
+  const extent = op.operands[0]!.type.shape[op.attrs.axes[0]!];
+  const isExtreme = how === 'max' || how === 'min';
+  if (lo.limits.gpu || lanes !== 4 || !isExtreme || op.attrs.axes.length !== 1) return undefined;
+  const size = extent?.constant;
+  if (!extent || (size !== 16 && size !== 32 && size !== 64)) return undefined;
+  const slownessOf = (make: () => Expr): number =>
+    lo.em.trial((stmts) => {
+      let e: Expr | undefined;
+      const inner = lo.em.scope(() => {
+        e = make();
+      });
+      return slowness([...stmts(), ...inner], [e!]);
+    });
+  if (slownessOf(() => element(probeIndex(lo, extent, 1), lanes)) === 0) return undefined;
+  const lane = lo.lane(lanes);
+  const part = (j: number): Expr => {
+    const at = index.map((p) => p.substitute((a) => (a.key === lane.key ? Poly.of(j) : undefined)));
+    return reduceElement(lo, op, at, 1, how);
+  };
+  const parts = [0, 1, 2, 3];
+  if (slownessOf(() => L.build(parts.map(part))) > lanes) return undefined;
+  const made = parts.map(part);
+  const bits = made.filter((e) => e.kind === 'bits');
+  // Bits that are taken for floats are put together first, so that a target sees four reductions.
+  return bits.length < lanes
+    ? L.build(made)
+    : L.bits(L.build(bits.map((e) => e.a)), bits[0]!.type.scalar);
 }
 
 /** A sum that counts the entries of a table which a value has reached. */
