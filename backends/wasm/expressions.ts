@@ -11,6 +11,7 @@ import { addedBy } from './choices.ts';
 import { codeChunk, decodeChunk, inPlace, type Reads, recipeOf } from './codes.ts';
 import { chunksOf, type Frame } from './frame.ts';
 import { binaryRows, compareRef, knownDivisor, unaryRows, uniformShifts } from './instructions.ts';
+import { extremeOf, extremeStep, isExtreme } from './extremes.ts';
 import { loadLanes, rowsOf, transposedRows } from './elements.ts';
 import { peakOf, peaksOf } from './peak.ts';
 import {
@@ -431,6 +432,7 @@ export function transposed(
 }
 
 function foldVector(f: Frame, e: ExprOf<'fold'>): Ref {
+  if (isExtreme(e)) return extremeOf(f, e);
   const { m, types } = f;
   const count = chunksOf(e.a.type.lanes);
   // The sum is read after what is added to it.
@@ -474,6 +476,7 @@ function foldChunk(f: Frame, e: ExprOf<'fold'>, c: number, sum: Ref | undefined)
 
 /** Takes chunk `c` into a fold whose chunks come one by one; its value is there after the last. */
 export function foldStep(f: Frame, e: ExprOf<'fold'>, c: number): Ref {
+  if (isExtreme(e)) return extremeStep(f, e, c);
   const { m, types } = f;
   const sum = f.kept(e, 0, types.v128);
   const next = foldChunk(f, e, c, sum);

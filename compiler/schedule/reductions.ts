@@ -234,7 +234,9 @@ export function gatherLoop(
         });
         return found;
       });
-    const accs = locals(factored ? 4 : lanes);
+    // Extremes are the same in any order: a vector of four keeps those of a long one.
+    const folds = sole && !lo.limits.gpu && (sole.op === 'min' || sole.op === 'max') && lanes >= 16;
+    const accs = locals(factored || folds ? 4 : lanes);
     const exact = last.multiple() % lanes === 0;
     const shorter = exact || lanes <= 8 ? [] : [4];
     /** Accumulators of what is left, by width, widest first. */
@@ -247,6 +249,9 @@ export function gatherLoop(
         if (factored && n === lanes) {
           const sum = addSum(L.variable(accs[0]!), e, (x) => em.bind(x, 's'), em.definition);
           em.push({ kind: 'set', var: accs[0]!, value: sum });
+        } else if (folds && n === lanes) {
+          const next = combine(sole.op, L.variable(accs[0]!), L.fold(sole.of(e), sole.op));
+          em.push({ kind: 'set', var: accs[0]!, value: next });
         } else add(n === lanes ? accs : rests.get(n)!, e);
       };
       vectorLoop(lo, last, lanes, step, false, on, undefined, shorter);

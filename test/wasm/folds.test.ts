@@ -1,5 +1,6 @@
 // Folds that run chunk by chunk with their neighbours, four reductions at once, and the narrow stores and bounds of
 // encoders, held against the evaluator.
+import * as fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Poly } from '../../compiler/ir/algebra.ts';
@@ -39,6 +40,49 @@ async function agree(p: L.Program, x: Float32Array, what: string): Promise<void>
 const mixed = (n: number, values: readonly number[] = [...edges, ...special]): Float32Array =>
   Float32Array.from({ length: n }, (_, i) => values[(i * 7) % values.length]!);
 const four = (b: L.Buffer): L.Buffer => ({ ...b, size: Poly.of(4) });
+
+test('extremes of floats: zeros of both signs, infinities and NaN wherever they are', async () => {
+  for (const op of ['min', 'max'] as const)
+    for (const lanes of [8, 16, 32]) {
+      const x = { ...buffer('x', 'f32'), size: Poly.of(lanes) };
+      const [alone, within] = ['alone', 'within'].map((n) => four(buffer(n, 'f32', 'result')));
+      const [v, best] = [newVar('v', 'f32', 4), newVar('best', 'f32', 4)];
+      const all = L.load(x, L.i32(0), lanes, lanes);
+      const fold = L.fold(all, op);
+      const p = program(
+        [x, alone!, within!],
+        kernel([
+          { kind: 'local', var: best, value: L.constant(-0, 'f32', 4) },
+          { kind: 'let', var: v, value: L.unary('neg', fold) },
+          { kind: 'set', var: best, value: L.binary(op, L.variable(best), L.fold(all, op)) },
+          store(alone!, L.i32(0), L.variable(v), 4),
+          store(within!, L.i32(0), L.variable(best), 4),
+        ]),
+      );
+      const module = await compileWasm(p);
+      const number = fc.oneof(
+        fc.constantFrom(0, -0, 0, -0, 1, -1, Infinity, -Infinity, NaN, 3e38, -3e38, 1e-45),
+        fc.constantFrom(0, -0),
+        fc.float(),
+      );
+      fc.assert(
+        fc.property(fc.array(number, { minLength: lanes, maxLength: lanes }), (xs) => {
+          const [want, got] = [0, 1].map(() => [
+            new Uint8Array(Float32Array.from(xs).buffer),
+            new Uint8Array(16),
+            new Uint8Array(16),
+          ]);
+          evaluate(p, { N: lanes }, want!);
+          runModule(module, p, { N: lanes }, got!);
+          for (const i of [1, 2]) {
+            const [w, g] = [want, got].map((m) => [...new Float32Array(m![i]!.buffer)]);
+            w!.forEach((y, j) => assert.ok(Object.is(y, g![j]), `${op} of ${xs}: ${g}, not ${w}`));
+          }
+        }),
+        { numRuns: 150 },
+      );
+    }
+});
 
 for (const op of ['add', 'min', 'max'] as const)
   test(`several folds by ${op} run with the statements around them`, async () => {
