@@ -10,6 +10,7 @@ import { walk } from '../ir/ir.ts';
 import type { Limits } from '../limits.ts';
 import type { Buffer, Expr, Var } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
+import { intRange } from '../loops/ranges.ts';
 import { boundsOf } from './bounds.ts';
 import type { Site } from './derived.ts';
 import type { QuotientDims } from './dims.ts';
@@ -342,7 +343,9 @@ export class Lowering {
     if (e.type.scalar !== 'i32')
       e = e.type.scalar === 'u32' ? L.bits(e, 'i32') : L.convert(e, 'i32');
     const bound = size.constant;
-    const [least, most] = boundsOf(v);
+    // What its ops say, and what it became.
+    const [bounds, range] = [boundsOf(v), intRange(e, this.em.definition)];
+    const [least, most] = [Math.max(bounds[0], range[0]), Math.min(bounds[1], range[1])];
     const inside = bound !== undefined && least >= 0 && most < bound;
     const named = (a: Atom): Poly => {
       const span = this.#spanAt(v, at);

@@ -271,7 +271,8 @@ export class Sizes {
       case 'const':
         return Number.isFinite(e.value) ? [e.value, e.value] : undefined;
       case 'unary': {
-        const a = rounders.has(e.op) ? this.interval(e.a) : undefined;
+        if (!rounders.has(e.op)) break;
+        const a = this.interval(e.a);
         const round = unaryMeaning[e.op] as (x: number) => number;
         return a && [round(a[0]), round(a[1])];
       }
