@@ -8,6 +8,7 @@ import { effectsOf, type ForLoop } from '../loops/parallel.ts';
 import { intRange } from '../loops/ranges.ts';
 import { withOperands } from '../loops/rewrite.ts';
 import { Copy, type NewVar } from './copies.ts';
+import { isLookup } from './reductions.ts';
 import { clash, type Touched, touchedBy } from './touched.ts';
 
 /** Vector registers that sums and what a loop does not change may take. */
@@ -124,6 +125,8 @@ function canMerge(first: Placed, second: Placed): boolean {
   const [a, b] = [first.s as ForLoop, second.s as ForLoop];
   if (isScalar(a) && isScalar(b) && hasSet(a) !== hasSet(b)) return false;
   if (isScalar(a) !== isScalar(b)) return false;
+  // Elements from anywhere arrive late: those of one step after another would be waited for one after the other.
+  if (gathers(a) && gathers(b)) return false;
   const [p, q] = [first.touched, second.touched];
   for (const v of p.effects.sets) if (q.uses.has(v) || q.effects.sets.has(v)) return false;
   for (const v of q.effects.sets) if (p.uses.has(v)) return false;
@@ -143,6 +146,8 @@ function canMerge(first: Placed, second: Placed): boolean {
 
 const isScalar = (s: ForLoop): boolean =>
   s.body.every((x) => !('value' in x) || x.value.type.lanes === 1);
+const gathers = (s: ForLoop): boolean =>
+  s.body.some((x) => 'value' in x && reads(x.value, (e) => e.kind === 'gather' && !isLookup(e)));
 const hasSet = (s: ForLoop): boolean => s.body.some((x) => x.kind === 'set');
 
 function accessesOf(loop: ForLoop): Map<number, Access[]> {

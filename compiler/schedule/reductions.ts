@@ -34,7 +34,7 @@ export function identity(op: ReduceOp, scalar: Scalar): number {
 export const combine = (op: ReduceOp, a: Expr, b: Expr): Expr => L.binary(op, a, b);
 
 /** Sixteen codes find their entries in a small table at once. */
-const isLookup = (e: L.ExprOf<'gather'>): boolean =>
+export const isLookup = (e: L.ExprOf<'gather'>): boolean =>
   e.buffer.role === 'const' && (e.buffer.data?.length ?? 17) <= 16 && e.type.lanes >= 16;
 
 /** How much of the code goes element by element: what a schedule wants to keep low. */
