@@ -9,7 +9,17 @@ import { handEncode } from '../subjects/hand.ts';
 import { readLimit } from '../subjects/limits.ts';
 import { denseCopies, finish, Quern } from '../subjects/quern.ts';
 
-export const encodeFormats = ['q8_0', 'q4_0', 'nf4', 'mxfp4', 'q4_K', 'q6_K', 'iq4_nl'];
+export const encodeFormats = [
+  'q8_0',
+  'q4_0',
+  'nf4',
+  'q4_1',
+  'mxfp4',
+  'nvfp4',
+  'q4_K',
+  'q6_K',
+  'iq4_nl',
+];
 
 const COLUMNS = 4096;
 /** Rows that are held against the reference interpreter. */
