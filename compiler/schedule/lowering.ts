@@ -19,6 +19,7 @@ import { Emitter, strides } from './emitter.ts';
 import type { TeamState } from './gpu/team.ts';
 import type { OpenRegion, RegionKind } from './inplace.ts';
 import { loadPacked, type PackedField, type PackedTile } from './packed.ts';
+import type { Prepared } from './resident-dots.ts';
 import { depthLane, joinSpans, NoTile, rowLane, type Span, spanLanes, tileLanes } from './spans.ts';
 
 /** Where a value lives when it is not recomputed. */
@@ -72,6 +73,8 @@ export class Lowering {
   readonly packed: { readonly value: Value; readonly field: PackedField }[] = [];
   /** Codes of tiles that are those of one field as they are. */
   readonly tiles = new WeakMap<Expr, PackedTile>();
+  /** What contractions with resident weights have made of their activations, by what it is. */
+  readonly prepared = new Map<string, Prepared>();
   /** On a GPU: who runs the code together. */
   team: TeamState | undefined = undefined;
 

@@ -31,6 +31,7 @@ import {
   type Which,
   zeros,
 } from './resident-dots.ts';
+import { structureOf } from './structure.ts';
 import { explainWords, factored, type WordRecipe } from './words.ts';
 
 const one = L.constant(1, 'f32');
@@ -55,8 +56,11 @@ export function emitResident(
   plans: readonly Plan[],
 ): void {
   const [columns, rows] = root.type.shape as [Dim, Dim];
-  const jobOf = (words: boolean): Job => {
-    const prepared = plans.map((p) => prepare(lo, p, [columns, rows], words ? p.words : undefined));
+  /** `when`: by how many rows of activations the code is reached. */
+  const jobOf = (words: boolean, when: 'few' | 'many' | 'any'): Job => {
+    const prepared = plans.map((p) =>
+      preparedOnce(lo, p, [columns, rows], words ? p.words : undefined, when),
+    );
     return { root, buffer, rows, columns, plans, prepared };
   };
   const { em } = lo;
@@ -72,12 +76,49 @@ export function emitResident(
     );
   const known = columns.constant;
   if (known !== undefined)
-    return known < least ? fewColumns(lo, jobOf(true)) : manyColumns(lo, jobOf(false));
-  const shared = plans.some((p) => p.words) ? undefined : jobOf(false);
-  const many = em.scope(() => manyColumns(lo, shared ?? jobOf(false)));
-  const few = em.scope(() => fewColumns(lo, shared ?? jobOf(true)));
+    return known < least
+      ? fewColumns(lo, jobOf(true, 'any'))
+      : manyColumns(lo, jobOf(false, 'any'));
+  const shared = plans.some((p) => p.words) ? undefined : jobOf(false, 'any');
+  const many = em.scope(() => manyColumns(lo, shared ?? jobOf(false, 'many')));
+  const few = em.scope(() => fewColumns(lo, shared ?? jobOf(true, 'few')));
   const cond = L.compare('ge', em.index(columns), L.i32(least));
   em.push({ kind: 'if', cond, then: many, else: few });
+}
+
+/**
+ * The activations as a plan wants them: made once for all contractions of a function that want the same of the same
+ * activations. Kernels run one after the other and branch alike, so what one has prepared is there for the next.
+ */
+function preparedOnce(
+  lo: Lowering,
+  plan: Plan,
+  shape: readonly [Dim, Dim],
+  words: WordRecipe | undefined,
+  when: string,
+): Prepared {
+  const { block, runs, starts, sums, flips, scaled, part, hoisted } = plan;
+  const make = (): Prepared => prepare(lo, plan, shape, words);
+  // Scales that the weights have a part in are the weights' own.
+  if (hoisted?.hasScalars) return make();
+  const wanted = runs.map(({ from, to, terms }) => [
+    from,
+    to,
+    terms.map((t) => [t.start, t.sum, t.shift, t.flips]),
+  ]);
+  const by = hoisted?.literal;
+  const recipe = { when, block, starts, sums, flips, scaled, wanted, words, by };
+  const key = `${structureOf(lo, part.op.operands[0]!)} ${part.depth} ${shape[0]} ${JSON.stringify(recipe)}`;
+  const known = lo.prepared.get(key);
+  if (!known) {
+    const made = make();
+    lo.prepared.set(key, made);
+    return made;
+  }
+  for (const b of Object.values(known) as (Buffer | undefined)[])
+    if (b) lo.em.bufferDepth.set(b.id, lo.em.depth);
+  lo.note('activations are prepared once for several contractions');
+  return known;
 }
 
 /**
