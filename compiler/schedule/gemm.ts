@@ -60,14 +60,32 @@ export function lowerGemm(lo: Lowering, root: Value, buffer: Buffer): boolean {
   const [rows, cols] = [shape.at(-2)!, shape.at(-1)!];
   const parts = found.map((op): Part => ({ op, k: op.operands[0]!.type.shape.at(-1)! }));
   const heavier = found.map((op) => isHeavier(lo, op.operands[0]!, op.operands[1]!));
-  const panelIsA = heavier[0]!;
-  if (heavier.some((h) => h !== panelIsA)) return false;
+  if (heavier.some((h) => h !== heavier[0])) return false;
+  // A matrix times a vector reads the matrix, whichever side it is on.
+  const panelIsA = heavier[0]! || (cols.constant === 1 && rows.constant !== 1);
   const [streamed, panelled] = panelIsA ? [cols, rows] : [rows, cols];
-  if ((streamed.constant ?? 64) < tileRows || (panelled.constant ?? 64) < panelRows) return false;
+  if ((panelled.constant ?? 64) < panelRows) return false;
   const lanes = lo.limits.vectorBits / 32;
   if (parts.some(({ k }) => (k.constant ?? lanes) < lanes)) return false;
   const batch = shape.slice(0, -2);
   const { em } = lo;
+  const plain = found.every((op) => weight(lo, op.operands[panelIsA ? 0 : 1]!) <= light);
+  if ((streamed.constant ?? 64) < tileRows) {
+    let done: boolean | undefined;
+    const stmts = em.scope(() =>
+      nest(
+        lo,
+        batch,
+        (ids) => {
+          const t = { parts, root, buffer, ids, panelIsA, streamed, panelled, lanes };
+          done = rowStreams(lo, t, plain, true);
+        },
+        true,
+      ),
+    );
+    if (done !== undefined) em.scopes.at(-1)!.stmts.push(...stmts);
+    return done !== undefined;
+  }
   const m = em.index(streamed);
   const tiled = em.scope(() =>
     nest(
@@ -81,7 +99,6 @@ export function lowerGemm(lo: Lowering, root: Value, buffer: Buffer): boolean {
     em.scopes.at(-1)!.stmts.push(...tiled);
     return true;
   }
-  const plain = found.every((op) => weight(lo, op.operands[panelIsA ? 0 : 1]!) <= light);
   let inPairs = false;
   const few = em.scope(() =>
     nest(
@@ -89,7 +106,7 @@ export function lowerGemm(lo: Lowering, root: Value, buffer: Buffer): boolean {
       batch,
       (ids) => {
         const t = { parts, root, buffer, ids, panelIsA, streamed, panelled, lanes };
-        inPairs = rowStreams(lo, t, plain);
+        inPairs = rowStreams(lo, t, plain)!;
       },
       true,
     ),

@@ -31,9 +31,15 @@ type Factors = (part: Part, where: readonly Poly[], k: Poly, n: number) => reado
 
 /**
  * Emits the kernel. `plain`: the elements of the panelled operand are read by a load or two. Whether rows of the streamed
- * one are taken in pairs.
+ * one are taken in pairs. `orNone`: where rows of the panelled operand do not come as vectors, nothing is emitted, and
+ * undefined returned.
  */
-export function rowStreams(lo: Lowering, t: Tile, plain: boolean): boolean {
+export function rowStreams(
+  lo: Lowering,
+  t: Tile,
+  plain: boolean,
+  orNone = false,
+): boolean | undefined {
   const { em } = lo;
   const at = (s: Poly, p: Poly): Poly[] => [...t.ids, ...(t.panelIsA ? [p, s] : [s, p])];
   const factors: Factors = ({ op }, where, k, n) => {
@@ -52,13 +58,18 @@ export function rowStreams(lo: Lowering, t: Tile, plain: boolean): boolean {
     );
   const store = (where: readonly Poly[]): void =>
     storeAt(lo, t.buffer, t.root.type.shape, where, lo.emit(t.root, where, 1), 1);
+  /** Rows of the streamed operand, so many at a time; a single one is no loop. */
+  const rowsBy = (step: number, from: Poly, body: (s: Poly) => void): void =>
+    t.streamed.constant === 1
+      ? body(Poly.of(0))
+      : loop(lo, t.streamed, step, false, body, from, 'm');
   const single = (from: Poly): void =>
     loop(
       lo,
       t.panelled,
       1,
       isParallel(t),
-      (p) => loop(lo, t.streamed, 1, false, (s) => store(at(s, p)), Poly.of(0), 'm'),
+      (p) => rowsBy(1, Poly.of(0), (s) => store(at(s, p))),
       from,
       'n',
     );
@@ -67,6 +78,7 @@ export function rowStreams(lo: Lowering, t: Tile, plain: boolean): boolean {
   const widths = widthsUpTo(32);
   const factored = t.parts.every((part, c) => isFactored(lo, part, widths[c]!, product, at, t));
   if (!factored && !(plain && isVector())) {
+    if (orNone) return undefined;
     single(Poly.of(0));
     return false;
   }
@@ -93,11 +105,11 @@ export function rowStreams(lo: Lowering, t: Tile, plain: boolean): boolean {
     1,
     isParallel(t),
     (p) => {
-      const most = factored ? 1 : sumVectors / streams;
-      const each = (step: number, from: Poly): void =>
-        loop(lo, t.streamed, step, false, (s) => tile(p, s, step), from, 'm');
+      const most = factored ? 1 : Math.min(sumVectors / streams, t.streamed.constant ?? streams);
+      const each = (step: number, from: Poly): void => rowsBy(step, from, (s) => tile(p, s, step));
       if (most === 1) return each(1, Poly.of(0));
       each(most, Poly.of(0));
+      if (t.streamed.multiple() % most === 0) return;
       const whole = em.index(floorDiv(t.streamed, most).mul(most));
       each(1, em.asIndex(whole));
     },

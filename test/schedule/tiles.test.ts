@@ -37,6 +37,19 @@ export function gated<M extends Dim, N extends Dim, K extends Dim>(
   const gate = matmul(x, transpose(w));
   return f16(gate / (1 + exp(-gate)) * matmul(x, transpose(v)) + b);
 }
+export function oneRow<N extends Dim, K extends Dim>(x: Tensor<f32, [1, K]>, w: Tensor<f32, [N, K]>) {
+  return matmul(x, transpose(w));
+}
+export function oneRowEncoded<N extends Dim, K extends Dim>(
+  x: Tensor<f32, [1, K]>, w: Encoded<typeof eighths, [N, K]>) {
+  return matmul(x, transpose(decode(w)));
+}
+export function threeRows<N extends Dim, K extends Dim>(x: Tensor<f32, [3, K]>, w: Tensor<f32, [N, K]>) {
+  return matmul(x, transpose(w));
+}
+export function timesVector<N extends Dim, K extends Dim>(x: Tensor<f32, [K, 1]>, w: Tensor<f32, [N, K]>) {
+  return matmul(w, x);
+}
 export { eighths };
 `,
 );
@@ -222,6 +235,41 @@ test('scratch stays small however long the rows are', async () => {
   const bytes = c.manifest.buffers.filter((b) => b.role === 'temp');
   assert.is(bytes.length, 3);
   for (const b of bytes) assert.ok(b.bytes.every((v) => typeof v === 'number' && v <= 131072));
+});
+
+test('a row or three whose number is written in the kernel go by streams of weights too', async () => {
+  for (const [n, k] of [
+    [1, 5],
+    [3, 40],
+    [4, 16],
+    [9, 8],
+    [37, 83],
+    [64, 256],
+  ] as const) {
+    const [x, w] = [eighths(3 * k, 1), eighths(n * k, 2)];
+    const matrix = array(w, [n, k]);
+    const one = product(x, w, 1, n, k);
+    const row = x.subarray(0, k);
+    const what = `${n} x ${k}`;
+    same(await call('oneRow', array(row, [1, k]), matrix), one, what);
+    same(await call('timesVector', array(row, [k, 1]), matrix), one, what);
+    same(await call('threeRows', array(x, [3, k]), matrix), product(x, w, 3, n, k), what);
+    if (k % 8) continue;
+    const encoded = await kernels.format('eighths').encode(matrix);
+    same(await call('oneRowEncoded', array(row, [1, k]), encoded), one, what);
+  }
+  for (const text of [
+    '(x: Tensor<f32, [1, K]>, w: Tensor<f32, [N, K]>) { return matmul(x, transpose(w)); }',
+    '(x: Tensor<f32, [K, 1]>, w: Tensor<f32, [N, K]>) { return matmul(w, x); }',
+  ]) {
+    const { manifest } = await compiledText(
+      `export function kernel<N extends Dim, K extends Dim>${text}`,
+    );
+    assert.equal(
+      manifest.kernels.map((k) => k.schedule),
+      ['gemm'],
+    );
+  }
 });
 
 test.run();
