@@ -98,6 +98,8 @@ export function storeTensor(
   fullShape: readonly Dim[],
   parallel: boolean,
 ): void {
+  const inner = parallel ? reshapedParts(lo, v, buffer.dtype) : undefined;
+  if (inner) return storeTensor(lo, inner, buffer, prefix, inner.type.shape, parallel);
   const { shape } = v.type;
   if (lo.team?.shares(lo.em.depth)) return storeTogether(lo, v, buffer, prefix, fullShape);
   const parts = parallel ? undefined : joinedParts(lo, v, buffer.dtype);
@@ -158,6 +160,26 @@ function storeParts(
       storeElements(lo, value, v.type.dtype, buffer, prefix, fullShape, Poly.of(from), false);
 }
 
+/** What a whole tensor is a reshape of, where that is joined of long parts: both lie in the same order. */
+function reshapedParts(lo: Lowering, v: Value, dtype: DType): Value | undefined {
+  const op = v.def?.op;
+  const from = op?.operands[0];
+  if (op?.name !== 'reshape' || !from || lo.storage.has(v) || dtypes[dtype].bits % 8 !== 0)
+    return undefined;
+  return longParts(lo, from, dtype) ? from : reshapedParts(lo, from, dtype);
+}
+
+/** The parts of a value that is joined along its last axis, none of them short. */
+function longParts(lo: Lowering, v: Value, dtype: DType): readonly Part[] | undefined {
+  const parts = joinedParts(lo, v, dtype);
+  return parts?.every(({ value }) => value.type.shape.at(-1)!.constant! >= shortestPart)
+    ? parts
+    : undefined;
+}
+
+/** Elements of a part below which the parts of a row are better put together lane by lane. */
+const shortestPart = 8;
+
 /** Stores a value of at least one axis, as elements of `dtype`, from `start` on along the last axis. */
 function storeElements(
   lo: Lowering,
@@ -172,6 +194,7 @@ function storeElements(
   const { shape } = v.type;
   const whole = parallel && dtype === v.type.dtype && start.constant === 0;
   const staged = whole && dtype === buffer.dtype ? stagedValues(lo, v, dtype) : [];
+  const parts = (parallel && longParts(lo, v, buffer.dtype)) || [{ value: v, from: 0 }];
   const at = (index: readonly Poly[]): Poly => {
     const step = strides(buffer.dtype, fullShape);
     return [...prefix, ...index].reduce((sum, p, i) => sum.add(p.mul(step[i]!)), Poly.of(0));
@@ -186,7 +209,8 @@ function storeElements(
         lo.storage.set(x, { kind: 'place', buffer, at });
         lo.em.bufferDepth.set(buffer.id, lo.em.depth);
       });
-      storeRow(lo, v, dtype, buffer, prefix, outer, fullShape, start, parallel);
+      for (const { value, from } of parts)
+        storeRow(lo, value, dtype, buffer, prefix, outer, fullShape, start.add(from), parallel);
     },
     parallel,
   );

@@ -69,9 +69,19 @@ test('products in every format are right, odd number of blocks and all', async (
       );
 });
 
-test('encoders, attention and threads are right', async () => {
-  const wanted = ['encode q8_0', 'encode nf4', 'attention 2-bit', 'threads q4_0 M=1 '];
-  const chosen = groups(true).filter((g) => ['encode', 'attention', 'threads'].includes(g.name));
+test('encoders, attention, rows and threads are right', async () => {
+  const wanted = [
+    'encode q8_0',
+    'encode nf4',
+    'attention 2-bit',
+    'threads q4_0 M=1 ',
+    'rows argmax',
+    'rows column-sum',
+    'rows softmax',
+  ];
+  const chosen = groups(true).filter((g) =>
+    ['encode', 'attention', 'rows', 'threads'].includes(g.name),
+  );
   for (const group of chosen) {
     const results = await resultsOf(
       (c) => group.run(c),

@@ -1,4 +1,20 @@
-import { amax, amin, argmax, argmin, exp, mean, sqrt, sum } from 'quern';
+import {
+  amax,
+  amin,
+  argmax,
+  argmin,
+  concat,
+  cos,
+  exp,
+  iota,
+  mean,
+  reshape,
+  shape,
+  sin,
+  slice,
+  sqrt,
+  sum,
+} from 'quern';
 import type { Dim, f32, Tensor } from 'quern';
 
 export function rowMax<M extends Dim, N extends Dim>(x: Tensor<f32, [M, N]>) {
@@ -51,4 +67,15 @@ export function layerNorm<M extends Dim, N extends Dim>(
 ) {
   const off = x - mean(x, 1, { keepdims: true });
   return (off / sqrt(mean(off * off, 1, { keepdims: true }) + 1e-5)) * w;
+}
+/** Pairs of each head of 24, turned by their position: rows that are joined of two parts. */
+export function turned<T extends Dim, E extends Dim>(x: Tensor<f32, [T, E]>) {
+  const [rows, width] = shape(x);
+  const heads = reshape(x, [rows, width / 24, 24]);
+  const low = slice(heads, 0, 12, 2);
+  const high = slice(heads, 12, 24, 2);
+  const angle = reshape(iota(rows), [rows, 1, 1]) * (iota(12) * 0.1);
+  const c = cos(angle);
+  const s = sin(angle);
+  return reshape(concat([low * c - high * s, low * s + high * c], 2), shape(x));
 }

@@ -110,6 +110,23 @@ test('columns beyond one strip, and batches of matrices', async () => {
   await agree('batchSum', [array(anything(6, 3 * 19 * 37, 0), [3, 19, 37])], 32);
 });
 
+test('rows that are joined of parts are stored part by part', async () => {
+  for (const [rows, heads] of [
+    [1, 1],
+    [3, 2],
+    [17, 5],
+  ] as const)
+    await agree('turned', [array(anything(rows, rows * heads * 24, 0), [rows, heads * 24])], 64);
+  const { stage } = await compiledText(
+    `export function kernel<M extends Dim>(x: Tensor<f32, [M, 32]>) {
+      const pairs = reshape(x, [dim(x, 0), 2, 16]);
+      const [a, b] = [slice(pairs, 0, 8, 2), slice(pairs, 8, 16, 2)];
+      return reshape(concat([a + b, a - b], 2), shape(x));
+    }`,
+  );
+  assert.not.ok(/build\(|select\(/.test(stage('schedule')));
+});
+
 test('nothing at all has the value of no elements', async () => {
   for (const shape of [
     [0, 20],
