@@ -95,9 +95,11 @@ test('encoders, attention, rows and threads are right', async () => {
 
 if (availableParallelism() < 2) skip('handing over a line of memory', 'there is one core');
 else
-  test('handing a line of memory from one thread to another takes some time', async () => {
+  test('handing a line of memory from one thread to another takes a small part of the trials', async () => {
+    const begin = performance.now();
     const ns = await handOver();
-    assert.ok(ns > 0.5 && Number.isFinite(ns), `${ns} ns`);
+    const elapsed = (performance.now() - begin) * 1e6;
+    assert.ok(ns > 0.5 && 100 * ns < elapsed, `${ns} ns of ${elapsed}`);
   });
 
 /** Codes 0, 1, 2, ... of a tiny matrix. */
