@@ -10,17 +10,16 @@ import {
   exp,
   f32,
   factors,
-  fields,
   format,
   i8,
   matmul,
+  materialize,
   reshape,
   round,
   shape,
   sqrt,
   sum,
   transpose,
-  u8,
 } from 'quern';
 import { q8_0 } from 'quern/formats';
 
@@ -100,17 +99,6 @@ export const rounded = format({
 });
 
 /**
- * Numbers as they are, so that they are stored in the order in which they are read afterwards: what an encoder makes is, if it
- * is more than one field.
- */
-export const kept = format({
-  block: 32,
-  encode: (x: Tensor<f32, [32]>) => ({ x: f32(x), kind: u8(0) }),
-  decode: ({ x }) => x,
-});
-const stored = (x: Tensor<f32>) => reshape(fields(encode(kept, x)).x, shape(x));
-
-/**
  * The same with integers multiplied, for formats that are integers times a scale for 32 of them. Along both sums the scale of
  * the cache varies (it belongs to a channel of keys, to a token of values), so it is multiplied onto the other side first,
  * and that is rounded to 8 bits: queries for each 32 tokens, weights for each 32 channels.
@@ -124,22 +112,25 @@ export function attentionQ8<
 >(q: Tensor<f32, [R, E]>, k: Encoded<F, [E, S]>, v: Encoded<G, [S, E]>, headDim: number) {
   const [rows, width] = shape(q);
   const [keys, values] = [factors(k), factors(v)];
+  for (const { integers, offset } of [keys, values])
+    if (offset !== undefined || dim(integers, -1) !== 32)
+      throw new Error('The cache must be integers times a scale for each 32.');
   const slots = dim(values.scale, 0);
   const heads = width / headDim;
   const [groups, parts] = [slots / 32, headDim / 32];
 
   const byHead = reshape(keys.scale, [heads, headDim, groups]) * (1 / sqrt(headDim));
-  const perToken = stored(transpose(byHead, [0, 2, 1]));
+  const perToken = materialize(transpose(byHead, [0, 2, 1]));
   const queries = transpose(reshape(q, [rows, heads, 1, headDim]), [1, 2, 0, 3]);
   const scaled = queries * reshape(perToken, [heads, groups, 1, headDim]);
   const codes = reshape(keys.integers, [heads, headDim, groups, 32]);
   const z = matmul(decode(encode(rounded, scaled)), f32(transpose(codes, [0, 2, 1, 3])));
 
   // Scores lie as they were made: [heads, groups of 32 tokens, rows, 32].
-  const e = stored(exp(z - amax(z, [1, 3], { keepdims: true })));
+  const e = materialize(exp(z - amax(z, [1, 3], { keepdims: true })));
   const total = sum(e, [1, 3]);
 
-  const perChannel = stored(transpose(values.scale));
+  const perChannel = materialize(transpose(values.scale));
   const weights =
     reshape(transpose(e, [0, 2, 1, 3]), [heads, 1, rows, slots]) *
     reshape(perChannel, [heads, parts, 1, slots]);
