@@ -205,47 +205,43 @@ export function planColumns(
   const { dtype } = op.results[0]!.type;
   if (dtype !== 'f32' && dtype !== 'i32') return undefined;
   if (lo.limits.vectorBits !== 128 || dtypes[root.type.dtype].bits % 8 !== 0) return undefined;
-  try {
-    return lo.em.trial(() => {
-      let plan: ColumnsPlan | undefined;
-      lo.em.scope(() => {
-        plan = planOf(lo, root, op);
+  const tried = <T>(plan: () => T): T | { readonly reason: string } => {
+    try {
+      return lo.em.trial(() => {
+        let made: T | undefined;
+        lo.em.scope(() => {
+          made = plan();
+        });
+        return made!;
       });
-      return plan!;
-    });
-  } catch (e) {
-    if (e instanceof NoTile) return { reason: e.message };
-    throw e;
-  }
+    } catch (e) {
+      if (e instanceof NoTile) return { reason: e.message };
+      throw e;
+    }
+  };
+  const right = tried(() => planRight(lo, op));
+  const left = tried(() => planLeft(lo, op));
+  // Where neither side suits, nobody had integers in mind.
+  if ('reason' in right) return 'reason' in left ? undefined : right;
+  if ('reason' in left) return left;
+  const { shape } = op.results[0]!.type;
+  const [rows, columns] = shape.slice(-2) as [Dim, Dim];
+  const depth = op.operands[0]!.type.shape.at(-1)!;
+  const batch = shape.slice(0, -2);
+  return { op, root, batch, rows, columns, depth, ...left, ...right, scalar: dtype };
 }
 
 const anyIndex = (lo: Lowering, d: Dim): Poly =>
   d.constant === 1 ? Poly.of(0) : Poly.atom(lo.em.atom(lo.em.newVar('i', L.vtype('i32')), d));
 
-function planOf(lo: Lowering, root: Value, op: Op<'matmul'>): ColumnsPlan {
-  const { shape } = op.results[0]!.type;
-  const [rows, columns] = shape.slice(-2) as [Dim, Dim];
-  const batch = shape.slice(0, -2);
-  const depth = op.operands[0]!.type.shape.at(-1)!;
-  if (depth.constant === 0) throw new NoTile('there is nothing to sum');
+function planRight(lo: Lowering, op: Op<'matmul'>): Pick<ColumnsPlan, 'format' | 'rest'> {
+  const { em } = lo;
+  const dims = op.results[0]!.type.shape;
+  const columns = dims.at(-1)!;
   if ((columns.constant ?? lanes) < lanes / 2)
     throw new NoTile(`there are fewer than ${lanes / 2} columns`);
-  const ids = batch.map((d) => anyIndex(lo, d));
-  const right = planRight(lo, op, ids, columns, depth);
-  const left = planLeft(lo, op, ids, anyIndex(lo, rows), depth);
-  const scalar = op.results[0]!.type.dtype as 'f32' | 'i32';
-  return { op, root, batch, rows, columns, depth, ...left, ...right, scalar };
-}
-
-function planRight(
-  lo: Lowering,
-  op: Op<'matmul'>,
-  ids: Ids,
-  columns: Dim,
-  depth: Dim,
-): Pick<ColumnsPlan, 'format' | 'rest'> {
-  const { em } = lo;
-  const k = anyIndex(lo, depth);
+  const ids = dims.slice(0, -2).map((d) => anyIndex(lo, d));
+  const k = anyIndex(lo, op.operands[0]!.type.shape.at(-1)!);
   const read = (width: number, column: number): Parts => {
     const strips = floorDiv(columns, width);
     const first = anyIndex(lo, strips).mul(width).add(column);
@@ -367,11 +363,13 @@ function rawOf(e: Expr): Pick<Format, 'bits' | 'fields' | 'flip'> | undefined {
 function planLeft(
   lo: Lowering,
   op: Op<'matmul'>,
-  ids: Ids,
-  row: Poly,
-  depth: Dim,
 ): Pick<ColumnsPlan, 'block' | 'scaled' | 'inPlace' | 'left'> {
   const { em } = lo;
+  const { shape } = op.results[0]!.type;
+  const ids = shape.slice(0, -2).map((d) => anyIndex(lo, d));
+  const row = anyIndex(lo, shape.at(-2)!);
+  const depth = op.operands[0]!.type.shape.at(-1)!;
+  if (depth.constant === 0) throw new NoTile('there is nothing to sum');
   const whole = depth.multiple() % quad === 0;
   const read = (k: Poly, n: number): Term => leftTerm(lo, op, ids, row, k, n);
   let plan: Pick<ColumnsPlan, 'block' | 'scaled' | 'inPlace' | 'left'> | undefined;

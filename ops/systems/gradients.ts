@@ -146,12 +146,13 @@ export function powerSgdErrors<N extends Dim, K extends Dim, R extends Dim>(
 ): Tensor<f32, [R]> {
   const p = qr(matmul(gradient, start)).q;
   const q = matmul(transpose(gradient), p);
-  const total = sum(gradient * gradient);
-  // Columns are orthonormal: each takes the square of its q off.
-  const taken = sum(q * q, 0);
+  const rest = gradient - matmul(p, transpose(q));
+  // Columns are orthonormal: the square of its q is what each that is left out adds. A difference of what the gradient has and
+  // what columns take off would be lost in rounding where they take nearly all.
+  const adds = sum(q * q, 0);
   const ranks = dim(start, 1);
-  const upTo = iota(ranks) <= reshape(iota(ranks), [ranks, 1]);
-  return sqrt(max(total - sum(upTo ? taken : 0, 1), 0));
+  const isLeft = iota(ranks) > reshape(iota(ranks), [ranks, 1]);
+  return sqrt(sum(rest * rest) + sum(isLeft ? adds : 0, 1));
 }
 
 /** Errors of a gradient [N] when the first counts[j] of its largest magnitudes are sent. */

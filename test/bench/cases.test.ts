@@ -247,7 +247,7 @@ test('--list names the cases of a run, and --only picks by words', async () => {
   assert.is(status, 0);
   const ids = (await Promise.all(groups(false).map((g) => idsOf(g, false)))).flat();
   const picked = ids.filter((id) => /^gemm f32 M=16 |^encode q4/.test(id));
-  assert.is(picked.length, 5);
+  assert.is(picked.length, 6);
   assert.is(stdout.trim(), picked.join('\n'));
 });
 
