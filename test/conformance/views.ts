@@ -42,6 +42,7 @@ const viewCase = (d: DType): Case => ({
     element: 'at(y, 2, n)',
     gather: 'gather(x, i)',
     kept: 'materialize(transpose(y))',
+    keptCount: 'materialize(iota(dim(x, 2)))',
     keptAgain: 'gather(materialize(materialize(concat([y, y], 1))), i, 1)',
     keptOnes: 'map(dim(y, 0), (r) => slice(materialize(at(y, r)), 1, 3))',
     gather1: 'gather(x, i, 1)',
