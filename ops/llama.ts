@@ -12,9 +12,7 @@ import {
   exp,
   gather,
   iota,
-  log,
   matmul,
-  mean,
   pow,
   reshape,
   shape,
@@ -26,6 +24,7 @@ import {
 } from 'quern';
 import type { Dim, Encoded, Format, Scalar, Tensor, f32, i32 } from 'quern';
 import { q8_0 } from './formats/q8_0.ts';
+import * as nn from './nn.ts';
 
 /** x / rms(x) * w, row by row. */
 export function rmsnorm<M extends Dim, D extends Dim>(
@@ -33,7 +32,7 @@ export function rmsnorm<M extends Dim, D extends Dim>(
   w: Tensor<f32, [D]>,
   eps: number,
 ): Tensor<f32, [M, D]> {
-  return (x / sqrt(mean(x * x, 1, { keepdims: true }) + eps)) * w;
+  return nn.rmsNorm(x, w, eps);
 }
 
 /** Turns the interleaved pairs (x[2i], x[2i+1]) of the last axis of x [T, H, D] by their position's angle. */
@@ -148,14 +147,12 @@ export function linearAddPlain<M extends Dim, N extends Dim, K extends Dim>(
   return r + matmul(x, transpose(w));
 }
 
-const silu = (z: Tensor<f32>) => z / (1 + exp(-z));
-
-/** silu(gate) * up, where the two matrices are stored in unlike ways. */
+/** nn.silu(gate) * up, where the two matrices are stored in unlike ways. */
 export function gated<M extends Dim, N extends Dim>(
   gate: Tensor<f32, [M, N]>,
   up: Tensor<f32, [M, N]>,
 ): Tensor<f32, [M, N]> {
-  return silu(gate) * up;
+  return nn.silu(gate) * up;
 }
 
 /** silu(x gateᵀ) * (x upᵀ), in one kernel. */
@@ -172,7 +169,7 @@ export function swiglu<
   activations: Activations = 'f32',
 ): Tensor<f32, [M, N]> {
   const a = rounded(x, activations);
-  return silu(matmul(a, transpose(decode(gate)))) * matmul(a, transpose(decode(up)));
+  return nn.silu(matmul(a, transpose(decode(gate)))) * matmul(a, transpose(decode(up)));
 }
 
 /**
@@ -243,7 +240,7 @@ export function swigluPlain<M extends Dim, N extends Dim, K extends Dim>(
   gate: Tensor<f32, [N, K]>,
   up: Tensor<f32, [N, K]>,
 ): Tensor<f32, [M, N]> {
-  return silu(matmul(x, transpose(gate))) * matmul(x, transpose(up));
+  return nn.silu(matmul(x, transpose(gate))) * matmul(x, transpose(up));
 }
 
 export function add<M extends Dim, D extends Dim>(
@@ -273,10 +270,7 @@ export function crossEntropy<M extends Dim, V extends Dim>(
   logits: Tensor<f32, [M, V]>,
   target: Tensor<i32, [M]>,
 ): Tensor<f32, [M]> {
-  const top = amax(logits, 1, { keepdims: true });
-  const normalizer = log(sum(exp(logits - top), 1)) + reshape(top, [dim(logits, 0)]);
-  const isTarget = iota(dim(logits, 1)) === reshape(target, [dim(logits, 0), 1]);
-  return normalizer - sum(isTarget ? logits : 0, 1);
+  return nn.crossEntropy(logits, target);
 }
 
 /** The most likely token after the last row. */

@@ -61,6 +61,7 @@ const library = {
   formats: 'formats/index',
   arrays: 'arrays',
   linalg: 'linalg/index',
+  nn: 'nn',
   random: 'random',
   sparse: 'sparse/index',
   statistics: 'statistics',

@@ -44,6 +44,7 @@ export const builtinFiles: Readonly<Record<string, string>> = {
   'quern/formats': 'ops/formats/index.ts',
   'quern/linalg': 'ops/linalg/index.ts',
   'quern/llama': 'ops/llama.ts',
+  'quern/nn': 'ops/nn.ts',
   'quern/random': 'ops/random.ts',
   'quern/sparse': 'ops/sparse/index.ts',
   'quern/statistics': 'ops/statistics.ts',

@@ -2,6 +2,7 @@
 // whose keys and values are any expressions, so that decoding happens inside of the products.
 
 import type { Dim, Tensor } from 'quern';
+import * as nn from '../nn.ts';
 import {
   amax,
   amin,
@@ -9,7 +10,6 @@ import {
   concat,
   cos,
   dim,
-  exp,
   f16,
   f32,
   iota,
@@ -22,7 +22,6 @@ import {
   sin,
   slice,
   sqrt,
-  sum,
   transpose,
 } from 'quern';
 
@@ -72,9 +71,7 @@ export function softmax(scores: Tensor, m: number, length: Tensor): Tensor {
   const [, rows, slots] = shape(scores);
   const query = reshape(iota(rows), [rows, 1]) % m;
   const visible = iota(slots) <= query + (length - m);
-  const masked = visible ? scores : -1e30;
-  const weights = exp(masked - amax(masked, -1, { keepdims: true }));
-  return weights / sum(weights, -1, { keepdims: true });
+  return nn.softmax(visible ? scores : -1e30);
 }
 
 /** Causal attention of q [M, Q, E] over keys and values [S, E], the first `length` of them. */

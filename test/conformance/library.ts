@@ -45,6 +45,29 @@ export const libraryCases: readonly Case[] = [
     ].map(([n, k]) => [whole('f32', [n!, k!], n!), array('i32', [n!], (i) => ((i * 5) % 7) - 1)]),
   },
   {
+    name: 'library: activations, normalisations and losses',
+    prelude:
+      "import { crossEntropy, gelu, layerNorm, logSoftmax, rmsNorm, sigmoid, silu, softmax, softplus } from 'quern/nn';",
+    params: 'x: Tensor<f32, [N, K]>, w: Tensor<f32, [K]>, ids: Tensor<i32, [N]>',
+    results: {
+      activations: ['[gelu(x), sigmoid(x), silu(x), softplus(x)]', { absolute: 1e-5 }],
+      shares: ['softmax(x, 0)', { absolute: 1e-5 }],
+      logs: ['logSoftmax(x)', { absolute: 1e-4 }],
+      loss: ['crossEntropy(x, ids)', { absolute: 1e-4 }],
+      rms: ['rmsNorm(x, w)', { absolute: 1e-4 }],
+      layer: ['layerNorm(x, w, w * 0.5)', { absolute: 1e-4 }],
+    },
+    calls: [
+      [1, 1],
+      [5, 33],
+      [3, 70],
+    ].map(([n, k]) => [
+      whole('f32', [n!, k!], n!),
+      whole('f32', [k!], k!),
+      array('i32', [n!], (i) => (i * 5) % k!),
+    ]),
+  },
+  {
     name: 'library: transforms and linear algebra',
     prelude:
       "import { fwht } from 'quern/transforms';\nimport { cholesky, eigh, qr, svd } from 'quern/linalg';",
