@@ -1,6 +1,6 @@
 // Which names a kernel's text can do without: integers computed from others that one statement of the same list uses,
 // once. They stand where they are used, so that addresses read as one expression.
-import { expressionsOf, nested } from '../../compiler/loops/expand.ts';
+import { expressionsOf, nested } from '../../compiler/loops/walk.ts';
 import { type Expr, operands, type Stmt } from '../../compiler/loops/loops.ts';
 
 /** By variable, the value that is to stand in its place. */

@@ -1,6 +1,6 @@
 // The text of a program: a header, the parts of the prelude in use, and one kernel a launch.
 import { dtypes } from '../../compiler/ir/dtype.ts';
-import { nested } from '../../compiler/loops/expand.ts';
+import { nested } from '../../compiler/loops/walk.ts';
 import type { Launch } from '../../compiler/loops/launches.ts';
 import type { Buffer, Program, Stmt } from '../../compiler/loops/loops.ts';
 import type { EmitOptions } from '../backend.ts';

@@ -1,7 +1,7 @@
 // Which whole numbers an expression may be. Everything is a float in a shader, whose whole numbers are exact within 24
 // bits: integer arithmetic that provably stays there is done in floats, and anything else is refused.
 import { dtypes } from '../../compiler/ir/dtype.ts';
-import { nested } from '../../compiler/loops/expand.ts';
+import { nested } from '../../compiler/loops/walk.ts';
 import type { Expr, Stmt } from '../../compiler/loops/loops.ts';
 
 export type Range = readonly [min: number, max: number];

@@ -10,7 +10,7 @@ import {
   type Var,
 } from '../../compiler/loops/loops.ts';
 import { dtypes } from '../../compiler/ir/dtype.ts';
-import { expressionsOf } from '../../compiler/loops/expand.ts';
+import { expressionsOf, nested } from '../../compiler/loops/walk.ts';
 import { type Definition, intRange } from '../../compiler/loops/ranges.ts';
 
 /** Operations on bytes that give the low byte of what they give on wider integers. */
@@ -110,12 +110,6 @@ function maskedVars(
 /** How far an expression shifts down another one. */
 const shiftOf = (e: Expr): number | undefined =>
   e.kind === 'binary' && e.op === 'shr' && e.b.kind === 'const' ? e.b.value : undefined;
-
-const nested = (s: Stmt): readonly (readonly Stmt[])[] => {
-  if (s.kind === 'for') return [s.body];
-  if (s.kind === 'while') return [s.header, s.body];
-  return s.kind === 'if' ? [s.then, s.else] : [];
-};
 
 /** The expressions of a statement, and whether narrow lanes are all that is wanted of them. */
 function looksOf(

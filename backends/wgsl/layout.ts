@@ -3,7 +3,7 @@
 // the words are atomic. When a kernel has more buffers than a target binds, the smallest lie behind each other in one. What
 // is larger than a binding, a tensor or those merged, is bound in windows.
 import { type DType, dtypes } from '../../compiler/ir/dtype.ts';
-import { nested } from '../../compiler/loops/expand.ts';
+import { nested } from '../../compiler/loops/walk.ts';
 import type { Launch } from '../../compiler/loops/launches.ts';
 import {
   type Buffer,

@@ -1,5 +1,5 @@
 // Names of addresses: an index that only ever leads to one buffer is named after it, so that a reader sees what it counts.
-import { nested } from '../../compiler/loops/expand.ts';
+import { nested } from '../../compiler/loops/walk.ts';
 import {
   type Buffer,
   type Expr,

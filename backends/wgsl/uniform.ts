@@ -1,6 +1,6 @@
 // Who meets where. WGSL lets the threads of a group meet only where all of them provably are; what a schedule knows to be
 // the same in all of them may be no more than a value read from memory. Conditions of that kind are agreed upon first.
-import { nested } from '../../compiler/loops/expand.ts';
+import { nested } from '../../compiler/loops/walk.ts';
 import { type Expr, operands, type Stmt } from '../../compiler/loops/loops.ts';
 import type { Writer } from './writer.ts';
 

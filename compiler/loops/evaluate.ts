@@ -11,7 +11,7 @@ import {
   scalarOf,
   wrapInt,
 } from '../ir/dtype.ts';
-import { nested } from './expand.ts';
+import { nested } from './walk.ts';
 import {
   binaryLane,
   bitsLane,

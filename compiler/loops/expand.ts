@@ -39,6 +39,7 @@ import {
 } from './loops.ts';
 import { nearestEntry } from './math/nearest.ts';
 import { isPowerOfTwo, remPowerOfTwo } from './math/rounding.ts';
+import { nested } from './walk.ts';
 
 /** The table key of an expression, for those kinds that a table may rewrite. */
 function keyOf(e: Expr): OpKey | undefined {
@@ -294,47 +295,6 @@ function lastId(list: readonly Stmt[]): number {
     for (const inner of nested(s)) top = Math.max(top, lastId(inner));
   }
   return top;
-}
-
-/** What a statement computes besides the statements inside of it. */
-export function expressionsOf(s: Stmt): readonly Expr[] {
-  switch (s.kind) {
-    case 'comment':
-    case 'barrier':
-    case 'arrive':
-      return [];
-    case 'let':
-    case 'local':
-    case 'set':
-    case 'combine':
-    case 'pack':
-      return [s.value];
-    case 'copy':
-      return [s.at, s.index, ...(s.valid ? [s.valid] : [])];
-    case 'store':
-      return [s.index, s.value];
-    case 'product':
-      return [...s.a, s.b];
-    case 'for':
-      return [s.start, s.end];
-    case 'while':
-    case 'if':
-      return [s.cond];
-  }
-}
-
-/** The statement lists inside a statement. */
-export function nested(s: Stmt): readonly (readonly Stmt[])[] {
-  switch (s.kind) {
-    case 'for':
-      return [s.body];
-    case 'while':
-      return [s.header, s.body];
-    case 'if':
-      return [s.then, s.else];
-    default:
-      return [];
-  }
 }
 
 /**

@@ -3,7 +3,7 @@
 // branch depends on data, it is counted as one turn of everything.
 import type { LaunchInfo, PolyCode } from '../artifact.ts';
 import { dtypes } from '../ir/dtype.ts';
-import { nested } from './expand.ts';
+import { nested } from './walk.ts';
 import { type Geometry, launchesOf } from './launches.ts';
 import { type Buffer, type Expr, operands, type Program, type Spread, type Stmt } from './loops.ts';
 

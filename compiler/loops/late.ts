@@ -1,7 +1,7 @@
 // Brings named values down to where they are first wanted, and drops those that nobody wants, so that few of them are
 // live at once: schedules name a value as soon as it can be named, and a backend computes it there. Loads move as
 // well, as far as nothing is written in between to the memory that they read.
-import { expressionsOf, nested } from './expand.ts';
+import { expressionsOf, nested } from './walk.ts';
 import { type Expr, operands, type Stmt } from './loops.ts';
 
 /** What a statement does, with all that it contains: variables that it reads and sets, buffers that it writes. */

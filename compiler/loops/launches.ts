@@ -2,7 +2,7 @@
 // in front of such a loop is computed by every thread again, as far as the loop needs it.
 import type { PolyCode } from '../artifact.ts';
 import { CompileError, diagnostic, noSpan, type Span } from '../diagnostics/diagnostic.ts';
-import { nested } from './expand.ts';
+import { nested } from './walk.ts';
 import {
   type Buffer,
   type Expr,

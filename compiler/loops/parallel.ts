@@ -1,6 +1,7 @@
 // What a target may split over workers: the parallel loops that no other loop surrounds, and the buffers that
 // each worker then needs a copy of. Derived from the statements, so that it holds whatever schedule made them.
-import { type Expr, operands, type Program, type Stmt } from './loops.ts';
+import type { Expr, Program, Stmt } from './loops.ts';
+import { eachStmt, expressionsOf, onceEach } from './walk.ts';
 
 export type ForLoop = Extract<Stmt, { readonly kind: 'for' }>;
 
@@ -28,63 +29,24 @@ export function effectsOf(list: readonly Stmt[], values: readonly Expr[] = []): 
     sets: new Set(),
     declares: new Set(),
   };
-  // Expressions share parts, so each is looked at once.
-  const seen = new Set<Expr>();
-  const expr = (e: Expr): void => {
-    if (seen.has(e)) return;
-    seen.add(e);
+  const expr = onceEach((e) => {
     if (e.kind === 'load' || e.kind === 'gather') out.reads.add(e.buffer.id);
-    operands(e).forEach(expr);
-  };
-  const visit = (s: Stmt): void => {
-    switch (s.kind) {
-      case 'comment':
-      case 'barrier':
-        return;
-      case 'arrive':
-        return;
-      case 'product':
-        out.sets.add(s.var.id);
-        s.a.forEach(expr);
-        return expr(s.b);
-      case 'copy':
-        out.reads.add(s.from.id);
-        out.writes.add(s.to.id);
-        expr(s.at);
-        if (s.valid) expr(s.valid);
-        return expr(s.index);
-      case 'pack':
-      case 'combine':
-      case 'let':
-      case 'local':
-        out.declares.add(s.var.id);
-        return expr(s.value);
-      case 'set':
-        out.sets.add(s.var.id);
-        return expr(s.value);
-      case 'store':
-        out.writes.add(s.buffer.id);
-        expr(s.index);
-        return expr(s.value);
-      case 'for':
-        out.declares.add(s.var.id);
-        expr(s.start);
-        expr(s.end);
-        return s.body.forEach(visit);
-      case 'while':
-        s.header.forEach(visit);
-        expr(s.cond);
-        return s.body.forEach(visit);
-      case 'if':
-        expr(s.cond);
-        s.then.forEach(visit);
-        s.else.forEach(visit);
+  });
+  eachStmt(list, (s) => {
+    if (s.kind === 'store') out.writes.add(s.buffer.id);
+    if (s.kind === 'copy') {
+      out.reads.add(s.from.id);
+      out.writes.add(s.to.id);
     }
-  };
-  list.forEach(visit);
+    if ('var' in s) out[assigns(s) ? 'sets' : 'declares'].add(s.var.id);
+    expressionsOf(s).forEach(expr);
+  });
   values.forEach(expr);
   return out;
 }
+
+/** Whether the variable of a statement was declared before. */
+const assigns = (s: Stmt): boolean => s.kind === 'set' || s.kind === 'product';
 
 /** Variables of the surroundings that statements assign. */
 export const outerSets = (e: Effects): number[] => [...e.sets].filter((id) => !e.declares.has(id));

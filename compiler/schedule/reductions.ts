@@ -7,6 +7,7 @@ import { promote, type Scalar, scalarOf } from '../ir/dtype.ts';
 import type { Op, Value } from '../ir/ir.ts';
 import type { Expr, ReduceOp, Spread, Stmt } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
+import { eachStmt, expressionsOf } from '../loops/walk.ts';
 import { type Rank, rankOf } from '../passes/rank.ts';
 import { costOf } from './cost.ts';
 import { broadcastIndex, tableBuffer } from './elements.ts';
@@ -44,42 +45,7 @@ export function slowness(stmts: readonly Stmt[], extra: readonly Expr[] = []): n
     if (e.kind === 'build' || (e.kind === 'gather' && !isLookup(e))) n += e.type.lanes;
     for (const o of L.operands(e)) expr(o);
   };
-  const visit = (s: Stmt): void => {
-    switch (s.kind) {
-      case 'let':
-      case 'local':
-      case 'set':
-        expr(s.value);
-        break;
-      case 'store':
-        expr(s.value);
-        expr(s.index);
-        break;
-      case 'for':
-        s.body.forEach(visit);
-        break;
-      case 'while':
-        s.header.forEach(visit);
-        s.body.forEach(visit);
-        break;
-      case 'if':
-        expr(s.cond);
-        s.then.forEach(visit);
-        s.else.forEach(visit);
-        break;
-      case 'combine':
-      case 'pack':
-        expr(s.value);
-        break;
-      case 'comment':
-      case 'barrier':
-      case 'arrive':
-      case 'copy':
-      case 'product':
-        break;
-    }
-  };
-  stmts.forEach(visit);
+  eachStmt(stmts, (s) => expressionsOf(s).forEach(expr));
   extra.forEach(expr);
   return n;
 }

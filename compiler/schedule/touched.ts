@@ -1,7 +1,7 @@
 // What statements touch, and which of them may change places.
-import type { Expr, Stmt } from '../loops/loops.ts';
-import * as L from '../loops/loops.ts';
+import type { Stmt } from '../loops/loops.ts';
 import { type Effects, effectsOf } from '../loops/parallel.ts';
+import { eachStmt, expressionsOf, onceEach } from '../loops/walk.ts';
 
 /** Buffers and variables that a statement touches. */
 export interface Touched {
@@ -11,50 +11,10 @@ export interface Touched {
 
 export function touchedBy(s: Stmt): Touched {
   const uses = new Set<number>();
-  // Expressions share parts, so each is looked at once.
-  const seen = new Set<Expr>();
-  const expr = (e: Expr): void => {
-    if (seen.has(e)) return;
-    seen.add(e);
+  const expr = onceEach((e) => {
     if (e.kind === 'var') uses.add(e.var.id);
-    L.operands(e).forEach(expr);
-  };
-  const visit = (x: Stmt): void => {
-    switch (x.kind) {
-      case 'let':
-      case 'local':
-      case 'set':
-      case 'combine':
-      case 'pack':
-        return expr(x.value);
-      case 'store':
-        expr(x.index);
-        return expr(x.value);
-      case 'for':
-        expr(x.start);
-        expr(x.end);
-        return x.body.forEach(visit);
-      case 'while':
-        x.header.forEach(visit);
-        expr(x.cond);
-        return x.body.forEach(visit);
-      case 'if':
-        expr(x.cond);
-        x.then.forEach(visit);
-        return x.else.forEach(visit);
-      case 'product':
-        x.a.forEach(expr);
-        return expr(x.b);
-      case 'copy':
-        expr(x.at);
-        if (x.valid) expr(x.valid);
-        return expr(x.index);
-      case 'comment':
-      case 'barrier':
-      case 'arrive':
-    }
-  };
-  visit(s);
+  });
+  eachStmt([s], (x) => expressionsOf(x).forEach(expr));
   return { effects: effectsOf([s]), uses };
 }
 

@@ -2,8 +2,8 @@
 // its elements side by side, so that what four scalars were is one vector; a single number needs no memory at all.
 import { type DType, dtypes, scalarOf } from '../ir/dtype.ts';
 import type { Buffer, Expr, Stmt, Var } from '../loops/loops.ts';
-import * as L from '../loops/loops.ts';
 import { intRange } from '../loops/ranges.ts';
+import { eachStmt, expressionsOf, onceEach } from '../loops/walk.ts';
 
 export interface Elementwise {
   readonly buffer: Buffer;
@@ -50,53 +50,17 @@ function eachAccess(
   see: (b: Buffer, lanes: number, stored?: Expr) => void,
   bound: (v: Var, e: Expr) => void,
 ): void {
-  const seen = new Set<Expr>();
-  const expr = (e: Expr): void => {
-    if (seen.has(e)) return;
-    seen.add(e);
+  const expr = onceEach((e) => {
     if (e.kind === 'load') see(e.buffer, e.type.lanes);
     if (e.kind === 'gather') see(e.buffer, 2);
-    L.operands(e).forEach(expr);
-  };
-  const visit = (s: Stmt): void => {
-    switch (s.kind) {
-      case 'let':
-        bound(s.var, s.value);
-        return expr(s.value);
-      case 'local':
-      case 'set':
-      case 'combine':
-      case 'pack':
-        return expr(s.value);
-      case 'store':
-        see(s.buffer, s.value.type.lanes, s.value);
-        expr(s.index);
-        return expr(s.value);
-      case 'for':
-        expr(s.start);
-        expr(s.end);
-        return s.body.forEach(visit);
-      case 'while':
-        s.header.forEach(visit);
-        expr(s.cond);
-        return s.body.forEach(visit);
-      case 'if':
-        expr(s.cond);
-        s.then.forEach(visit);
-        return s.else.forEach(visit);
-      case 'product':
-        s.a.forEach(expr);
-        return expr(s.b);
-      case 'copy':
-        see(s.to, 2);
-        see(s.from, 2);
-        expr(s.at);
-        if (s.valid) expr(s.valid);
-        return expr(s.index);
-      case 'comment':
-      case 'barrier':
-      case 'arrive':
+  });
+  eachStmt(list, (s) => {
+    if (s.kind === 'let') bound(s.var, s.value);
+    if (s.kind === 'store') see(s.buffer, s.value.type.lanes, s.value);
+    if (s.kind === 'copy') {
+      see(s.to, 2);
+      see(s.from, 2);
     }
-  };
-  list.forEach(visit);
+    expressionsOf(s).forEach(expr);
+  });
 }

@@ -1,7 +1,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { evaluate } from '../../compiler/loops/evaluate.ts';
-import { expand, nested } from '../../compiler/loops/expand.ts';
+import { expand } from '../../compiler/loops/expand.ts';
+import { nested } from '../../compiler/loops/walk.ts';
 import { wasmNative } from '../../backends/wasm/instructions.ts';
 import { bitsOfF32, f32OfBits } from '../../compiler/ir/dtype.ts';
 import type { UnaryName } from '../../compiler/ir/ops.ts';

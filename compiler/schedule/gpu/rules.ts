@@ -6,7 +6,7 @@ import { dtypes } from '../../ir/dtype.ts';
 import type { Op, Region, Value } from '../../ir/ir.ts';
 import { walk } from '../../ir/ir.ts';
 import { ops } from '../../ir/ops.ts';
-import { nested } from '../../loops/expand.ts';
+import { nested } from '../../loops/walk.ts';
 import { type Buffer, type Expr, operands, type Stmt } from '../../loops/loops.ts';
 import type { ScheduleRule } from '../lower.ts';
 import type { Lowering } from '../lowering.ts';

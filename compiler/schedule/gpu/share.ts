@@ -6,7 +6,7 @@ import type { Dim } from '../../ir/algebra.ts';
 import { floorDiv, Poly, product } from '../../ir/algebra.ts';
 import { dtypes } from '../../ir/dtype.ts';
 import type { Op, Value } from '../../ir/ir.ts';
-import { nested } from '../../loops/expand.ts';
+import { nested } from '../../loops/walk.ts';
 import type { Buffer, Expr, Spread, Stmt } from '../../loops/loops.ts';
 import * as L from '../../loops/loops.ts';
 import type { Lowering } from '../lowering.ts';
