@@ -253,6 +253,7 @@ function lane(w: Writer, e: Expr, l: string, summed: boolean): Text {
     case 'peak':
     case 'nearest':
     case 'within':
+    case 'bounded':
     case 'repeat':
     case 'tile':
       throw fault(`${e.kind} reached the CUDA backend`);

@@ -79,6 +79,7 @@ export function textOf(w: Writer, e: Expr): string {
     case 'peak':
     case 'nearest':
     case 'within':
+    case 'bounded':
     case 'rank':
       throw fault(`${e.kind} reached gpujs`);
   }

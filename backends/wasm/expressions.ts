@@ -88,6 +88,7 @@ export function scalar(f: Frame, e: Expr): Ref {
     case 'peak':
       return peakOf(f, e);
     case 'within':
+    case 'bounded':
       return sub(e.a);
     case 'gather':
     case 'rank':
@@ -183,6 +184,7 @@ export function chunk(f: Frame, e: Expr, c: number): Ref {
     case 'rank':
       return widenChunk(f, e, c, false, () => bytes(f, e, c >> 2));
     case 'within':
+    case 'bounded':
       return sub(e.a);
     case 'decode':
       return decodeChunk(f, e, sub(e.a));

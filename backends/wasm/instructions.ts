@@ -255,6 +255,8 @@ export const wasmNative: Native = new Set<OpKey>([
   ...(Object.keys(unaryRows) as OpKey[]),
   ...(Object.keys(binaryRows) as OpKey[]),
   'rank.f32',
+  'muladd.f32',
+  'sums.f32',
   ...lookedUp.map((d): OpKey => `lookup.${d}`),
 ]);
 

@@ -240,6 +240,7 @@ function compute(w: Writer, e: Expr, summed: boolean): readonly Text[] {
     case 'peak':
     case 'nearest':
     case 'within':
+    case 'bounded':
     case 'rank':
     case 'repeat':
     case 'tile':

@@ -249,6 +249,11 @@ class Machine {
           if (x >= e.lo && x <= e.hi) return x;
           throw new RangeError(`loop IR: ${x} is not from ${e.lo} to ${e.hi}`);
         });
+      case 'bounded':
+        return this.#eval(e.a).map((x) => {
+          if (!(x < e.lo || x > e.hi)) return x;
+          throw new RangeError(`loop IR: ${x} is neither NaN nor from ${e.lo} to ${e.hi}`);
+        });
       case 'gather':
         return this.#eval(e.index).map((i) => this.#read(e.buffer, i));
     }

@@ -4,7 +4,14 @@
 // an integer dtype of the same layout.
 import type { DType } from '../ir/dtype.ts';
 import { scalarOf } from '../ir/dtype.ts';
-import { type Expansion, expansions, type Native, type OpKey, storageRules } from './expansions.ts';
+import {
+  type Expansion,
+  expansions,
+  inVectors,
+  type Native,
+  type OpKey,
+  storageRules,
+} from './expansions.ts';
 import {
   type Buffer,
   binary,
@@ -17,6 +24,7 @@ import {
   dot4,
   type Expr,
   encodeBits,
+  extract,
   fold,
   gather,
   load,
@@ -66,10 +74,21 @@ class Expander {
   #nextId: number;
   #lets: Stmt[] = [];
   #seen = new Map<Expr, Expr>();
+  readonly #ranges = new WeakMap<Expr, readonly [number, number]>();
+  readonly exactSums: boolean;
 
   constructor(native: Native, nextId: number) {
     this.#native = native;
     this.#nextId = nextId;
+    this.exactSums = native.has('sums.f32');
+  }
+
+  range(operand: Expr): readonly [number, number] {
+    return this.#ranges.get(operand) ?? [-Infinity, Infinity];
+  }
+
+  mulAdd(a: Expr, b: Expr, c: Expr): Expr {
+    return this.#native.has('muladd.f32') ? mulAdd(a, b, c) : binary('add', binary('mul', a, b), c);
   }
 
   /** Makes a `let` of an expanded value, unless it is a name or a literal already. */
@@ -229,6 +248,11 @@ class Expander {
         return keep(e, [e.a], [x(e.a)], (a) => peak(a!));
       case 'within':
         return keep(e, [e.a], [x(e.a)], (a) => within(a!, e.lo, e.hi));
+      case 'bounded': {
+        const a = x(e.a);
+        this.#ranges.set(a, [e.lo, e.hi]);
+        return a;
+      }
       case 'gather':
         return this.#load(e.buffer, (b) => gather(b, x(e.index)));
     }
@@ -265,9 +289,13 @@ class Expander {
     if (e.kind === 'decode' && e.type.lanes >= 4 && this.#native.has(`lookup.${e.dtype}`)) return e;
     const rule: Expansion | undefined = expansions.get(key);
     if (!rule) return e;
-    return this.#expr(
-      e.kind === 'binary' ? rule(this, e.a, e.b) : rule(this, (e as { a: Expr }).a),
-    );
+    if (e.kind === 'binary') return this.#expr(rule(this, e.a, e.b));
+    const { a } = e as { a: Expr };
+    if (a.type.lanes > 1 || !inVectors.has(key) || !this.#native.has('muladd.f32'))
+      return this.#expr(rule(this, a));
+    const four = splat(a, 4);
+    this.#ranges.set(four, this.range(a));
+    return this.#expr(extract(rule(this, four), 0));
   }
 }
 

@@ -33,7 +33,11 @@ export type OpKey =
   | `${UnaryName | BinaryName}.${Scalar}`
   | `${'grid' | 'encode' | 'decode' | 'lookup' | 'load' | 'store'}.${DType}`
   /** Of vectors of 16 lanes and more. */
-  | 'rank.f32';
+  | 'rank.f32'
+  /** Products and sums as one operation, or as two; of vectors of four lanes. */
+  | 'muladd.f32'
+  /** Sums are rounded as they are written, never reordered: not what drivers of GPUs promise. */
+  | 'sums.f32';
 export type Native = ReadonlySet<OpKey>;
 
 export type Expansion = (scope: Scope, ...operands: readonly Expr[]) => Expr;
@@ -55,6 +59,20 @@ const floats = {
   'exponent.f32': exponentFloat,
   'isnan.f32': isNan,
 } as const satisfies Partial<Record<OpKey, Expansion>>;
+
+/**
+ * Made in vectors also for a single element, where products and sums may be one operation in vectors only: an element is then
+ * the same wherever it stands.
+ */
+export const inVectors: ReadonlySet<OpKey> = new Set<OpKey>([
+  'exp.f32',
+  'exp2.f32',
+  'log.f32',
+  'log2.f32',
+  'tanh.f32',
+  'sin.f32',
+  'cos.f32',
+]);
 
 /** Integers are whole already, and never NaN. */
 const integers = {

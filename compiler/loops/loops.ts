@@ -161,6 +161,8 @@ export type Expr = { readonly type: VType } /** A literal, in every lane. */ & (
   | { readonly kind: 'peak'; readonly a: Expr }
   /** An f32 of which it is known that it is a number from lo to hi. */
   | { readonly kind: 'within'; readonly a: Expr; readonly lo: number; readonly hi: number }
+  /** An f32 of which it is known that it is a number from lo to hi, which may be infinite, or NaN. Expansions look at it. */
+  | { readonly kind: 'bounded'; readonly a: Expr; readonly lo: number; readonly hi: number }
 );
 export type ExprKind = Expr['kind'];
 export type ExprOf<K extends ExprKind> = Extract<Expr, { readonly kind: K }>;
@@ -456,6 +458,14 @@ export const peak = (a: Expr): Expr =>
   a.type.lanes === 1 ? a : { kind: 'peak', a, type: vtype('f32') };
 export const within = (a: Expr, lo: number, hi: number): Expr => ({
   kind: 'within',
+  a,
+  lo,
+  hi,
+  type: a.type,
+});
+
+export const bounded = (a: Expr, lo: number, hi: number): Expr => ({
+  kind: 'bounded',
   a,
   lo,
   hi,

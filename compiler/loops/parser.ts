@@ -9,6 +9,7 @@ import {
   type Buffer,
   binary,
   bits,
+  bounded,
   build,
   compare,
   constant,
@@ -323,6 +324,8 @@ class Resolver {
     if (name === 'peak') return peak(a);
     if (name === 'within' && b?.kind === 'const' && c?.kind === 'const')
       return within(a, b.value, c.value);
+    if (name === 'bounded' && b?.kind === 'const' && c?.kind === 'const')
+      return bounded(a, b.value, c.value);
     if (name === 'fold') return fold(a);
     if (name === 'dot' && b) return dot(a, b);
     if (name === 'dot4' && b) return dot4(a, b);

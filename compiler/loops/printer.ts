@@ -60,6 +60,7 @@ const reserved = new Set<string>([
   'tile',
   'peak',
   'within',
+  'bounded',
 ]);
 
 /** Gives each thing a name of its own, close to the one it has. */
@@ -281,7 +282,8 @@ class KernelPrinter {
       case 'peak':
         return call('peak', e.a);
       case 'within':
-        return `within(${arg(e.a)}, ${arg(constant(e.lo, 'f32'))}, ${arg(constant(e.hi, 'f32'))})`;
+      case 'bounded':
+        return `${e.kind}(${arg(e.a)}, ${arg(constant(e.lo, 'f32'))}, ${arg(constant(e.hi, 'f32'))})`;
       case 'gather': {
         const as = this.#isAlias(e.buffer) ? `_${e.buffer.dtype}` : '';
         return `gather${as}(${this.#buffers.of(e.buffer)}, ${arg(e.index)})`;

@@ -364,9 +364,10 @@ class Verifier {
         needs(e.a, 'f32');
         return is({ scalar: 'f32', lanes: 1 }, 'peak');
       case 'within':
+      case 'bounded':
         needs(e.a, 'f32');
-        this.#check(e.lo <= e.hi, () => `within ${e.lo} and ${e.hi}`);
-        return is(e.a.type, 'within');
+        this.#check(e.lo <= e.hi, () => `${e.kind} ${e.lo} and ${e.hi}`);
+        return is(e.a.type, e.kind);
       case 'gather':
         this.#expr(e.index, scope);
         this.#check(e.index.type.scalar === 'i32', () => `gather by ${typeName(e.index.type)}`);

@@ -78,6 +78,7 @@ function own(e: Expr): number {
     case 'peak':
       return chunks(e.a.type.lanes) * 2 + 12;
     case 'within':
+    case 'bounded':
       return 0;
     case 'dot':
       return chunks(e.a.type.lanes) * 1.5;

@@ -8,7 +8,7 @@ import type { Op, Value } from '../ir/ir.ts';
 import type { BinaryName, CompareName, OpName, UnaryName } from '../ir/ops.ts';
 import type { Buffer, Expr } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
-import { type Bounds, boundsOf } from './bounds.ts';
+import { type Bounds, boundsOf, floatBounds } from './bounds.ts';
 import type { Lowering } from './lowering.ts';
 import { argReduceElement } from './positions.ts';
 import { matmulElement, peakElement, reduceElement } from './reductions.ts';
@@ -75,9 +75,17 @@ const unary =
       name,
     );
     if (rounding && compute !== 'f32') return a;
-    const e = L.unary(name, a);
+    const e = L.unary(name, isPower(name) ? withBounds(x, a) : a);
     return e.type.scalar === out ? e : L.convert(e, out);
   };
+
+/** Powers are quicker where it is known that they do not overflow, or do not vanish. */
+const isPower = (name: UnaryName): boolean => name === 'exp' || name === 'exp2';
+
+function withBounds(v: Value, e: Expr): Expr {
+  const [lo, hi] = floatBounds(v);
+  return lo > -Infinity || hi < Infinity ? L.bounded(e, lo, hi) : e;
+}
 
 /** floor(log2 |x|) of a 32-bit integer: the low 8 bits go first where f32 would round them up. */
 function wholeExponent(x: Expr): Expr {

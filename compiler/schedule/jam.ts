@@ -446,6 +446,8 @@ class Jam {
         return L.build(copies.map((j) => L.peak(this.#many(e.a, j))));
       case 'within':
         return L.within(x(e.a), e.lo, e.hi);
+      case 'bounded':
+        return L.bounded(x(e.a), e.lo, e.hi);
       case 'extract':
         return L.build(copies.map((j) => L.extract(this.#many(e.a, j), e.lane)));
       case 'load':
@@ -522,6 +524,7 @@ class Jam {
       case 'fold':
       case 'rank':
       case 'within':
+      case 'bounded':
         return { ...e, a: x(e.a) };
       case 'nearest':
         return L.nearest(e.buffer, x(e.a), x(e.unit));

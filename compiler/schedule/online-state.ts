@@ -23,6 +23,9 @@ export interface Strips {
   readonly weights: Strip;
 }
 
+/** exp of a score, or of a maximum of some, less a maximum of those and more. */
+const power = (difference: Expr): Expr => L.unary('exp', L.bounded(difference, -Infinity, 0));
+
 /** The keys of a block: `n` from `from` on. */
 export interface Block {
   readonly from: Poly;
@@ -90,12 +93,12 @@ export class Running {
     // Where every score so far is -Inf the weights are 0 whatever they are measured by.
     const none = L.compare('eq', top, L.constant(-Infinity, 'f32'));
     const by = em.bind(L.select(none, L.constant(0, 'f32'), top), 'by');
-    const fade = em.bind(L.unary('exp', L.binary('sub', before, by)), 'fade');
+    const fade = em.bind(power(L.binary('sub', before, by)), 'fade');
     this.#put(this.#tops, r, top);
     this.touch(s.z.buffer);
     const sum = this.#over(n, 'add', L.constant(0, 'f32'), 'sum', (j, w) => {
       const x = L.binary('sub', this.#get(s.z.buffer, s.z.at(j), w), L.splat(by, w));
-      const e = em.bind(L.unary('exp', x), 'weight');
+      const e = em.bind(power(x), 'weight');
       this.#put(s.weights.buffer, s.weights.at(j), e);
       return e;
     });

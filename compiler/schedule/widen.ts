@@ -151,7 +151,8 @@ class Widen {
       case 'bits':
       case 'round':
       case 'rank':
-      case 'within': {
+      case 'within':
+      case 'bounded': {
         const a = this.#expr(e.a);
         return a && { ...e, a, type: L.vtype(e.type.scalar, lanes) };
       }

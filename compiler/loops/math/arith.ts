@@ -4,9 +4,16 @@ import type { Scalar } from '../../ir/dtype.ts';
 import type { BinaryName } from '../../ir/ops.ts';
 import { binary, bits, compare, constant, convert, type Expr, select, unary } from '../loops.ts';
 
-/** Where an expansion puts values that it uses more than once: `bind` makes a `let` before the statement. */
+/** Where an expansion puts values that it uses more than once, and what it may ask. */
 export interface Scope {
+  /** Makes a `let` before the statement. */
   bind(value: Expr): Expr;
+  /** Bounds of an operand, where it is not NaN. */
+  range(operand: Expr): readonly [lo: number, hi: number];
+  /** Whether the target leaves sums of f32 as they are written, so that a large number added and taken off rounds. */
+  readonly exactSums: boolean;
+  /** a * b + c, rounded once or twice as the target likes. */
+  mulAdd(a: Expr, b: Expr, c: Expr): Expr;
 }
 
 export type Operand = Expr | number;
@@ -80,6 +87,37 @@ export function horner(coefficients: readonly number[], x: Expr): Expr {
   for (let i = coefficients.length - 2; i >= 0; i--) sum = add(mul(sum, x), coefficients[i]!);
   return sum;
 }
+
+/** The same with products and sums as one operation where there is one. */
+export function polynomial(s: Scope, coefficients: readonly number[], x: Expr): Expr {
+  let sum = like(coefficients.at(-1)!, x);
+  for (let i = coefficients.length - 2; i >= 0; i--)
+    sum = s.mulAdd(sum, x, like(coefficients[i]!, x));
+  return sum;
+}
+
+/** A whole number as f32, and the same plus an offset in the low bits of an i32. */
+export interface Whole {
+  readonly n: Expr;
+  readonly i: Expr;
+}
+
+/** A float from here to twice this counts by ones. */
+const counts = 1.5 * 2 ** 23;
+
+/** The whole number next to x * by, for |x * by| up to 2^21; of NaN anything. The bits above the lowest 16 of `i` are any. */
+export function wholeOf(s: Scope, x: Expr, by: number, offset: number): Whole {
+  if (s.exactSums) {
+    const up = like(counts + offset, x);
+    const sum = s.bind(by === 1 ? add(x, up) : s.mulAdd(x, like(by, x), up));
+    return { n: s.bind(sub(sum, up)), i: asInt(sum) };
+  }
+  const n = s.bind(nearest(by === 1 ? x : mul(x, by)));
+  return { n, i: s.bind(add(toInt(n), offset)) };
+}
+
+/** 2^(i - 127) as f32, for an i of which the lowest 9 bits are from 1 to 254. */
+export const powerAt = (i: Expr): Expr => asFloat(shl(i, 23));
 
 /** 2^k as f32, for i32 k in -126..127. */
 export const powerOfTwo = (k: Expr): Expr => asFloat(shl(add(k, 127), 23));

@@ -8,18 +8,18 @@ import {
   and,
   asFloat,
   asInt,
-  horner,
+  like,
   max,
   min,
   mul,
   ne,
   nearest,
   pick,
+  polynomial,
   type Scope,
   shl,
   signBit,
   signOf,
-  sub,
   toInt,
   xor,
 } from './arith.ts';
@@ -44,12 +44,12 @@ const cosTail = [0.0416666456, -0.00138873165, 0.0000244331568];
 /** Sine of m >= 0, `turn` quarters of a turn ahead. */
 function quarter(s: Scope, m: Expr, turn: number): Expr {
   const n = s.bind(nearest(mul(m, 2 / Math.PI)));
-  const reduced = halfPi.reduce((r, part) => sub(r, mul(n, part)), m);
+  const reduced = halfPi.reduce((r, part) => s.mulAdd(n, like(-part, n), r), m);
   const r = s.bind(min(max(reduced, -0.8), 0.8));
   const z = s.bind(mul(r, r));
   const q = s.bind(turn ? add(toInt(n), turn) : toInt(n));
-  const sine = add(r, mul(mul(r, z), horner(sinTail, z)));
-  const cosine = add(sub(mul(mul(z, z), horner(cosTail, z)), mul(z, 0.5)), 1);
+  const sine = s.mulAdd(mul(r, z), polynomial(s, sinTail, z), r);
+  const cosine = add(s.mulAdd(mul(z, z), polynomial(s, cosTail, z), mul(z, -0.5)), 1);
   const flip = and(shl(q, 30), signBit);
   return asFloat(xor(asInt(pick(ne(and(q, 1), 0), cosine, sine)), flip));
 }
