@@ -184,8 +184,12 @@ export class Poly {
 
   /** Inclusive bounds, from the extents of the atoms; infinite where nothing is known. */
   bounds(): readonly [number, number] {
-    let lo = 0;
-    let hi = 0;
+    let [lo, hi] = [0, 0];
+    const remainder = this.#remainder();
+    if (remainder) {
+      const [a, b] = remainder.rest.bounds();
+      return [a, b + remainder.most];
+    }
     for (const t of this.terms.values()) {
       let a = 1;
       let b = 1;
@@ -199,6 +203,20 @@ export class Poly {
       hi += c > 0 ? (b === Infinity ? Infinity : c * b) : c * a;
     }
     return [lo, hi];
+  }
+
+  /** A part k * (x - c * floor(x / c)), which is from 0 to `most`, taken out. */
+  #remainder(): { readonly rest: Poly; readonly most: number } | undefined {
+    for (const t of this.terms.values()) {
+      const [a, ...others] = t.atoms;
+      const c = a?.kind === 'div' && !others.length ? a.den!.constant : undefined;
+      if (!c || c < 0 || t.d !== 1 || t.n >= 0 || t.n % c !== 0 || splitsLanes(a!)) continue;
+      const k = -t.n / c;
+      const rest = this.sub(a!.num!.sub(Poly.atom(a!).mul(c)).mul(k));
+      if (rest.terms.size < this.terms.size - a!.num!.terms.size)
+        return { rest, most: k * (c - 1) };
+    }
+    return undefined;
   }
 
   /** Largest integer known to divide the value, given that whole quotients such as K / 32 are integers. */
@@ -217,6 +235,9 @@ export class Poly {
     return this.#text;
   }
 }
+
+/** Whether lanes of a vector have different quotients: such a place is a vector of its own, with bounds that are enforced. */
+const splitsLanes = (a: Atom): boolean => a.num!.leaves().some((l) => l.kind === 'lane');
 
 function atomBounds(a: Atom): readonly [number, number] {
   if (a.kind === 'div') {
@@ -288,22 +309,50 @@ function divAtom(num: Poly, den: number): Poly {
 
 export const modulo = (p: Poly, c: Poly | number): Poly => p.sub(floorDiv(p, c).mul(c));
 
-/** Whether 0 <= p < limit is provable for a single loop variable (plus lanes) with that very extent. */
+/** Whether 0 <= p < limit is provable for loop variables (plus lanes) with those very extents, and quotients of them. */
 function below(p: Poly, limit: Poly): boolean {
+  const top = largest(p);
+  return top !== undefined && limit.sub(1).sub(top).bounds()[0] >= 0;
+}
+
+/** Something that such a value is at most. */
+function largest(p: Poly): Poly | undefined {
   let top = Poly.of(0);
   for (const t of p.terms.values()) {
-    if (t.n < 0 || t.d !== 1) return false;
-    if (t.atoms.length === 0) top = top.add(t.n);
-    else if (t.atoms.length === 1 && t.atoms[0]!.extent) {
-      // c * floor(x / c) is at most x.
-      const most = t.atoms[0]!.extent.mul(t.n).substitute((a) =>
-        a.kind === 'div' && a.den!.constant === t.n ? a.num!.over(t.n) : undefined,
-      );
+    if (t.n < 0 || t.d !== 1) return undefined;
+    if (t.atoms.length === 0) {
+      top = top.add(t.n);
+      continue;
+    }
+    const [atom, ...others] = t.atoms as [Atom, ...Atom[]];
+    if (others.length) return undefined;
+    const quotient = atom.extent ? undefined : largestQuotient(atom);
+    if (quotient) top = top.add(quotient.mul(t.n));
+    else if (!atom.extent) return undefined;
+    else {
+      // c * floor(x / d) is at most c * x / d.
+      const grows = [...atom.extent.terms.values()].every((e) => e.n >= 0);
+      const most = atom.extent.mul(t.n).substitute((a) => {
+        const d = a.kind === 'div' && grows ? a.den!.constant : undefined;
+        return d && d > 0 && t.n % d === 0 ? a.num!.over(d) : undefined;
+      });
       top = top.add(most).sub(t.n);
-    } else return false;
+    }
   }
-  const [lo] = limit.sub(1).sub(top).bounds();
-  return lo >= 0;
+  return top;
+}
+
+/** floor((d * x + c) / d) is x + floor(c / d). */
+function largestQuotient(atom: Atom): Poly | undefined {
+  const { kind, num, den } = atom;
+  const d = kind === 'div' && !splitsLanes(atom) ? den!.constant : undefined;
+  const top = d && d > 0 ? largest(num!) : undefined;
+  if (!top) return undefined;
+  const { n: c, d: by } = top.terms.get('') ?? { n: 0, d: 1 };
+  const whole = top.sub(c);
+  return by === 1 && whole.multiple() % d! === 0
+    ? whole.over(d!)!.add(Math.floor(c / d!))
+    : undefined;
 }
 export const provablyBelow = below;
 
