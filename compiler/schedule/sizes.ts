@@ -26,8 +26,11 @@ export type Interval = readonly [lo: number, hi: number];
 interface Peak {
   readonly var: Var;
   /** What each lane is the peak of. */
-  readonly blocks: readonly L.ExprOf<'load'>[];
+  readonly blocks: readonly Block[];
 }
+
+/** The elements of a block: where they lie in memory that nothing writes, or a name for what is computed. */
+type Block = L.ExprOf<'load'> | L.ExprOf<'var'>;
 
 /** A sum of integers: multiples of variables, and a number. */
 interface Linear {
@@ -120,7 +123,7 @@ export class Sizes {
 
   // ---- which variables are peaks ----
 
-  #peaksOf(e: Expr): readonly L.ExprOf<'load'>[] | undefined {
+  #peaksOf(e: Expr): readonly Block[] | undefined {
     if (e.type.scalar !== 'f32') return undefined;
     const inner = e.kind === 'bits' ? e.a : e;
     const parts = inner.kind === 'build' ? inner.parts : [inner];
@@ -128,30 +131,36 @@ export class Sizes {
     return blocks.every((b) => b !== undefined) ? blocks : undefined;
   }
 
-  #blockOf(e: Expr): L.ExprOf<'load'> | undefined {
-    const loadOf = (x: Expr): L.ExprOf<'load'> | undefined => {
+  #blockOf(e: Expr): Block | undefined {
+    const elementsOf = (x: Expr): Block | undefined => {
       const from = this.#resolve(x);
-      return from.kind === 'load' && from.buffer.role === 'param' ? from : undefined;
+      if (from.kind === 'load' && from.buffer.role === 'param') return from;
+      return x.kind === 'var' ? { ...x, var: this.#end(x.var) } : undefined;
     };
-    if (e.kind === 'peak') return loadOf(e.a);
+    if (e.kind === 'peak') return elementsOf(e.a);
     if (e.kind !== 'reduce' || e.op !== 'max') return undefined;
     let x = this.#resolve(e.a);
     if (x.kind === 'fold' && x.op === 'max') x = this.#resolve(x.a);
     if (x.kind !== 'bits' || x.type.scalar !== 'i32' || x.a.type.scalar !== 'f32') return undefined;
     x = this.#resolve(x.a);
-    return x.kind === 'unary' && x.op === 'abs' ? loadOf(x.a) : undefined;
+    return x.kind === 'unary' && x.op === 'abs' ? elementsOf(x.a) : undefined;
   }
 
   /** The peak of a block that some elements are part of. */
-  #peakOver(e: L.ExprOf<'load'>): Size['of'] {
+  #peakOver(e: Block): Size['of'] {
+    const holds = (b: Block): boolean => {
+      if (b.kind === 'load') return e.kind === 'load' && this.#covers(b, e);
+      return e.kind === 'var' && b.var === this.#end(e.var);
+    };
     for (const { var: v, blocks } of this.#peaks) {
-      const i = blocks.findIndex((b) => b.buffer.id === e.buffer.id && this.#covers(b, e));
+      const i = blocks.findIndex(holds);
       if (i >= 0) return { id: v.id, lane: v.type.lanes === 1 ? 'same' : i };
     }
     return undefined;
   }
 
   #covers(block: L.ExprOf<'load'>, e: L.ExprOf<'load'>): boolean {
+    if (block.buffer.id !== e.buffer.id) return false;
     const [a, b] = [this.#linear(block.index), this.#linear(e.index)];
     let [first, last] = [b.offset - a.offset, b.offset - a.offset];
     for (const id of new Set([...a.terms.keys(), ...b.terms.keys()])) {
@@ -180,15 +189,15 @@ export class Sizes {
       for (const [id, n] of b.terms) terms.set(id, (terms.get(id) ?? 0) + n);
       return { terms, offset: a.offset + b.offset };
     }
-    const name = e.kind === 'var' ? this.#last(e.var) : x.kind === 'var' ? x.var.id : undefined;
+    const name = e.kind === 'var' ? this.#end(e.var).id : x.kind === 'var' ? x.var.id : undefined;
     this.#unknown -= 1;
     return { terms: new Map([[name ?? this.#unknown, 1]]), offset: 0 };
   }
 
   /** The variable at the end of a chain of names. */
-  #last(v: Var): number {
+  #end(v: Var): Var {
     const to = this.#defined.get(v.id);
-    return to?.kind === 'var' ? this.#last(to.var) : v.id;
+    return to?.kind === 'var' ? this.#end(to.var) : v;
   }
 
   // ---- sizes ----
@@ -206,6 +215,8 @@ export class Sizes {
       case 'var': {
         const { var: v } = e;
         if (this.#peaks.some((p) => p.var === v)) return sized({ id: v.id, lane: 'same' }, 1, 1);
+        const of = this.#peakOver(e);
+        if (of) return { of, power: 1, lo: 0, hi: 1 };
         const to = this.#defined.get(v.id);
         return to && this.size(to);
       }

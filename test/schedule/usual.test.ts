@@ -50,6 +50,16 @@ export const even = format({
   },
   decode: ({ d, q }) => q * d,
 });
+/** Of numbers that are computed, and lie in no memory. */
+export const computed = format({
+  block: 32,
+  encode(x: Tensor<f32, [32]>) {
+    const y = x * (x + 0.75);
+    const d = amax(abs(y)) * (1 / 127);
+    return { d, q: i8(round(y * (d === 0 ? 0 : 1 / d))) };
+  },
+  decode: ({ d, q }) => q * d,
+});
 export const down = format({
   block: 64,
   encode(x: Tensor<f32, [64]>) {
@@ -87,6 +97,7 @@ const names = [
   'small',
   'over',
   'even',
+  'computed',
   'down',
   'signed',
   'quantiles',
