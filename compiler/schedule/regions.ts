@@ -20,6 +20,7 @@ import { alignment, type Lowering, nameOf } from './lowering.ts';
 import { chooseLanes, nest, probeIndex, vectorLoop } from './reductions.ts';
 import { lowerSort } from './sorting.ts';
 import { stagedValues } from './staged.ts';
+import { storeTurned, turnedAxis } from './turned.ts';
 import { lowerSet } from './updates.ts';
 
 /** Stores one value (or `lanes` of them) at an index of a buffer. */
@@ -194,7 +195,21 @@ function storeElements(
   const { shape } = v.type;
   const whole = parallel && dtype === v.type.dtype && start.constant === 0;
   const staged = whole && dtype === buffer.dtype ? stagedValues(lo, v, dtype) : [];
-  const parts = (parallel && longParts(lo, v, buffer.dtype)) || [{ value: v, from: 0 }];
+  const joined = parallel ? longParts(lo, v, buffer.dtype) : undefined;
+  const isElementwise = !has(lo, v, 'reduce') && !has(lo, v, 'contract');
+  const turned =
+    whole && staged.length === 0 && !joined && isElementwise
+      ? turnedAxis(lo, v, buffer)
+      : undefined;
+  if (turned !== undefined) {
+    lo.note('vectors lie along another axis than the last: they are turned round in registers');
+    const store = (index: readonly Poly[], e: Expr, n: number): void =>
+      storeAt(lo, buffer, fullShape, [...prefix, ...index], castExpr(v.type.dtype, dtype, e), n);
+    const row = (outer: readonly Poly[]): void =>
+      storeRow(lo, v, dtype, buffer, prefix, outer, fullShape, start, false);
+    return storeTurned(lo, { value: v, buffer, store, row }, turned);
+  }
+  const parts = joined ?? [{ value: v, from: 0 }];
   const at = (index: readonly Poly[]): Poly => {
     const step = strides(buffer.dtype, fullShape);
     return [...prefix, ...index].reduce((sum, p, i) => sum.add(p.mul(step[i]!)), Poly.of(0));

@@ -6,7 +6,9 @@ import {
   concat,
   cos,
   exp,
+  i8,
   iota,
+  materialize,
   mean,
   reshape,
   shape,
@@ -14,6 +16,7 @@ import {
   slice,
   sqrt,
   sum,
+  transpose,
 } from 'quern';
 import type { Dim, f32, Tensor } from 'quern';
 
@@ -78,4 +81,18 @@ export function turned<T extends Dim, E extends Dim>(x: Tensor<f32, [T, E]>) {
   const c = cos(angle);
   const s = sin(angle);
   return reshape(concat([low * c - high * s, low * s + high * c], 2), shape(x));
+}
+/** Read side by side along another axis than the last of the result. */
+export function flipped<M extends Dim, N extends Dim>(x: Tensor<f32, [M, N]>) {
+  return transpose(x * 3);
+}
+/** The same in bytes, and with an axis in front and one in between. */
+export function flippedBytes<M extends Dim, N extends Dim>(x: Tensor<f32, [M, N]>) {
+  return i8(transpose(materialize(i8(x * 20))));
+}
+export function flippedBatch<B extends Dim, M extends Dim, N extends Dim>(
+  x: Tensor<f32, [B, M, N]>,
+  w: Tensor<f32, [N]>,
+) {
+  return transpose(x * w, [2, 0, 1]) + 1;
 }

@@ -127,13 +127,37 @@ test('rows that are joined of parts are stored part by part', async () => {
   assert.not.ok(/build\(|select\(/.test(stage('schedule')));
 });
 
+test('vectors that lie along another axis are turned round, whatever the sizes', async () => {
+  await fc.assert(
+    fc.asyncProperty(sizes, fc.integer({ min: 1, max: 3 }), async (size, batch) => {
+      const x = matrix(size, 0.1);
+      for (const name of ['flipped', 'flippedBytes']) await agree(name, [x], 0);
+      const { rows, columns, seed } = size;
+      const many = anything(seed, batch * rows * columns, 0.1);
+      const w = array(anything(seed + 1, columns, 0.1), [columns]);
+      await agree('flippedBatch', [array(many, [batch, rows, columns]), w], 0);
+    }),
+    { numRuns: 15 },
+  );
+  const turns = async (body: string): Promise<boolean> => {
+    const { stage } = await compiledText(
+      `export function kernel<M extends Dim>(x: Tensor<f32, [M, 64]>, y: Tensor<f32, [64, M]>) { return ${body}; }`,
+    );
+    return /turned round in registers[^]*zip\(/.test(stage('schedule'));
+  };
+  assert.ok(await turns('transpose(x) * 2'));
+  // One of the two would have to be gathered in any case.
+  assert.not.ok(await turns('transpose(x) + y'));
+  assert.not.ok(await turns('y * 2'));
+});
+
 test('nothing at all has the value of no elements', async () => {
   for (const shape of [
     [0, 20],
     [20, 0],
   ]) {
     const x = array(new Float32Array(0), shape);
-    for (const name of ['rowMax', 'rowSum', 'columnMax', 'rowArgmax', 'softmax'])
+    for (const name of ['rowMax', 'rowSum', 'columnMax', 'rowArgmax', 'softmax', 'flipped'])
       await agree(name, [x], 0);
   }
 });
