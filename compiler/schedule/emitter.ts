@@ -37,6 +37,8 @@ export class Emitter {
   readonly #steps = new Map<string, { readonly var: Var; readonly step: number }>();
   readonly #quotients: QuotientDims;
   readonly #defined = new Map<number, Expr>();
+  /** What {@link index} made a variable of. */
+  readonly #polys = new Map<number, Poly>();
   #nextId = 0;
 
   /** What a name given by {@link bind} stands for. */
@@ -59,6 +61,7 @@ export class Emitter {
     this.varDepth.set(v.id, depth);
     // Numbers are used again after a trial.
     this.#defined.delete(v.id);
+    this.#polys.delete(v.id);
     return v;
   }
 
@@ -262,8 +265,17 @@ export class Emitter {
           `poly ${outer}`,
           this.bind(sum ? L.binary('add', sum, this.#part(own)) : this.#part(own), 'i'),
         );
+      if (sum.kind === 'var') this.#polys.set(sum.var.id, outer);
     }
     return sum!;
+  }
+
+  /** The symbolic integer that an index was made of. */
+  polyOf(e: Expr): Poly | undefined {
+    if (e.kind === 'const') return Poly.of(e.value);
+    if (e.kind === 'var') return this.#polys.get(e.var.id);
+    if (e.kind !== 'binary' || e.op !== 'add' || e.b.kind !== 'const') return undefined;
+    return this.polyOf(e.a)?.add(e.b.value);
   }
 
   /** Terms of one depth. Rational coefficients share one exact division at the end. */

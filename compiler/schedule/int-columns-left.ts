@@ -42,7 +42,7 @@ export function prepareLeft(p: Strips, deep: Piece): void {
 }
 
 function inCodes(p: Strips, item: Poly, row: Poly, k: Poly): Poly {
-  return p.item(item).mul(p.sizes.rows).add(row).mul(p.sizes.depth).add(k);
+  return p.item(item).mul(p.work.rows.length).add(row).mul(p.sizes.depth).add(k);
 }
 
 /** Elements that are not there are zeros, up to whole vectors. */

@@ -166,7 +166,12 @@ function bytesOf(p: Strips, e: Expr, unit: number): Expr {
   const load = (e.kind === 'var' ? p.lo.em.definition(e.var) : e) as L.ExprOf<'load'>;
   const { bits } = dtypes[load.buffer.dtype];
   const buffer: Buffer = { ...load.buffer, dtype: 'u8' };
-  const index = L.binary('shr', load.index, L.i32(Math.log2(8 / bits)));
+  const each = 8 / bits;
+  const place = p.lo.em.polyOf(load.index);
+  const index =
+    place && place.multiple() % each === 0
+      ? p.lo.em.index(place.over(each)!)
+      : L.binary('shr', load.index, L.i32(Math.log2(each)));
   const bytes = L.load(buffer, index, unit, 1);
   return unit === vector ? p.let('w', bytes) : bytes;
 }

@@ -29,6 +29,8 @@ export interface Scratch {
   readonly scales: Buffer | undefined;
   readonly starts: Buffer | undefined;
   readonly sums: Buffer;
+  /** Takes what is read for nothing but to have it near. */
+  readonly walked: Buffer;
 }
 
 export interface Sizes {
@@ -93,22 +95,23 @@ export class Strips {
     return quads.mul(this.vectors).add(v).mul(vector);
   }
   inSums = (strip: Poly, row: Poly, sum: Poly | number): Poly =>
-    strip.mul(this.sizes.rows).add(row).mul(this.sums).add(sum).mul(side);
+    strip.mul(this.work.rows.length).add(row).mul(this.sums).add(sum).mul(side);
   blocks = (): number => this.sizes.depth / this.sizes.block;
 
-  eachItem(body: (item: Poly) => void): void {
+  /** Items, or every so many of them. */
+  eachItem(body: (item: Poly) => void, step = 1): void {
     const { items } = this.work;
     const { batch } = this.plan;
     const extent = batch.at(-1) ?? Poly.of(1);
     if (extent.constant === 1) return body(Poly.of(0));
-    loop(this.lo, extent, 1, false, body, items.from, 'item', undefined, items.to);
+    loop(this.lo, extent, step, false, body, items.from, 'item', undefined, items.to);
   }
-  eachStrip(body: (strip: Poly) => void): void {
+  eachStrip(body: (strip: Poly) => void, step = 1): void {
     const { strips, format } = this.work;
     if (this.rest) return body(strips.from);
     const extent = floorDiv(this.plan.columns, format.width);
     if (extent.constant === 1) return body(Poly.of(0));
-    loop(this.lo, extent, 1, false, body, strips.from, 'strip', undefined, strips.to);
+    loop(this.lo, extent, step, false, body, strips.from, 'strip', undefined, strips.to);
   }
   eachRow(body: (row: Poly, local: Poly) => void): void {
     const { rows } = this.work;
@@ -158,5 +161,5 @@ export class Strips {
   column = (strip: Poly): Poly => this.rest ?? strip.mul(this.work.format.width);
 
   inBlocks = (i: Poly, row: Poly, block: Poly): Poly =>
-    i.mul(this.sizes.rows).add(row).mul(this.blocks()).add(block);
+    i.mul(this.work.rows.length).add(row).mul(this.blocks()).add(block);
 }

@@ -10,13 +10,14 @@ import { type ColumnsPlan, type Format, pieceDepth, planColumns } from './int-co
 import { clearSums, finishSums, multiply } from './int-columns-dots.ts';
 import { prepareLeft } from './int-columns-left.ts';
 import { fillPanel } from './int-columns-panel.ts';
+import { walkRows } from './int-columns-walk.ts';
 import { type Scratch, Strips, vector, type Work } from './int-columns-strips.ts';
 import type { Lowering } from './lowering.ts';
 import { pieces, type Piece, restOf } from './pieces.ts';
 import { loop, nest } from './reductions.ts';
 
-/** Strips and rows of the left side that are taken together at most: with so many strips of codes of 4 bits rows are read half a KiB at a time. */
-const most = { strips: 32, rows: 16 } as const;
+/** Strips and rows of the left side that are taken together at most: with so many strips of codes of 4 bits rows are read two KiB at a time. */
+const most = { strips: 128, rows: 16 } as const;
 
 /** Emits the kernel if it is such a contraction; notes why not where it nearly is. */
 export function lowerColumns(lo: Lowering, root: Value, buffer: Buffer): boolean {
@@ -133,6 +134,7 @@ class Columns {
       scales: scaled ? make('scales', 'f32', items * this.#rows * per) : undefined,
       starts: started ? make('starts', 'i32', n * this.#rows * per) : undefined,
       sums: make('sums', scalar, n * this.#rows * width),
+      walked: make('walked', 'i32', 1),
     };
     if (bits === 8) Object.assign(s.panel, { range });
     if (s.codes) Object.assign(s.codes, { range: left });
@@ -152,6 +154,7 @@ class Columns {
     );
     clearSums(p);
     pieces(lo, depth, this.#depth, false, 'depth', (deep) => {
+      walkRows(p, deep);
       fillPanel(p, deep);
       prepareLeft(p, deep);
       multiply(p, deep);
