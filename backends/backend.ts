@@ -8,6 +8,8 @@ export type { Limits };
 
 export interface Emitted {
   readonly code: Uint8Array;
+  /** The program with the buffers that its code takes, where those are more than it came with. */
+  readonly program?: Program;
   /** The variant for several threads, where it was asked for and the program has work to share. */
   readonly threads?: { readonly code: Uint8Array; readonly sync: SyncArea };
   /** The code as text, for `quern explain`. */
@@ -26,6 +28,8 @@ export interface SyncArea {
 export interface EmitOptions {
   /** Emit a variant for several threads too, where the target has such. */
   readonly threads?: boolean;
+  /** The code takes no buffers but those of the program. */
+  readonly isClosed?: boolean;
   /** The line that a span begins on, for comments: `kernels.ts:12: return matmul(x, w);`. */
   readonly line?: (span: Span) => string | undefined;
 }

@@ -154,16 +154,11 @@ async function compileUnguarded(request: CompileRequest, host: SourceHost): Prom
     kernels,
     sync,
   );
-  const constants: Record<string, Uint8Array> = {};
-  const { encodeConstant } = await import('./constants.ts');
-  manifest.buffers.forEach((b, i) => {
-    if (b.role === 'const')
-      constants[b.name] = encodeConstant(b.dtype, program.buffers[i]!.data ?? []);
-  });
+  const constants = await constantsOf(manifest, program);
   const variants = threads ? { variants: { threads: threads.code } } : {};
   const reused = program.reuses ? { ...manifest, reuses: program.reuses } : manifest;
   const launched = launches ? { ...reused, launches } : reused;
-  const options = { threads: request.threads ?? false };
+  const options = { threads: request.threads ?? false, isClosed: true };
   const packed = await packedOf(manifest, program, (p) => backend.emit(p, limits, options));
   const { sizes } = request;
   const figures = sizes && launches ? await figuresAt(program, launches, sizes, trace) : undefined;
@@ -179,6 +174,16 @@ async function compileUnguarded(request: CompileRequest, host: SourceHost): Prom
     dependencies: files.dependencies(),
     stages: trace.stages,
   };
+}
+
+/** What buffers of constants hold, as it is stored. */
+async function constantsOf(manifest: Manifest, program: Program): Promise<Artifact['constants']> {
+  const { encodeConstant } = await import('./constants.ts');
+  const out: Record<string, Uint8Array> = {};
+  manifest.buffers.forEach((b, i) => {
+    if (b.role === 'const') out[b.name] = encodeConstant(b.dtype, program.buffers[i]!.data ?? []);
+  });
+  return out;
 }
 
 async function figuresAt(

@@ -62,7 +62,7 @@ export async function generate(
   options: EmitOptions = {},
   resident: Residence = 'none',
   gives: readonly number[] = [],
-): Promise<{ program: Program } & Omit<Emitted, 'text'>> {
+): Promise<Omit<Emitted, 'text'> & { readonly program: Program }> {
   const notes: string[] = [];
   const program = lower(func, limits, (text) => notes.push(`# ${text}`), resident, gives);
   if (trace.wanted) {

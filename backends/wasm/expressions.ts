@@ -478,7 +478,7 @@ function foldChunk(f: Frame, e: ExprOf<'fold'>, c: number, sum: Ref | undefined)
 
 /** Takes chunk `c` into a fold whose chunks come one by one; its value is there after the last. */
 export function foldStep(f: Frame, e: ExprOf<'fold'>, c: number): Ref {
-  if (isExtreme(e)) return extremeStep(f, e, c);
+  if (isExtreme(e)) return extremeStep(f, e, c, true);
   const { m, types } = f;
   const sum = f.kept(e, 0, types.v128);
   const next = foldChunk(f, e, c, sum);

@@ -5,7 +5,10 @@ import type { Buffer, Expr, Program, Var } from '../../compiler/loops/loops.ts';
 import type { Definition } from '../../compiler/loops/ranges.ts';
 import type { Binaryen, Module, Ref, WasmType } from './binaryen.ts';
 import { type NarrowVars, narrowVars } from './narrow.ts';
+import { Constant, constantsOfNames, type Pool, placeConstants } from './constants.ts';
 import { type Relaxed, relaxedOps } from './relaxed.ts';
+import { constantsLate, reload } from './reload.ts';
+import { asNode, asRef, build, recorder } from './tree.ts';
 
 /** Vectors are cut into v128 values of four 32-bit lanes; the last may be half used. */
 export const chunksOf = (lanes: number): number => (lanes === 1 ? 1 : Math.ceil(lanes / 4));
@@ -30,7 +33,8 @@ interface Region {
 }
 
 export class Frame {
-  readonly m: Module;
+  /** Records what is called on it: see tree.ts. */
+  readonly m: Module = recorder();
   readonly types: {
     readonly i32: WasmType;
     readonly i64: WasmType;
@@ -41,12 +45,15 @@ export class Frame {
   readonly #loops: (LoopFront | undefined)[] = [];
   /** Loops around the place where a variable was bound. */
   readonly #boundAt = new Map<number, number>();
+  readonly #module: Module;
   readonly #params: ReadonlyMap<string, number>;
   readonly #paramCount: number;
+  readonly #poolParam: number;
+  /** Memory that a param is the address of: the same number for buffers that may be the same. */
+  readonly #memoryOf: ReadonlyMap<number, number>;
   readonly #locals: WasmType[] = [];
   readonly #vars = new Map<number, readonly number[]>();
   readonly #nonNegative = new Set<number>();
-  readonly #constants = new Map<string, { local: number; bytes: readonly number[] }>();
   #shared = new Map<Expr, Map<number, number>>();
   readonly #alike = new Map<string, Expr>();
   #regions: Region[] = [];
@@ -70,7 +77,7 @@ export class Frame {
     simd: Relaxed,
     lead: readonly string[] = [],
   ) {
-    this.m = m;
+    this.#module = m;
     this.relaxed = simd.relaxed;
     this.unsignedDot = simd.unsignedDot;
     this.#narrow = narrowVars(program);
@@ -79,6 +86,13 @@ export class Frame {
     const names = [...lead, ...paramNames(program)];
     this.#params = new Map(names.map((n, i) => [n, i]));
     this.#paramCount = names.length;
+    // Where the caller gives params up, results may lie where they do.
+    const isShared = (x: Buffer): boolean =>
+      (program.reuses?.length ?? 0) > 0 && (x.role === 'param' || x.role === 'result');
+    this.#memoryOf = new Map(
+      program.buffers.map((x) => [this.#params.get(bufferParam(x))!, isShared(x) ? -1 : x.id]),
+    );
+    this.#poolParam = this.#params.get(poolParam)!;
   }
 
   // ---- locals ----
@@ -308,10 +322,7 @@ export class Frame {
 
   // ---- constants ----
 
-  /**
-   * A vector constant. V8 builds one anew at each use, also in loops, so those of loops live in locals that are
-   * set on entry; zeros and ones are cheaper than a register.
-   */
+  /** A vector constant; zeros and ones are cheaper than a register. */
   vector(bytes: readonly number[]): Ref {
     const trivial = bytes.every((x) => x === 0) || bytes.every((x) => x === 255);
     return trivial ? this.m.v128.const(bytes) : this.register(bytes);
@@ -319,13 +330,7 @@ export class Frame {
   /** A constant that is worth a register, whatever it is. */
   register(bytes: readonly number[]): Ref {
     if (this.loopDepth === 0 || this.#seldom > 0) return this.m.v128.const(bytes);
-    const key = bytes.join();
-    let known = this.#constants.get(key);
-    if (!known) {
-      known = { local: this.local(this.types.v128), bytes };
-      this.#constants.set(key, known);
-    }
-    return this.m.local.get(known.local, this.types.v128);
+    return asRef(new Constant(bytes));
   }
   vectorI32(lanes: readonly number[]): Ref {
     return this.vector([...new Uint8Array(Int32Array.from(lanes).buffer)]);
@@ -336,18 +341,51 @@ export class Frame {
   vectorF32(lanes: readonly number[]): Ref {
     return this.vector([...new Uint8Array(Float32Array.from(lanes).buffer)]);
   }
-  /** Sets the constants of loops; runs first in the function. */
-  prologue(): Ref[] {
-    return [...this.#constants.values()].map((c) =>
-      this.m.local.set(c.local, this.m.v128.const(c.bytes)),
-    );
+
+  // ---- the whole ----
+
+  /** The code of the function in the module, once `placed`; without the pool's parameter if that has nothing. */
+  built(code: Ref, pool: Pool): Ref {
+    const at = this.#poolParam;
+    const localOf = (local: number): number => (pool.isEmpty && local > at ? local - 1 : local);
+    return build(this.#module, asNode(code), localOf);
+  }
+  /** The code with as few registers as may be: what may be read again is, and constants have their places. */
+  placed(code: Ref, pool: Pool): Ref {
+    const { i32, f32, v128 } = this.types;
+    const locals = {
+      i32,
+      v128,
+      pool: this.#poolParam,
+      fresh: (type: WasmType) => this.local(type),
+      isRegister: (local: number) => [f32, v128].includes(this.#locals[local - this.#paramCount]!),
+      isBuffer: (local: number) => this.#memoryOf.has(local),
+    };
+    const root = asNode(code);
+    constantsOfNames(root);
+    constantsLate(root, locals);
+    reload(root, locals, (a, b) => this.#mayMeet(a, b));
+    const setup = placeConstants(root, locals, pool);
+    return setup.length ? this.m.block(null, [...setup.map(asRef), code]) : code;
+  }
+
+  /** Buffers of unlike memory never meet; of addresses that come from no buffer nothing is known. */
+  #mayMeet(a: ReadonlySet<number>, b: ReadonlySet<number>): boolean {
+    if (a.size === 0 || b.size === 0) return true;
+    const memory = new Set([...a].map((x) => this.#memoryOf.get(x)));
+    return [...b].some((x) => memory.has(this.#memoryOf.get(x)));
   }
 }
 
 const bufferParam = (b: { readonly id: number }): string => `b${b.id}`;
 const dimParam = (name: string): string => `d:${name}`;
-/** Parameters of every function of the module: addresses of the buffers, then values of the dims. */
-export const paramNames = (p: Program): readonly string[] => [
+const poolParam = 'constants';
+/** Parameters of every function of the module: addresses of the buffers, that of the pool last, then values of the dims. */
+const paramNames = (p: Program): readonly string[] => [
   ...p.buffers.map(bufferParam),
+  poolParam,
   ...p.dims.map(dimParam),
 ];
+/** How many there are. */
+export const paramCount = (p: Program, pool: Pool): number =>
+  p.buffers.length + (pool.isEmpty ? 0 : 1) + p.dims.length;

@@ -3,10 +3,11 @@
 import { expand } from '../../compiler/loops/expand.ts';
 import type { Program } from '../../compiler/loops/loops.ts';
 import type { Backend, EmitOptions, Emitted, Limits } from '../backend.ts';
-import { loadBinaryen } from './binaryen.ts';
+import { loadBinaryen, type Module } from './binaryen.ts';
+import { Pool } from './constants.ts';
 import { wasmNative } from './instructions.ts';
-import { buildModule, encodeModule } from './module.ts';
-import { buildThreaded } from './threads.ts';
+import { encodeModule, recordModule } from './module.ts';
+import { recordThreaded } from './threads.ts';
 
 export const wasmLimits: Limits = {
   target: 'wasm',
@@ -20,28 +21,29 @@ async function emit(program: Program, limits: Limits, options: EmitOptions = {})
   const b = await loadBinaryen();
   const ready = expand(program, wasmNative);
   const simd = { relaxed: limits.relaxed ?? false, unsignedDot: limits.unsignedDot ?? false };
-  const m = buildModule(b, ready, simd);
-  try {
-    const code = encodeModule(m);
-    const threads = options.threads ? threaded(ready) : undefined;
-    return { code, text: () => textOf(ready), ...(threads ? { threads } : {}) };
-  } finally {
-    m.dispose();
-  }
+  // Both variants take the same arguments, so both are recorded before either is built.
+  const pool = new Pool(options.isClosed ?? false);
+  const plain = recordModule(b, ready, simd, pool);
+  const shared = options.threads ? recordThreaded(b, ready, simd, pool) : undefined;
+  const code = encoded(plain.build());
+  return {
+    code,
+    program: pool.isEmpty ? program : pool.addedTo(program),
+    text: textOf,
+    ...(shared ? { threads: { code: encoded(shared.build()), sync: shared.sync } } : {}),
+  };
 
-  function threaded(p: Program): Emitted['threads'] {
-    const made = buildThreaded(b, p, simd);
-    if (!made) return undefined;
+  function encoded(m: Module): Uint8Array {
     try {
-      return { code: encodeModule(made.module), sync: made.sync };
+      return encodeModule(m);
     } finally {
-      made.module.dispose();
+      m.dispose();
     }
   }
 
   /** Built again: a module kept for its text would never be freed. */
-  function textOf(p: Program): string {
-    const again = buildModule(b, p, simd);
+  function textOf(): string {
+    const again = recordModule(b, ready, simd, pool).build();
     try {
       return again.emitText();
     } finally {

@@ -9,6 +9,7 @@ import {
   type Var,
 } from '../../compiler/loops/loops.ts';
 import { indexText } from './addresses.ts';
+import { isExtreme } from './extremes.ts';
 import { chunksOf } from './frame.ts';
 
 export type Simple = Extract<Stmt, { kind: 'let' | 'local' | 'set' | 'store' }>;
@@ -29,6 +30,14 @@ export function foldOf(s: Simple): ExprOf<'fold'> | undefined {
   if (value.b.kind === 'fold' && value.a.kind === 'var') return value.b;
   return value.a.kind === 'fold' && value.b.kind === 'var' ? value.a : undefined;
 }
+
+/** Registers that folds of a run may fill, as each keeps one, or two, until its last chunk. */
+const mostFolded = 8;
+const foldedIn = (s: Simple): number => {
+  const fold = foldOf(s);
+  if (!fold) return 0;
+  return isExtreme(fold) ? 2 : 1;
+};
 
 /** Steps in which a statement of a run is carried out. */
 const stepsOf = (s: Simple): number => chunksOf((foldOf(s)?.a ?? s.value).type.lanes);
@@ -95,6 +104,8 @@ export interface Run {
    * statements have much to keep from one chunk to the next.
    */
   readonly unit: number;
+  /** Chunks of names are made where a store comes to them, as it takes several together. */
+  readonly isLazy: boolean;
   /** Every value is needed before anything is written: a single statement that overlaps itself. */
   readonly wholeFirst: boolean;
 }
@@ -110,14 +121,16 @@ export function runAt(
   const chunks = stepsOf(first);
   const firstReads = readsOf(first);
   if (!isLaneWise(first, firstReads) && !foldOf(first))
-    return { list: [first], chunks, unit: 1, wholeFirst: true };
+    return { list: [first], chunks, unit: 1, isLazy: false, wholeFirst: true };
   const run: Simple[] = [first];
-  if (first.value.type.lanes === 1) return { list: run, chunks: 1, unit: 1, wholeFirst: false };
+  if (first.value.type.lanes === 1)
+    return { list: run, chunks: 1, unit: 1, isLazy: false, wholeFirst: false };
 
   const written = new Map<number, Var>();
   const crossed = new Set(firstReads.crossed);
   const read = [...firstReads.memory];
   const stores: Extract<Simple, { kind: 'store' }>[] = [];
+  let folded = foldedIn(first);
   const take = (s: Simple): void => {
     if (s.kind === 'store') stores.push(s);
     else written.set(s.var.id, s.var);
@@ -136,7 +149,8 @@ export function runAt(
       (s.kind !== 'store' ||
         (stores.every((t) => t.buffer.id !== s.buffer.id) &&
           read.every((r) => r.buffer !== s.buffer.id || samePlace(r, s))));
-    if (!free) break;
+    folded += foldedIn(s);
+    if (!free || folded > mostFolded) break;
     run.push(s);
     take(s);
     for (const id of reads.crossed) crossed.add(id);
@@ -146,5 +160,48 @@ export function runAt(
   const stored = run.findLastIndex((s) => s.kind === 'store');
   if (stored >= 0) run.length = stored + 1;
   const unit = run.some((s) => hasRank(s.value)) ? 4 : run.some(keeps) ? chunks : 1;
-  return { list: run, chunks, unit, wholeFirst: false };
+  // Two stores would each want them in its own time.
+  const isLazy = unit === 1 && stores.length === 1 && run.at(-1)!.kind === 'store';
+  return { list: run, chunks, unit, isLazy, wholeFirst: false };
+}
+
+/**
+ * The list with names of scalars in front of the vectors that they stand between, where these have nothing to do with them, so
+ * that runs are longer.
+ */
+export function scalarsFirst(list: readonly Stmt[]): readonly Stmt[] {
+  const out: Stmt[] = [];
+  /** Vectors that scalars may pass: what they bind, and what they write. */
+  let [bound, written] = [new Set<number>(), new Set<number>()];
+  let from = 0;
+  for (const s of list) {
+    const isScalar = s.kind === 'let' && s.value.type.lanes === 1;
+    if (isScalar && !touches(s.value, bound, written)) {
+      out.splice(from, 0, s);
+      from += 1;
+      continue;
+    }
+    out.push(s);
+    if (isSimple(s) && s.value.type.lanes > 1) {
+      if (s.kind === 'store') written.add(s.buffer.id);
+      else bound.add(s.var.id);
+    } else {
+      [bound, written] = [new Set(), new Set()];
+      from = out.length;
+    }
+  }
+  return out;
+}
+
+function touches(
+  e: Expr,
+  bound: ReadonlySet<number>,
+  written: ReadonlySet<number>,
+  seen = new Set<Expr>(),
+): boolean {
+  if (seen.has(e)) return false;
+  seen.add(e);
+  if (e.kind === 'var' && bound.has(e.var.id)) return true;
+  if ((e.kind === 'load' || e.kind === 'gather') && written.has(e.buffer.id)) return true;
+  return operands(e).some((x) => touches(x, bound, written, seen));
 }

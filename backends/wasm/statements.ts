@@ -7,7 +7,7 @@ import { areBytes, setBytes, storeBytes } from './bytes.ts';
 import { inPlace } from './codes.ts';
 import { areWords, chunk, fault, foldStep, scalar, storeWords, words } from './expressions.ts';
 import type { Frame } from './frame.ts';
-import { foldOf, isSimple, type Run, runAt, type Simple } from './runs.ts';
+import { foldOf, isSimple, type Run, runAt, type Simple, scalarsFirst } from './runs.ts';
 import { chunksPerUnit, storedChunks, storeScalar, storeUnit } from './stores.ts';
 
 /** A statement list as one block: the addresses found in it hold until its end. */
@@ -18,7 +18,8 @@ export function body(f: Frame, list: readonly Stmt[]): Ref {
   );
 }
 
-function statements(f: Frame, list: readonly Stmt[]): Ref[] {
+function statements(f: Frame, given: readonly Stmt[]): Ref[] {
+  const list = scalarsFirst(given);
   const out: Ref[] = [];
   const isBytes = (s: Stmt): s is Extract<Stmt, { kind: 'let' }> =>
     s.kind === 'let' && f.isBytes(s.var);
@@ -66,20 +67,39 @@ function statements(f: Frame, list: readonly Stmt[]): Ref[] {
 
 function chunkByChunk(f: Frame, run: Run): Ref[] {
   const out: Ref[] = [];
+  /** Chunks of names that nobody has asked for yet: those of a store are made one by one, when it comes to them. */
+  const waiting = new Map<number, Simple[]>();
+  const due = (c: number): Ref[] => {
+    const list = waiting.get(c) ?? [];
+    waiting.delete(c);
+    return list.map((s) => part(f, s, c)!);
+  };
+  const allDue = (): Ref[] => [...waiting.keys()].flatMap(due);
   for (let from = 0; from < run.chunks; from += run.unit)
     for (const s of run.list)
       for (let c = from; c < Math.min(from + run.unit, run.chunks); c++) {
         const fold = foldOf(s);
+        if (run.isLazy && s.kind === 'let' && !fold) {
+          waiting.set(c, [...(waiting.get(c) ?? []), s]);
+          continue;
+        }
+        if (s.kind !== 'store') out.push(...allDue());
         if (fold) out.push(foldStep(f, fold, c));
-        const ref = fold && c < run.chunks - 1 ? undefined : part(f, s, fold ? 0 : c);
+        const ref = fold && c < run.chunks - 1 ? undefined : part(f, s, fold ? 0 : c, due);
         if (ref !== undefined) out.push(ref);
       }
+  out.push(...allDue());
   for (const s of run.list) if (s.kind !== 'store') assigned(f, s);
   return out;
 }
 
-/** Chunk c of a statement; a store acts where its unit is complete. */
-function part(f: Frame, s: Simple, c: number): Ref | undefined {
+/** Chunk c of a statement; a store acts where its unit is complete. `due` makes names that its chunk i wants. */
+function part(
+  f: Frame,
+  s: Simple,
+  c: number,
+  due: (i: number) => readonly Ref[] = () => [],
+): Ref | undefined {
   const lanes = s.value.type.lanes;
   const value = (i: number): Ref => chunk(f, s.value, i);
   if (s.kind !== 'store') return f.setVar(s.var, c, lanes === 1 ? scalar(f, s.value) : value(c));
@@ -87,8 +107,7 @@ function part(f: Frame, s: Simple, c: number): Ref | undefined {
   if (lanes === 1) return storeScalar(f, emit, s, s.value);
   const unit = chunksPerUnit(s.buffer, lanes);
   if ((c + 1) % unit !== 0) return undefined;
-  const made = storedChunks(f, s);
-  return storeUnit(f, emit, s, c + 1 - unit, made, true);
+  return storeUnit(f, emit, s, c + 1 - unit, { ...storedChunks(f, s), due }, true);
 }
 
 function assigned(f: Frame, s: Exclude<Simple, { kind: 'store' }>): void {
@@ -101,7 +120,8 @@ function assigned(f: Frame, s: Exclude<Simple, { kind: 'store' }>): void {
 /** All chunks of the value first, then the writes. */
 function overlapping(f: Frame, { list: [s], chunks }: Run): Ref[] {
   const lanes = s!.value.type.lanes;
-  if (lanes === 1) return chunkByChunk(f, { list: [s!], chunks: 1, unit: 1, wholeFirst: false });
+  if (lanes === 1)
+    return chunkByChunk(f, { list: [s!], chunks: 1, unit: 1, isLazy: false, wholeFirst: false });
   const { m, types } = f;
   const temps = Array.from({ length: chunks }, () => f.local(types.v128));
   const out = temps.map((t, c) => m.local.set(t, chunk(f, s!.value, c)));

@@ -88,6 +88,8 @@ interface Stored {
   readonly bounds?: Bounds;
   /** Eight elements as 16-bit words that are within the bounds of the type. */
   readonly words?: (g: number) => Ref;
+  /** Makes what chunk `c` is made of, unless that is there already. */
+  readonly due?: (c: number) => readonly Ref[];
 }
 
 /**
@@ -149,12 +151,19 @@ export function storeUnit(
   emit: EmitScalar,
   s: Store,
   first: number,
-  { chunk, bounds, words: eight }: Stored,
+  { chunk: plain, bounds, words: eight, due = () => [] }: Stored,
   direct = false,
 ): Ref {
   const { m } = f;
   const { bits, kind } = dtypes[s.buffer.dtype];
   const count = unitLanes(s);
+  /** A value behind what the chunks that it is made of want. */
+  const behind = (from: number, chunks: number, make: () => Ref): Ref => {
+    const before = Array.from({ length: chunks }, (_, i) => due(from + i)).flat();
+    const value = make();
+    return before.length ? m.block(null, [...before, value], f.types.v128) : value;
+  };
+  const chunk = (c: number): Ref => behind(c, 1, () => plain(c));
   const mask = 2 ** bits - 1;
   if ((count * bits) % 8 !== 0) {
     const wide = bounds ? clampChunk(f, bounds, chunk(first)) : chunk(first);
@@ -194,7 +203,8 @@ export function storeUnit(
     return bits === 8 ? bounded : m.v128.and(bounded, splat(mask));
   };
   if (direct && isBytes(f, s.value) && (bits === 4 || bits === 8) && count >= 16) {
-    const sixteen = (i: number): Ref => sixteenBytes(f, s.value, (first >> 2) + i);
+    const sixteen = (i: number): Ref =>
+      behind(first + 4 * i, 4, () => sixteenBytes(f, s.value, (first >> 2) + i));
     if (bits === 8) return writeBytes(f, at, 1, ptr, sixteen(0), 16);
     const fill = (): Ref => f.vector(new Array<number>(16).fill(mask));
     const a = pairNibbles(f, m.v128.and(sixteen(0), fill()));
@@ -202,8 +212,9 @@ export function storeUnit(
     return writeBytes(f, at, 1, ptr, m.i8x16.narrow_i16x8_u(a, b), count / 2);
   }
   if (bits === 8 && eight && count >= 8) {
-    const a = eight(first >> 1);
-    const b = count > 8 ? eight((first >> 1) + 1) : none();
+    const two = (g: number): Ref => behind(2 * g, 2, () => eight(g));
+    const a = two(first >> 1);
+    const b = count > 8 ? two((first >> 1) + 1) : none();
     const out = signed ? m.i8x16.narrow_i16x8_s(a, b) : m.i8x16.narrow_i16x8_u(a, b);
     return writeBytes(f, at, 1, ptr, out, count);
   }

@@ -7,10 +7,11 @@ import type { SyncArea } from '../backend.ts';
 import { isNonNegative } from './addresses.ts';
 import { type Binaryen, baseFeatures, type Module, type Ref } from './binaryen.ts';
 import { scalar } from './expressions.ts';
-import { Frame, paramNames } from './frame.ts';
+import type { Pool } from './constants.ts';
+import { Frame, paramCount } from './frame.ts';
 import type { Relaxed } from './relaxed.ts';
 import { body } from './statements.ts';
-import { planThreads, type Segment, type ThreadsPlan } from './threads-plan.ts';
+import { planThreads, type Segment } from './threads-plan.ts';
 
 /** Parameters in front of those of every module. */
 const lead = ['worker', 'workers', 'sync'] as const;
@@ -35,15 +36,16 @@ const finest = 32;
 const spins = 4000;
 
 export interface ThreadedModule {
-  readonly module: Module;
+  build(): Module;
   readonly sync: SyncArea;
 }
 
-/** `program` must be expanded already; undefined if it has no loop to share. */
-export function buildThreaded(
+/** `program` must be expanded already; undefined if it has no loop to share. See recordModule. */
+export function recordThreaded(
   b: Binaryen,
   program: Program,
   simd: Relaxed,
+  pool: Pool,
 ): ThreadedModule | undefined {
   const plan = planThreads(program);
   if (!plan) return undefined;
@@ -52,33 +54,26 @@ export function buildThreaded(
   m.setMemory(0, 65536, null, [], true, false, '0');
   m.addMemoryImport('0', 'env', 'memory', true);
   addBarrier(b, m);
-  const count = lead.length + paramNames(program).length;
-  const params = b.createType(new Array<number>(count).fill(b.i32));
-  const args = (): number[] => Array.from({ length: count }, (_, i) => m.local.get(i, b.i32));
-  const calls = program.kernels.map((k, i) => {
-    const name = `${i}_${k.name}`;
-    addKernel(b, m, program, plan, i, name, params, simd);
-    return m.call(name, args(), b.none);
+  const kernels = program.kernels.map((k, i) => {
+    const frame = new Frame(b, m, program, simd, lead);
+    const code = frame.placed(segments(frame, b, plan.kernels[i]!), pool);
+    return { name: `${i}_${k.name}`, frame, code };
   });
-  m.addFunction('run', params, b.none, [], m.block(null, calls));
-  m.addFunctionExport('run', 'run');
   const { counters, stride, failed, round } = layout;
-  return { module: m, sync: { bytes: counters + plan.counters * stride, failed, round } };
-}
-
-function addKernel(
-  b: Binaryen,
-  m: Module,
-  program: Program,
-  plan: ThreadsPlan,
-  index: number,
-  name: string,
-  params: number,
-  simd: Relaxed,
-): void {
-  const frame = new Frame(b, m, program, simd, lead);
-  const code = segments(frame, b, plan.kernels[index]!);
-  m.addFunction(name, params, b.none, frame.localTypes, m.block(null, [...frame.prologue(), code]));
+  return {
+    sync: { bytes: counters + plan.counters * stride, failed, round },
+    build() {
+      const count = lead.length + paramCount(program, pool);
+      const params = b.createType(new Array<number>(count).fill(b.i32));
+      const args = (): number[] => Array.from({ length: count }, (_, i) => m.local.get(i, b.i32));
+      for (const { name, frame, code } of kernels)
+        m.addFunction(name, params, b.none, frame.localTypes, frame.built(code, pool));
+      const calls = kernels.map(({ name }) => m.call(name, args(), b.none));
+      m.addFunction('run', params, b.none, [], m.block(null, calls));
+      m.addFunctionExport('run', 'run');
+      return m;
+    },
+  };
 }
 
 function segments(f: Frame, b: Binaryen, list: readonly Segment[]): Ref {

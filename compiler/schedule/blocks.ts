@@ -2,6 +2,7 @@
 // counting the instructions of both ways.
 import type { Dim } from '../ir/algebra.ts';
 import type { Buffer, Stmt } from '../loops/loops.ts';
+import { Poly } from '../ir/algebra.ts';
 import * as L from '../loops/loops.ts';
 import { effectsOf, type ForLoop } from '../loops/parallel.ts';
 import { costOf } from './cost.ts';
@@ -98,6 +99,7 @@ function inCases(lo: Lowering, loop: ForLoop): { readonly loop: ForLoop; readonl
     variable: (name: string, type: L.VType) => em.newVar(name, type),
     table: (like: Buffer, data: readonly number[]) =>
       em.newBuffer(like.name, like.dtype, 'const', like.size, data),
+    scratch: (name: string, size: number) => em.newBuffer(name, 'f32', 'temp', Poly.of(size)),
   };
   const cases = usualCase(loop.body, fresh);
   if (!cases) return { loop, cost: costOf(loop.body) };

@@ -45,18 +45,21 @@ function before(x: number): number {
   return new Float32Array(bits.buffer)[0]!;
 }
 
-/** The same between entries times a unit, above 0; what a sum is off by is found by Knuth's two-sum. */
-export function limitsBetweenProducts(
+/** The same between entries times a unit, above 0, one after the other; what a sum is off by is found by Knuth's two-sum. */
+export function eachLimitBetweenProducts(
   entries: readonly number[],
   unit: Expr,
   named: (name: string, value: Expr) => Expr,
-): Expr[] {
+  take: (limit: Expr, i: number) => void,
+): void {
   const { lanes } = unit.type;
   const all = (x: number, scalar: 'f32' | 'i32' = 'f32'): Expr => L.constant(x, scalar, lanes);
-  const products = entries.map((t) => named('entry', L.binary('mul', unit, all(t))));
-  return products.slice(1).map((q, i) => {
-    const p = products[i]!;
-    if (entries[i] === 0) return L.binary('mul', q, all(0.5));
+  const product = (t: number): Expr => named('entry', L.binary('mul', unit, all(t)));
+  let q = product(entries[0]!);
+  entries.slice(1).forEach((entry, i) => {
+    const p = q;
+    q = product(entry);
+    if (entries[i] === 0) return take(L.binary('mul', q, all(0.5)), i);
     const sum = named('sum', L.binary('add', p, q));
     const second = named('second', L.binary('sub', sum, p));
     const first = L.binary('sub', sum, second);
@@ -64,6 +67,6 @@ export function limitsBetweenProducts(
     const step = L.convert(L.compare('lt', lost, all(0)), 'i32');
     const isNegative = entries[i]! < 0 || entries[i + 1]! < 0;
     const bits = L.bits(L.binary('mul', sum, all(0.5)), 'i32');
-    return L.bits(L.binary(isNegative ? 'add' : 'sub', bits, step), 'f32');
+    take(L.bits(L.binary(isNegative ? 'add' : 'sub', bits, step), 'f32'), i);
   });
 }

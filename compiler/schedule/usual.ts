@@ -6,7 +6,7 @@ import * as L from '../loops/loops.ts';
 import { withOperands } from '../loops/rewrite.ts';
 import { Copy } from './copies.ts';
 import { cutOf } from './overlap.ts';
-import { limitsBetween, limitsBetweenProducts, mostUnits } from './nearest.ts';
+import { limitsBetween, eachLimitBetweenProducts, mostUnits } from './nearest.ts';
 import { type Interval, Sizes } from './sizes.ts';
 
 export interface Usual {
@@ -21,6 +21,8 @@ export interface Usual {
 export interface Fresh {
   readonly variable: (name: string, type: L.VType) => Var;
   readonly table: (like: Buffer, data: readonly number[]) => Buffer;
+  /** Scratch for so many f32. */
+  readonly scratch: (name: string, size: number) => Buffer;
 }
 
 /** The two forms of an iteration, where they differ. */
@@ -59,7 +61,7 @@ class Shorter {
   readonly #sizes: Sizes;
   readonly #fresh: Fresh;
   readonly #made = new Map<Expr, Expr>();
-  readonly #limits = new Map<string, readonly Var[]>();
+  readonly #limits = new Map<string, (lane: number) => readonly Expr[]>();
   isShorter = false;
   /** What is computed in front of the tail. */
   readonly first: Stmt[] = [];
@@ -212,34 +214,60 @@ class Shorter {
     this.isShorter = true;
     const { lanes } = e.type;
     const a = this.#expr(e.a);
-    return this.#limitsOf(e.buffer, entries, from).reduce<Expr>(
+    return this.#limitsOf(
+      e.buffer,
+      entries,
+      from,
+    )(lane).reduce<Expr>(
       (count, limit) => {
-        const l = L.variable(limit);
-        const one = l.type.lanes === 1 ? l : L.extract(l, lane);
-        const isBeyond = L.compare('gt', a, L.splat(one, lanes));
+        const isBeyond = L.compare('gt', a, L.splat(limit, lanes));
         return L.binary('add', count, L.convert(isBeyond, 'i32'));
       },
       L.constant(0, 'i32', lanes),
     );
   }
 
-  /** The limits between entries times a unit. */
-  #limitsOf(buffer: Buffer, entries: readonly number[], unit: L.ExprOf<'var'>): readonly Var[] {
+  /**
+   * The limits between entries times a unit, of each of its lanes. Those of several lanes wait in memory: as vectors they
+   * would fill half of the registers, and a lane of memory is as soon in all lanes as one of a register.
+   */
+  #limitsOf(
+    buffer: Buffer,
+    entries: readonly number[],
+    unit: L.ExprOf<'var'>,
+  ): (lane: number) => readonly Expr[] {
     const key = `${buffer.id} ${unit.var.id}`;
-    let made = this.#limits.get(key);
-    if (!made) {
-      const named = (name: string, value: Expr): Expr => {
-        const v = this.#fresh.variable(name, value.type);
-        this.first.push({ kind: 'let', var: v, value });
-        return L.variable(v);
-      };
-      const limits = limitsBetweenProducts(entries, unit, named);
-      made = limits.map((l) => (named('limit', l) as L.ExprOf<'var'>).var);
-      this.#limits.set(key, made);
-    }
+    const known = this.#limits.get(key);
+    if (known) return known;
+    const named = (name: string, value: Expr): Expr => {
+      const v = this.#fresh.variable(name, value.type);
+      this.first.push({ kind: 'let', var: v, value });
+      return L.variable(v);
+    };
+    const { lanes } = unit.type;
+    const count = entries.length - 1;
+    const names: Expr[] = [];
+    const memory = lanes > 1 && this.#fresh.scratch(`${buffer.name}_limits`, count * lanes);
+    eachLimitBetweenProducts(entries, unit, named, (value, i) => {
+      if (memory) this.first.push(storeAt(memory, i * lanes, value));
+      else names.push(named('limit', value));
+    });
+    const made = (lane: number): readonly Expr[] =>
+      memory
+        ? Array.from({ length: count }, (_, i) => L.load(memory, L.i32(i * lanes + lane), 1, 1))
+        : names;
+    this.#limits.set(key, made);
     return made;
   }
 }
+
+const storeAt = (buffer: Buffer, at: number, value: Expr): Stmt => ({
+  kind: 'store',
+  buffer,
+  index: L.i32(at),
+  value,
+  align: value.type.lanes,
+});
 
 /** A scalar by a power of two; where it is one of four, all of them are. */
 function scale(e: Expr, by: number): Expr {

@@ -32,8 +32,10 @@ export function lowered(source: Func, limits: Limits): Lowered {
 }
 
 /** As compile() makes it, with one plain tensor a value. */
-export async function artifactOf({ func, program }: Lowered, backend: Backend): Promise<Artifact> {
-  const { code, launches } = await backend.emit(program, backend.limits);
+export async function artifactOf(made: Lowered, backend: Backend): Promise<Artifact> {
+  const { func } = made;
+  const emitted = await backend.emit(made.program, backend.limits);
+  const { code, launches, program = made.program } = emitted;
   const constants: Record<string, Uint8Array> = {};
   const tensor = (v: Value, i: number) => {
     const { dtype, shape } = v.type;

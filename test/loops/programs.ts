@@ -1,5 +1,6 @@
 // Builds small loop IR programs for tests, and runs them on the wasm backend between guard bytes.
 import { wasmBackend } from '../../backends/wasm/index.ts';
+import { encodeConstant } from '../../compiler/constants.ts';
 import { dim } from '../../compiler/ir/algebra.ts';
 import { type DType, dtypes } from '../../compiler/ir/dtype.ts';
 import {
@@ -100,9 +101,17 @@ interface Wasm {
 const wasm = (globalThis as unknown as { readonly WebAssembly: Wasm }).WebAssembly;
 
 export async function compileWasm(p: Program, limits = wasmBackend.limits): Promise<WasmModule> {
-  const { code } = await wasmBackend.emit(p, limits);
-  return new wasm.Module(code);
+  const { code, program } = await wasmBackend.emit(p, limits);
+  const module = new wasm.Module(code);
+  const added = program?.buffers.slice(p.buffers.length) ?? [];
+  constants.set(
+    module,
+    added.map((b) => encodeConstant(b.dtype, b.data!)),
+  );
+  return module;
 }
+/** Buffers that the backend added to the program of a module. */
+const constants = new WeakMap<WasmModule, readonly Uint8Array[]>();
 
 const guard = 0xa5;
 const room = 64;
@@ -120,8 +129,9 @@ export function runModule(
   module: WasmModule,
   p: Program,
   dims: Record<string, number>,
-  buffers: readonly Uint8Array[],
+  given: readonly Uint8Array[],
 ): void {
+  const buffers = [...given, ...(constants.get(module) ?? [])];
   const total = buffers.reduce((n, b) => n + b.length + 2 * room, 0);
   const memory = new wasm.Memory({ initial: Math.ceil(total / 65536) });
   const bytes = new Uint8Array(memory.buffer).fill(guard);

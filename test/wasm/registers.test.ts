@@ -90,4 +90,25 @@ test('vectors are counted as they are used', () => {
   assert.equal(liveVectors(loop(both), /swizzle/), []);
 });
 
+test('branches and scalars count too', () => {
+  const loop = (body: string): string =>
+    `(module (func $f (param $p i32) (local $a v128) (local $b v128) (local $s f32) (loop $l ${body} (br_if $l (local.get $p)))))`;
+  const load = '(v128.load (local.get $p))';
+  // What only one arm sets is wanted in front of the branch by the other.
+  const branch = `(local.set $a ${load}) (local.set $b ${load})
+    (if (local.get $p) (then (local.set $a (local.get $b))))
+    (v128.store (local.get $p) (i32x4.add (local.get $a) (local.get $b)))`;
+  assert.equal(liveVectors(loop(branch), /add/), [2]);
+  // f32 scalars lie in the same registers.
+  const scalar = `(local.set $s (f32.load (local.get $p))) (local.set $a ${load})
+    (v128.store (local.get $p) (f32x4.mul (local.get $a) (f32x4.splat (local.get $s))))`;
+  assert.equal(liveVectors(loop(scalar), /mul/), [2]);
+  // A constant that the loop only reads takes a register all the while, one that is loaded only where it is used.
+  const sum = `(local.set $b ${load}) (local.set $b (i32x4.mul (local.get $b) ${load}))`;
+  const kept = `${sum} (v128.store (local.get $p) (i32x4.add (local.get $b) (local.get $a)))`;
+  assert.equal(liveVectors(loop(kept), /add/), [3]);
+  const loaded = `${sum} (v128.store (local.get $p) (i32x4.add (local.get $b) ${load}))`;
+  assert.equal(liveVectors(loop(loaded), /add/), [2]);
+});
+
 test.run();

@@ -13,23 +13,24 @@ export function nearestEntry(s: Scope, { data }: Buffer, a: Expr, unit: Expr): E
   const { lanes } = a.type;
   const x = s.bind(a);
   const u = unit.kind === 'splat' ? splat(s.bind(unit.a), lanes) : s.bind(unit);
-  const distance = (entry: number): Expr => {
-    const off = abs(sub(scaled(Math.fround(entry), u), x));
+  const product = (entry: number, i: number): Expr =>
+    u.kind === 'splat' && i < mostKept ? splat(mul(u.a, entry), lanes) : mul(u, entry);
+  const distance = (entry: number, i: number): Expr => {
+    const off = abs(sub(product(Math.fround(entry), i), x));
     return s.bind(max(add(asInt(off), moved), leastNumber));
   };
   return data!.slice(1).reduce<{ index: Expr; best: Expr }>(
     ({ index, best }, entry, i) => {
-      const next = distance(entry);
+      const next = distance(entry, i + 1);
       const isNearer = lt(next, best);
       return {
         index: s.bind(pick(isNearer, constant(i + 1, 'i32', lanes), index)),
         best: s.bind(min(best, next)),
       };
     },
-    { index: constant(0, 'i32', lanes), best: distance(data![0]!) },
+    { index: constant(0, 'i32', lanes), best: distance(data![0]!, 0) },
   ).index;
 }
 
-/** A product that is the same in all lanes is made once. */
-const scaled = (entry: number, unit: Expr): Expr =>
-  unit.kind === 'splat' ? splat(mul(unit.a, entry), unit.type.lanes) : mul(unit, entry);
+/** Products that are made once where they are the same in all lanes; the others would want registers for a long time. */
+const mostKept = 2;
