@@ -74,6 +74,19 @@ for (const [which, { limits, madd }] of Object.entries(variants))
     assert.ok(Math.max(...counts) <= registers, `live vectors: ${counts.join(', ')}`);
   });
 
+const attention = fileURLToPath(new URL('../../bench/kernels.ts', import.meta.url));
+for (const bits of [2, 4])
+  for (const [which, { limits, dot }] of Object.entries(variants))
+    test(`attention over ${bits} bits keeps to ${free} vectors, ${which}`, async () => {
+      const cache = shipped('uniform', { bits, group: 32 });
+      const statics = [undefined, undefined, undefined, 128];
+      const request = { file: attention, name: 'attentionQ8', formats: [cache, cache], statics };
+      const counts = liveVectors(await textOf({ ...request, limits }), dot);
+      // For keys and for values: zero points, four query heads, one.
+      assert.ok(counts.length >= 6, `${counts.length} loops`);
+      assert.ok(Math.max(...counts) <= free, `live vectors: ${counts.join(', ')}`);
+    });
+
 test('vectors are counted as they are used', () => {
   const loop = (body: string): string =>
     `(module (func $f (param $p i32) (local $a v128) (local $b v128) (local $c v128) (loop $l ${body} (br_if $l (local.get $p)))))`;
