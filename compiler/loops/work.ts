@@ -23,7 +23,11 @@ class Estimate {
   #note(list: readonly Stmt[]): void {
     for (const s of list) {
       if (s.kind === 'let') this.#lets.set(s.var.id, s.value);
-      else if (s.kind === 'for') this.#note(s.body);
+      else if (s.kind === 'for') {
+        // Bounds of inner loops: the first iteration stands for all.
+        this.#lets.set(s.var.id, s.start);
+        this.#note(s.body);
+      }
       else if (s.kind === 'if') {
         this.#note(s.then);
         this.#note(s.else);
@@ -72,6 +76,8 @@ class Estimate {
     }
     if (e.kind !== 'binary') return undefined;
     const [a, b] = [this.#poly(e.a), this.#poly(e.b)];
+    // The length of a piece, all of which but the last are as long as they may be.
+    if (e.op === 'min') return a && b ? (b.constant === undefined ? a : b) : (a ?? b);
     if (!a || !b) return undefined;
     switch (e.op) {
       case 'add':
@@ -81,7 +87,7 @@ class Estimate {
       case 'mul':
         return a.mul(b);
       case 'div':
-        return a.over(b);
+        return a.over(b) ?? floorDiv(a, b);
       case 'shr':
         return b.constant === undefined ? undefined : a.over(2 ** b.constant);
       default:
