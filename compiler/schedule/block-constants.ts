@@ -69,7 +69,7 @@ export function blockConstants(
     if (last?.kind !== 'for') throw new Error('no loop over blocks');
     // What the elements are made of besides is for the product.
     stmts.push({ ...last, body: lateLets(last.body) });
-    blocksTogether(lo, [extent], outer);
+    blocksTogether(lo, 1, outer);
   };
   // Super-blocks have a loop of their own: what belongs to them is computed once.
   const group = outerBlock(depth, width) / width;

@@ -1,8 +1,7 @@
 // The loop over the blocks of a map, four blocks at a time where that costs less: see jam.ts. The choice is made by
 // counting the instructions of both ways.
-import type { Dim } from '../ir/algebra.ts';
-import type { Buffer, Stmt } from '../loops/loops.ts';
 import { Poly } from '../ir/algebra.ts';
+import type { Buffer, Expr, Stmt } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
 import { effectsOf, type ForLoop } from '../loops/parallel.ts';
 import { costOf } from './cost.ts';
@@ -18,16 +17,11 @@ import { chosen, usualCase } from './usual.ts';
 const worthwhile = 0.97;
 
 /**
- * Rewrites the last statement of the open scope, a nest of loops over `dims` whose iterations are independent, so
+ * Rewrites the last statement of the open scope, a nest of `depth` loops whose iterations are independent, so
  * that the innermost takes four iterations at a time. Temps that are not `outer` were made for an iteration.
  */
-export function blocksTogether(
-  lo: Lowering,
-  dims: readonly Dim[],
-  outer: ReadonlySet<Buffer>,
-): void {
+export function blocksTogether(lo: Lowering, depth: number, outer: ReadonlySet<Buffer>): void {
   if (lo.limits.gpu) return;
-  const depth = dims.filter((d) => d.constant !== 1).length;
   const { stmts } = lo.em.scopes.at(-1)!;
   const last = stmts.at(-1);
   if (depth === 0 || last?.kind !== 'for') return;
@@ -52,12 +46,12 @@ function together(lo: Lowering, separate: ForLoop, outer: ReadonlySet<Buffer>): 
   const isLeft = (b: Buffer): boolean => !isOwn(b) || reads.has(b.id) || writes.has(b.id);
   em.buffers.splice(0, em.buffers.length, ...em.buffers.filter(isLeft));
   const { start, end } = loop;
-  if (start.kind !== 'const' || start.value !== 0) return [loop];
-  if (end.kind === 'const' && end.value < jamWidth) {
+  const count = countOf(start, end);
+  if (count !== undefined && count < jamWidth) {
     lo.note(`blocks one at a time: there are fewer than ${jamWidth}`);
     return [loop];
   }
-  const hasRest = end.kind !== 'const' || end.value % jamWidth !== 0;
+  const hasRest = count === undefined || count % jamWidth !== 0;
   const buffers = em.buffers.length;
   const made = jam(loop, {
     hasRest,
@@ -72,9 +66,9 @@ function together(lo: Lowering, separate: ForLoop, outer: ReadonlySet<Buffer>): 
   }
   const one = em.trial(() => inCases(lo, loop).cost);
   const jammed = inCases(lo, made);
-  const four = jammed.cost / jamWidth;
-  const counts = `about ${Math.round(four)} instructions a block, ${Math.round(one)} one at a time`;
-  if (four > one * worthwhile) {
+  const each = jammed.cost / jamWidth;
+  const counts = `about ${Math.round(each)} instructions a block, ${Math.round(one)} one at a time`;
+  if (each > one * worthwhile) {
     em.buffers.length = buffers;
     lo.note(`blocks one at a time: four together would not be cheaper (${counts})`);
     return overlapping(lo, inCases(lo, loop).loop);
@@ -82,14 +76,25 @@ function together(lo: Lowering, separate: ForLoop, outer: ReadonlySet<Buffer>): 
   lo.note(`four blocks at a time: ${counts}`);
   if (jammed.loop !== made)
     lo.note('blocks of ordinary numbers go by shorter code: their ranges are known');
+  if (count === jamWidth) return [jammed.loop];
   if (!hasRest) return overlapping(lo, jammed.loop);
-  const whole = L.binary('mul', L.binary('shr', end, L.i32(2)), L.i32(jamWidth));
+  const length = L.binary('sub', end, start);
+  const four = L.binary('mul', L.binary('shr', length, L.i32(2)), L.i32(jamWidth));
+  const whole = L.binary('add', start, four);
   const rest = em.newVar('rest', L.vtype('i32'));
   return [
     { kind: 'let', var: rest, value: whole },
     ...overlapping(lo, { ...jammed.loop, end: L.variable(rest) }),
     { ...loop, start: L.variable(rest) },
   ];
+}
+
+/** How often a loop with a step of one runs, where that is known: to an end so much beyond the start, or to a constant. */
+function countOf(start: Expr, end: Expr): number | undefined {
+  if (start.kind === 'const') return end.kind === 'const' ? end.value - start.value : undefined;
+  const isBeyond = start.kind === 'var' && end.kind === 'binary' && end.op === 'add';
+  if (!isBeyond || end.a.kind !== 'var' || end.a.var !== start.var) return undefined;
+  return end.b.kind === 'const' ? end.b.value : undefined;
 }
 
 /** The loop with the usual case of its iterations apart, where that is shorter, and what an iteration then costs. */

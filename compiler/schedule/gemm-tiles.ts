@@ -10,7 +10,8 @@ import type { Op, Value } from '../ir/ir.ts';
 import type { Buffer, Expr, Var } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
 import type { Lowering } from './lowering.ts';
-import { type Piece, pieces, restOf } from './pieces.ts';
+import type { Target } from './in-pieces.ts';
+import { type Piece, pieces, restOf, within } from './pieces.ts';
 import {
   chooseLanes,
   contractionIndex,
@@ -19,7 +20,7 @@ import {
   probeIndex,
   vectorLoop,
 } from './reductions.ts';
-import { storeAt } from './regions.ts';
+import { storeAt, storeLinear } from './regions.ts';
 
 /**
  * Rows of the streamed operand and of the panel in a register tile: 12 sums, 2 vectors of the panel and 1 streamed one are
@@ -31,7 +32,7 @@ export const panelRows = 2;
 const groupRows = 64;
 const chunk = 512;
 /** Rows of the streamed operand for which sums of a group are kept; a multiple of the tile's. */
-const blockRows = 192;
+export const blockRows = 192;
 
 /** One contraction of the root: a gated layer has two over the same points. */
 export interface Part {
@@ -42,21 +43,24 @@ export interface Part {
 export interface Tile {
   readonly parts: readonly Part[];
   readonly root: Value;
-  readonly buffer: Buffer;
+  readonly target: Target;
   readonly ids: readonly Poly[];
   readonly panelIsA: boolean;
   readonly streamed: Dim;
   readonly panelled: Dim;
   readonly lanes: number;
+  /** The part of the result that is wanted, if it is not all of it. */
+  readonly part?: { readonly streamed: Piece; readonly panelled: Piece };
 }
 
 /**
- * Whether rows of the panelled operand may go to different workers: unless loops over a batch do already, or
- * neighbouring results share a byte.
+ * Whether rows of the panelled operand may go to different workers: unless loops over a batch, or over pieces of the
+ * result, do already, or neighbouring results share a byte.
  */
 export const isParallel = (t: Tile): boolean =>
+  !t.part &&
   t.ids.every((i) => i.constant !== undefined) &&
-  (t.panelIsA || dtypes[t.buffer.dtype].bits % 8 === 0);
+  (t.panelIsA || dtypes[t.target.buffer.dtype].bits % 8 === 0);
 
 export const asFloat = (e: Expr, lanes: number): Expr =>
   L.splat(e.type.scalar === 'f32' ? e : L.convert(e, 'f32'), lanes);
@@ -123,8 +127,15 @@ export function tiles(lo: Lowering, t: Tile): void {
       for (const b of [s.group, s.tile, s.sums]) em.bufferDepth.set(b.id, em.depth);
     f();
   };
-  pieces(lo, t.panelled, groupRows, isParallel(t), 'n', (cols) =>
-    pieces(lo, t.streamed, blockRows, false, 'm', (rows) =>
+  const { part } = t;
+  const overGroups = (body: (p: Piece) => void): void =>
+    part
+      ? within(lo, t.panelled, part.panelled, groupRows, 'n', body)
+      : pieces(lo, t.panelled, groupRows, isParallel(t), 'n', body);
+  const overBlocks = (body: (p: Piece) => void): void =>
+    part ? body(part.streamed) : pieces(lo, t.streamed, blockRows, false, 'm', body);
+  overGroups((cols) =>
+    overBlocks((rows) =>
       inside(() => {
         t.parts.forEach((part, c) => {
           contract(lo, t, part, scratch[c]!, cols, rows, { group, block });
@@ -302,7 +313,7 @@ function finish(
     });
     return lo.emit(t.root, [...t.ids, i, j], n);
   };
-  const candidates = dtypes[t.buffer.dtype].bits % 8 === 0 ? laneCandidates(across, 8) : [];
+  const candidates = dtypes[t.target.buffer.dtype].bits % 8 === 0 ? laneCandidates(across, 8) : [];
   const lanes = chooseLanes(lo, candidates, (n) => {
     const row = any(lo, down);
     return value(row, probeIndex(lo, across, n), n);
@@ -317,7 +328,8 @@ function finish(
         lo,
         across,
         lanes,
-        (j, n) => storeAt(lo, t.buffer, shape, [...t.ids, i, j], value(i, j, n), n),
+        (j, n) =>
+          storeLinear(lo, t.target.buffer, t.target.at([...t.ids, i, j]), value(i, j, n), n),
         false,
         undefined,
         inner,

@@ -5,9 +5,10 @@
 import type { Op, Value } from '../ir/ir.ts';
 import { ops } from '../ir/ops.ts';
 import { expands } from '../passes/operands.ts';
-import type { Buffer } from '../loops/loops.ts';
+import type { Buffer, Stmt } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
-import { type Part, panelRows, tiles } from './gemm-tiles.ts';
+import { type Part, panelRows, type Tile, tiles } from './gemm-tiles.ts';
+import { type Division, division, inPieces, wholeTarget } from './in-pieces.ts';
 import type { Lowering } from './lowering.ts';
 import { nest } from './reductions.ts';
 import { rowStreams } from './row-streams.ts';
@@ -15,6 +16,8 @@ import { rowStreams } from './row-streams.ts';
 /** Rows of the streamed operand from which on tiles pay; pairs of rows share what is read of plain numbers. */
 const tileRows = 4;
 const plainTileRows = 6;
+/** Rows of the panelled operand in a piece: whole numbers for each of four streams. */
+const grain = 4;
 
 /** The contractions that `root` is an elementwise function of; empty when it is anything else. */
 export function contractionsOf(root: Value): readonly Op<'matmul'>[] {
@@ -70,49 +73,57 @@ export function lowerGemm(lo: Lowering, root: Value, buffer: Buffer): boolean {
   const batch = shape.slice(0, -2);
   const { em } = lo;
   const plain = found.every((op) => weight(lo, op.operands[panelIsA ? 0 : 1]!) <= light);
-  if ((streamed.constant ?? 64) < tileRows) {
+  const target = wholeTarget(buffer, shape);
+  const whole = { parts, root, target, panelIsA, streamed, panelled, lanes };
+  const over = (body: (t: Tile) => void): Stmt[] =>
+    em.scope(() => nest(lo, batch, (ids) => body({ ...whole, ids }), true));
+  const { stmts } = em.scopes.at(-1)!;
+  const isFew = (streamed.constant ?? 64) < tileRows;
+  const [panelAxis, streamAxis] = panelIsA
+    ? [batch.length, batch.length + 1]
+    : [batch.length + 1, batch.length];
+  const divided = division(lo, { root, buffer, panelled: panelAxis, streamed: streamAxis, grain });
+  const divide = (d: Division, make: (t: Tile) => void): Stmt[] =>
+    over((t) => inPieces(lo, d, t.ids, ({ target, ...part }) => make({ ...t, target, part })));
+  if (isFew) {
     let done: boolean | undefined;
-    const stmts = em.scope(() =>
-      nest(
-        lo,
-        batch,
-        (ids) => {
-          const t = { parts, root, buffer, ids, panelIsA, streamed, panelled, lanes };
-          done = rowStreams(lo, t, plain, true);
-        },
-        true,
-      ),
-    );
-    if (done !== undefined) em.scopes.at(-1)!.stmts.push(...stmts);
+    const few = (t: Tile): void => {
+      done = rowStreams(lo, t, plain, true);
+    };
+    const buffers = em.buffers.length;
+    const made = divided ? divide(divided, few) : over(few);
+    if (done !== undefined) stmts.push(...made);
+    else em.buffers.length = buffers;
     return done !== undefined;
   }
-  const m = em.index(streamed);
-  const tiled = em.scope(() =>
-    nest(
-      lo,
-      batch,
-      (ids) => tiles(lo, { parts, root, buffer, ids, panelIsA, streamed, panelled, lanes }),
-      true,
-    ),
-  );
+  const many = (t: Tile): void => tiles(lo, t);
   if (streamed.constant !== undefined) {
-    em.scopes.at(-1)!.stmts.push(...tiled);
+    stmts.push(...(divided ? divide(divided, many) : over(many)));
     return true;
   }
   let inPairs = false;
-  const few = em.scope(() =>
-    nest(
-      lo,
-      batch,
-      (ids) => {
-        const t = { parts, root, buffer, ids, panelIsA, streamed, panelled, lanes };
-        inPairs = rowStreams(lo, t, plain)!;
-      },
-      true,
-    ),
-  );
-  const cond = L.compare('ge', m, L.i32(inPairs ? plainTileRows : tileRows));
-  em.push({ kind: 'if', cond, then: tiled, else: few });
+  const few = (t: Tile): void => {
+    inPairs = rowStreams(lo, t, plain)!;
+  };
+  const either = (then: Stmt[], other: Stmt[]): void => {
+    const least = L.i32(inPairs ? plainTileRows : tileRows);
+    const cond = L.compare('ge', em.index(streamed), least);
+    em.push({ kind: 'if', cond, then, else: other });
+  };
+  if (divided) {
+    // What follows is there once, whichever way a piece is made.
+    const made = divide(divided, (t) => {
+      const then = em.scope(() => many(t));
+      either(
+        then,
+        em.scope(() => few(t)),
+      );
+    });
+    stmts.push(...made);
+    return true;
+  }
+  const tiled = over(many);
+  either(tiled, over(few));
   return true;
 }
 

@@ -12,6 +12,7 @@ import { privateBuffers } from '../loops/parallel.ts';
 import { boundsOf } from './bounds.ts';
 import { inSignatureDims, overQuotients, quotientDims } from './dims.ts';
 import { storedSize } from './emitter.ts';
+import { followersOf, ruleOf } from './followers.ts';
 import { contractionsOf, lowerGemm } from './gemm.ts';
 import { givenParams, lowerGiven } from './given.ts';
 import { gpuRules } from './gpu/rules.ts';
@@ -247,9 +248,13 @@ export function lower(
     packFields(lo, func);
     makeRecords(lo, func);
   }
+  const made = new Set<Op>();
   for (const op of func.body.ops) {
+    if (made.has(op)) continue;
     if (op.name === 'reshape') {
-      const from = bufferOf.get(op.operands[0]!)!;
+      const from = bufferOf.get(op.operands[0]!);
+      // What lay in scratch, piece by piece, has had its readers.
+      if (!from) continue;
       bufferOf.set(op.results[0]!, from);
       lo.storage.set(op.results[0]!, {
         kind: 'buffer',
@@ -264,6 +269,14 @@ export function lower(
     const start = given.filter((g) => g.op === k);
     let body: Stmt[] = [];
     let schedule = '';
+    const isFree = (f: Op<'kernel'>): boolean => given.every((g) => g.op !== f);
+    const isThere = (v: Value): boolean => !v.def || made.has(v.def.op);
+    const contracts = contractionsOf(k.regions[0]!.yields[0]!).length > 0;
+    lo.followers =
+      contracts && isFree(k)
+        ? followersOf(lo, { func, kernel: k, isThere, isFree, outOf, note })
+        : undefined;
+    const { followers } = lo;
     for (const g of start) {
       const buffer = out[g.index]!;
       lo.storage.set(g.param, { kind: 'buffer', buffer, shape: g.param.type.shape });
@@ -273,16 +286,36 @@ export function lower(
       lo.em.scopes = [{ stmts: [], memo: new Map() }];
       lo.targets.clear();
       lo.taken.clear();
+      if (followers) Object.assign(followers, { taken: [], isAsked: false });
       if (!rule.apply(lo, k.regions[0]!, out)) continue;
       const stmts = lo.em.scopes[0]!.stmts;
       body = rule.late ? lateLets(stmts) : stmts;
       schedule = rule.name;
       break;
     }
-    kernels.push({ name: k.attrs.name, schedule, body, ...spanOf(k.regions[0]!) });
+    const taken = followers?.taken ?? [];
+    const name = [k, ...taken.map((f) => f.op)].map((o) => o.attrs.name).join('_');
+    const how = [schedule, ...taken.map((f) => ruleOf(f))].join(' + ');
+    kernels.push({ name, schedule: how, body, ...spanOf(k.regions[0]!) });
     note(`${k.attrs.name}: schedule ${schedule}`);
+    for (const f of taken)
+      note(`${k.attrs.name}: ${f.op.attrs.name} follows in ${followers!.pieces}`);
     for (const text of lo.notes) note(`${k.attrs.name}: ${text}`);
     lo.notes.clear();
+    made.add(k);
+    for (const f of taken) {
+      for (const b of f.out) lo.em.bufferDepth.set(b.id, 0);
+      keep(f.op, f.out);
+      made.add(f.op);
+    }
+    if (followers && taken.length > 0 && !followers.isWanted(taken)) {
+      bufferOf.delete(k.results[0]!);
+      lo.storage.delete(k.results[0]!);
+      lo.em.buffers.splice(lo.em.buffers.indexOf(out[0]!), 1);
+      continue;
+    }
+    if (followers && !followers.isAsked)
+      note(`${k.attrs.name}: nothing follows piece by piece: schedule ${schedule} makes no pieces`);
     for (const b of out) lo.em.bufferDepth.set(b.id, 0);
     keep(k, out);
   }

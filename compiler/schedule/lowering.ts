@@ -13,9 +13,10 @@ import * as L from '../loops/loops.ts';
 import { intRange } from '../loops/ranges.ts';
 import { boundsOf } from './bounds.ts';
 import type { Site } from './derived.ts';
-import type { QuotientDims } from './dims.ts';
+import { inSignatureDims, type QuotientDims } from './dims.ts';
 import { elements } from './elements.ts';
 import { Emitter, strides } from './emitter.ts';
+import type { Followers } from './followers.ts';
 import type { TeamState } from './gpu/team.ts';
 import type { OpenRegion, RegionKind } from './inplace.ts';
 import { loadPacked, type PackedField, type PackedTile } from './packed.ts';
@@ -47,6 +48,8 @@ interface Frame {
 
 export class Lowering {
   readonly em: Emitter;
+  /** A size in the dims that the author knows. */
+  readonly inSignature: (d: Dim) => Dim;
   readonly storage = new Map<Value, Storage>();
   readonly limits: Limits;
   /** The map in whose body a value is defined. */
@@ -75,12 +78,15 @@ export class Lowering {
   readonly tiles = new WeakMap<Expr, PackedTile>();
   /** What contractions with resident weights have made of their activations, by what it is. */
   readonly prepared = new Map<string, Prepared>();
+  /** Kernels that may run over each piece of what this one makes: see followers.ts. */
+  followers: Followers | undefined = undefined;
   /** On a GPU: who runs the code together. */
   team: TeamState | undefined = undefined;
 
   constructor(limits: Limits, body: Region, quotients: QuotientDims) {
     this.limits = limits;
     this.em = new Emitter(quotients);
+    this.inSignature = (d) => inSignatureDims(d, quotients);
     walk(body, (op) => {
       if (op.name !== 'map') return;
       for (const p of op.regions[0]!.params) this.owner.set(p, op);
@@ -106,6 +112,15 @@ export class Lowering {
 
   note(text: string): void {
     if (!this.em.inTrial) this.notes.add(text);
+  }
+  /** Runs something whose notes are about another kernel than the one at hand. */
+  noteFor(name: string, body: () => void): void {
+    const before = [...this.notes];
+    this.notes.clear();
+    body();
+    const made = [...this.notes].map((text) => `${name}: ${text}`);
+    this.notes.clear();
+    for (const text of [...before, ...made]) this.notes.add(text);
   }
 
   /** The atom that numbers the lanes of a vector. */

@@ -45,6 +45,37 @@ export function pieces(
   );
 }
 
+/** Goes over a piece of an extent in pieces that are smaller still; its length is known, or at least what divides it. */
+export function within(
+  lo: Lowering,
+  extent: Dim,
+  piece: Piece,
+  size: number,
+  name: string,
+  body: (p: Piece) => void,
+): void {
+  const { em } = lo;
+  const length = piece.length.constant;
+  if (length !== undefined && length <= size) return body(piece);
+  const unit = gcd(piece.length.multiple(), size);
+  const each = (at: Poly): void => {
+    const from = at.mul(unit);
+    if (piece.length.multiple() % size === 0)
+      return body({ from, to: from.add(size), length: Poly.of(size) });
+    const left = em.index(piece.to.sub(from));
+    const units = L.binary('min', em.quotient(left, L.i32(unit)), L.i32(size / unit));
+    const own = em.asIndex(em.bind(units, 'length'), Poly.of(size / unit + 1)).mul(unit);
+    body({ from, to: em.asIndex(em.index(from.add(own))), length: own });
+  };
+  // Full steps only: a last one that is not full has to begin before the end as well.
+  const last = piece.from
+    .add(piece.length)
+    .over(unit)!
+    .add(size / unit - 1);
+  const first = piece.from.over(unit)!;
+  loop(lo, floorDiv(extent, unit).add(1), size / unit, false, each, first, name, undefined, last);
+}
+
 /** The first of the elements from `from` to `to` that whole steps leave. */
 export function restOf(lo: Lowering, to: Poly, from: Poly, step: number): Poly {
   const { em } = lo;

@@ -2,7 +2,7 @@
 // vectorised along the last of them, or along the result's own lanes when those move.
 
 import type { Dim } from '../ir/algebra.ts';
-import { floorDiv, Poly } from '../ir/algebra.ts';
+import { floorDiv, Poly, provablyBelow } from '../ir/algebra.ts';
 import { promote, type Scalar, scalarOf } from '../ir/dtype.ts';
 import type { Op, Value } from '../ir/ir.ts';
 import type { Expr, ReduceOp, Spread, Stmt } from '../loops/loops.ts';
@@ -271,32 +271,34 @@ const inFours = (lo: Lowering, op: ReduceOp, e: Expr): Expr =>
     ? L.reduce(op, e)
     : L.reduce(op, lo.em.bind(L.fold(e, op), 'part'));
 
-/** Nested loops, one index an axis; only the outermost may be parallel, only the innermost shared by a team. */
+/**
+ * Nested loops, one index an axis, over parts of those that have a range; only the outermost may be parallel, only the
+ * innermost shared by a team.
+ */
 export function nest(
   lo: Lowering,
   extents: readonly Dim[],
   body: (ids: readonly Poly[]) => void,
   parallel = false,
   lastOn?: Spread,
+  ranges: readonly (Range | undefined)[] = [],
 ): void {
   const go = (ids: readonly Poly[], outermost: boolean): void => {
     const extent = extents[ids.length];
     if (extent === undefined) return body(ids);
     if (extent.constant === 1) return go([...ids, Poly.of(0)], outermost);
     const on = ids.length === extents.length - 1 ? lastOn : undefined;
-    loop(
-      lo,
-      extent,
-      1,
-      parallel && outermost,
-      (i) => go([...ids, i], false),
-      undefined,
-      undefined,
-      on,
-    );
+    const { from, to } = ranges[ids.length] ?? {};
+    const each = (i: Poly): void => go([...ids, i], false);
+    if (from && isOnly(from, to!, extent)) return go([...ids, from], outermost);
+    loop(lo, extent, 1, parallel && outermost, each, from, undefined, on, to);
   };
   go([], true);
 }
+
+/** Whether a range has one index, which is known to be on the axis. */
+export const isOnly = (from: Poly, to: Poly, extent: Dim): boolean =>
+  to.sub(from).constant === 1 && provablyBelow(from, extent);
 
 /** A part of an extent: its ends, of which the second is outside. */
 export interface Range {

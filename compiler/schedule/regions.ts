@@ -17,7 +17,7 @@ import { storedSize, strides } from './emitter.ts';
 import { mapTogether, storeTogether } from './gpu/share.ts';
 import type { RegionKind } from './inplace.ts';
 import { alignment, type Lowering, nameOf } from './lowering.ts';
-import { chooseLanes, nest, probeIndex, vectorLoop } from './reductions.ts';
+import { chooseLanes, nest, probeIndex, type Range, vectorLoop } from './reductions.ts';
 import { lowerSort } from './sorting.ts';
 import { stagedValues } from './staged.ts';
 import { storeTurned, turnedAxis } from './turned.ts';
@@ -33,7 +33,23 @@ export function storeAt(
   lanes: number,
 ): void {
   const step = strides(buffer.dtype, shape);
-  const linear = index.reduce((sum, p, i) => sum.add(p.mul(step[i]!)), Poly.of(0));
+  storeLinear(
+    lo,
+    buffer,
+    index.reduce((sum, p, i) => sum.add(p.mul(step[i]!)), Poly.of(0)),
+    value,
+    lanes,
+  );
+}
+
+/** Stores one value at an element of a buffer, or `lanes` of them that move with the lane atom. */
+export function storeLinear(
+  lo: Lowering,
+  buffer: Buffer,
+  linear: Poly,
+  value: Expr,
+  lanes: number,
+): void {
   const lane = lo.lane(lanes);
   const base = lanes === 1 ? linear : linear.sub(Poly.atom(lane));
   lo.em.push({
@@ -181,8 +197,11 @@ function longParts(lo: Lowering, v: Value, dtype: DType): readonly Part[] | unde
 /** Elements of a part below which the parts of a row are better put together lane by lane. */
 const shortestPart = 8;
 
-/** Stores a value of at least one axis, as elements of `dtype`, from `start` on along the last axis. */
-function storeElements(
+/**
+ * Stores a value of at least one axis, as elements of `dtype`, from `start` on along the last axis; of an axis that has a
+ * range only that part.
+ */
+export function storeElements(
   lo: Lowering,
   v: Value,
   dtype: DType,
@@ -191,14 +210,17 @@ function storeElements(
   fullShape: readonly Dim[],
   start: Poly,
   parallel: boolean,
+  ranges: readonly (Range | undefined)[] = [],
 ): void {
   const { shape } = v.type;
-  const whole = parallel && dtype === v.type.dtype && start.constant === 0;
+  const last = ranges[shape.length - 1];
+  const rows = parallel || ranges.length > 0;
+  const whole = rows && dtype === v.type.dtype && start.constant === 0;
   const staged = whole && dtype === buffer.dtype ? stagedValues(lo, v, dtype) : [];
-  const joined = parallel ? longParts(lo, v, buffer.dtype) : undefined;
+  const joined = rows && !last ? longParts(lo, v, buffer.dtype) : undefined;
   const isElementwise = !has(lo, v, 'reduce') && !has(lo, v, 'contract');
   const turned =
-    whole && staged.length === 0 && !joined && isElementwise
+    whole && parallel && staged.length === 0 && !joined && isElementwise
       ? turnedAxis(lo, v, buffer)
       : undefined;
   if (turned !== undefined) {
@@ -219,15 +241,19 @@ function storeElements(
     shape.slice(0, -1),
     (outer) => {
       staged.forEach((x, i) => {
-        storeRow(lo, x, dtype, buffer, prefix, outer, fullShape, start, parallel);
+        storeRow(lo, x, dtype, buffer, prefix, outer, fullShape, start, parallel, last);
         if (i > 0) lo.storage.delete(staged[i - 1]!);
         lo.storage.set(x, { kind: 'place', buffer, at });
         lo.em.bufferDepth.set(buffer.id, lo.em.depth);
       });
-      for (const { value, from } of parts)
-        storeRow(lo, value, dtype, buffer, prefix, outer, fullShape, start.add(from), parallel);
+      for (const { value, from } of parts) {
+        const at = start.add(from);
+        storeRow(lo, value, dtype, buffer, prefix, outer, fullShape, at, parallel, last);
+      }
     },
     parallel,
+    undefined,
+    ranges,
   );
   for (const x of staged) lo.storage.delete(x);
 }
@@ -243,6 +269,7 @@ function storeRow(
   fullShape: readonly Dim[],
   start: Poly,
   parallel: boolean,
+  part?: Range,
 ): void {
   const last = v.type.shape.at(-1)!;
   const source = dtype === buffer.dtype ? unrounded(lo, v, dtype) : v;
@@ -252,7 +279,7 @@ function storeRow(
       : lo.emit(source, [...outer, k], lanes);
   const attempt = (n: number): Expr => element(probeIndex(lo, last, n), n);
   const wide = storeLanes(buffer.dtype, last);
-  const candidates = widths(lo, v, wide, parallel);
+  const candidates = widths(lo, v, wide, parallel || part !== undefined);
   const lanes = last.constant === 1 ? 1 : chooseLanes(lo, candidates, attempt);
   // A lone row is split itself, at whole bytes.
   const lone =
@@ -265,6 +292,8 @@ function storeRow(
       storeAt(lo, buffer, fullShape, [...prefix, ...outer, start.add(k)], element(k, n), n);
     },
     parallel && lone,
+    undefined,
+    part,
   );
 }
 
@@ -369,7 +398,7 @@ export function mapInto(
     body.yields.some((y) => y.type.shape.length === 0 && dtypes[y.type.dtype].bits % 8 !== 0);
   const outer = new Set(lo.em.buffers);
   nest(lo, op.attrs.dims, (ids) => mapBody(lo, op, ids, buffers), parallel && !shares);
-  if (!shares) blocksTogether(lo, op.attrs.dims, outer);
+  if (!shares) blocksTogether(lo, op.attrs.dims.filter((d) => d.constant !== 1).length, outer);
 }
 
 /** One iteration of a map. */

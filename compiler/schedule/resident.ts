@@ -8,11 +8,12 @@ import type { Value } from '../ir/ir.ts';
 import type { Buffer, Expr } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
 import type { Range } from '../loops/ranges.ts';
-import { strides } from './emitter.ts';
 import { times } from './factor.ts';
 import { type Adder, addProduct, type Levels, type Pass, superBlocks } from './levels.ts';
+import { division, inPieces, type PartOf, type Target, wholeTarget } from './in-pieces.ts';
 import type { Lowering } from './lowering.ts';
-import { loop, vectorLoop } from './reductions.ts';
+import { restOf } from './pieces.ts';
+import { loop, type Range as Ends, vectorLoop } from './reductions.ts';
 import { rowLane, tileLanes, tileSide } from './spans.ts';
 import { hoistedFactor } from './hoisted.ts';
 import { type Run, type Plan, activations, weights } from './resident-plan.ts';
@@ -41,7 +42,7 @@ const streams = 4;
 
 interface Job {
   readonly root: Value;
-  readonly buffer: Buffer;
+  readonly target: Target;
   readonly rows: Dim;
   readonly columns: Dim;
   readonly plans: readonly Plan[];
@@ -61,9 +62,11 @@ export function emitResident(
     const prepared = plans.map((p) =>
       preparedOnce(lo, p, [columns, rows], words ? p.words : undefined, when),
     );
-    return { root, buffer, rows, columns, plans, prepared };
+    return { root, target: wholeTarget(buffer, root.type.shape), rows, columns, plans, prepared };
   };
   const { em } = lo;
+  const grain = tileSide * streams;
+  const divided = division(lo, { root, buffer, panelled: 1, streamed: 0, grain });
   for (const { words } of plans)
     if (words) lo.note(`few rows of activations meet words of 16 bits: ${explainWords(words)}`);
   for (const { hoisted } of plans)
@@ -75,15 +78,46 @@ export function emitResident(
       'many rows of activations meet panels of words of 16 bits: there is no dot product of bytes',
     );
   const known = columns.constant;
-  if (known !== undefined)
-    return known < least
-      ? fewColumns(lo, jobOf(true, 'any'))
-      : manyColumns(lo, jobOf(false, 'any'));
+  if (known !== undefined) {
+    const [job, isFew] = [jobOf(known < least, 'any'), known < least];
+    if (!divided) return isFew ? fewColumns(lo, job) : manyColumns(lo, job);
+    return inPieces(lo, divided, [], (part) =>
+      isFew ? fewInPiece(lo, job, part) : manyInPiece(lo, job, part),
+    );
+  }
   const shared = plans.some((p) => p.words) ? undefined : jobOf(false, 'any');
-  const many = em.scope(() => manyColumns(lo, shared ?? jobOf(false, 'many')));
-  const few = em.scope(() => fewColumns(lo, shared ?? jobOf(true, 'few')));
-  const cond = L.compare('ge', em.index(columns), L.i32(least));
-  em.push({ kind: 'if', cond, then: many, else: few });
+  const cond = (): Expr => L.compare('ge', em.index(columns), L.i32(least));
+  const branch = (many: () => void, few: () => void): void => {
+    const then = em.scope(many);
+    em.push({ kind: 'if', cond: cond(), then, else: em.scope(few) });
+  };
+  const jobs: Job[] = [];
+  const prepared = (): void => {
+    const depth = em.depth;
+    for (const j of jobs)
+      for (const p of j.prepared)
+        for (const b of Object.values(p) as (Buffer | undefined)[])
+          if (b) em.bufferDepth.set(b.id, depth);
+  };
+  if (!divided)
+    return branch(
+      () => manyColumns(lo, shared ?? jobOf(false, 'many')),
+      () => fewColumns(lo, shared ?? jobOf(true, 'few')),
+    );
+  // What follows is there once, whichever way a piece is made.
+  if (shared) jobs.push(shared, shared);
+  else
+    branch(
+      () => jobs.push(jobOf(false, 'many')),
+      () => jobs.push(jobOf(true, 'few')),
+    );
+  prepared();
+  inPieces(lo, divided, [], (part) =>
+    branch(
+      () => manyInPiece(lo, jobs[0]!, part),
+      () => fewInPiece(lo, jobs[1]!, part),
+    ),
+  );
 }
 
 /**
@@ -350,6 +384,54 @@ function fewColumns(lo: Lowering, job: Job): void {
 }
 
 /**
+ * A piece of the result with few rows of activations: four groups side by side, each from a quarter of it. They are in step
+ * here: streams that are staggered break off once more a piece, which costs more (9 %) than it spares.
+ */
+function fewInPiece(lo: Lowering, all: Job, part: PartOf): void {
+  const job = { ...all, target: part.target };
+  const { panelled: cols, streamed: rows } = part;
+  const quarter = floorDiv(cols.length, tileSide * streams);
+  const first = cols.from.over(tileSide)!;
+  const rowLoop = (body: (s: Poly) => void): void =>
+    job.columns.constant === 1
+      ? body(Poly.of(0))
+      : loop(lo, job.columns, 1, false, body, rows.from, 'm', undefined, rows.to);
+  loop(
+    lo,
+    quarter,
+    1,
+    false,
+    (g) =>
+      rowLoop((s) => {
+        const list = Array.from({ length: streams }, (_, j) =>
+          rowsOf(lo, job, first.add(g).add(quarter.mul(j))),
+        );
+        contract(lo, job, list, [s]);
+        for (const n of list) store(lo, job, s, n);
+      }),
+    Poly.of(0),
+    'n',
+  );
+  if (cols.length.multiple() % (tileSide * streams) === 0) return;
+  loop(
+    lo,
+    floorDiv(job.rows.add(tileSide - 1), tileSide),
+    1,
+    false,
+    (g) =>
+      rowLoop((s) => {
+        const n = rowsOf(lo, job, g);
+        contract(lo, job, [n], [s]);
+        storeRows(lo, job, s, n);
+      }),
+    first.add(quarter.mul(streams)),
+    'n',
+    undefined,
+    floorDiv(cols.to.add(tileSide - 1), tileSide),
+  );
+}
+
+/**
  * The group that stream j walks in iteration g of its quarter: j groups ahead, and around its end. Quarters are often
  * multiples of pages, and streams in step would meet in the same sets of caches and banks of memory.
  */
@@ -426,38 +508,58 @@ const panelColumns = 3;
  * rows of activations at a time, with 6 integer sums, 6 float sums, 2 vectors of weights and one of activations.
  */
 function manyColumns(lo: Lowering, job: Job): void {
-  const { em } = lo;
   const pairs = floorDiv(floorDiv(job.rows.add(tileSide - 1), tileSide).add(1), panelGroups);
+  const all: Ends = { from: Poly.of(0), to: job.columns };
+  loop(lo, pairs, 1, true, (g) => pairOfGroups(lo, job, g, all), Poly.of(0), 'n');
+}
+
+/** Eight rows of weights with a range of the rows of activations. */
+function pairOfGroups(lo: Lowering, job: Job, g: Poly, { from, to }: Ends): void {
+  const { em } = lo;
+  // The second group of the last pair may not exist: then the first is taken twice.
+  const last = L.binary('sub', em.index(floorDiv(job.rows.add(tileSide - 1), tileSide)), L.i32(1));
+  const groups = Array.from({ length: panelGroups }, (_, j) => {
+    const at = em.index(g.mul(panelGroups).add(j));
+    const index = j === 0 ? at : em.bind(L.binary('min', at, em.bind(last, 'last')), 'group');
+    return em.asIndex(index, floorDiv(job.rows, tileSide)).mul(tileSide);
+  });
+  const panels = job.plans.map((plan) => unpackPanel(lo, plan, groups));
+  const points = (s0: Poly, count: number): void => {
+    const columns = Array.from({ length: count }, (_, c) => s0.add(c));
+    contract(lo, job, groups, columns, panels);
+    for (const s of columns) for (const n of groups) storeRows(lo, job, s, n);
+  };
+  const step = panelColumns;
+  loop(lo, job.columns, step, false, (s) => points(s, step), from, 'm', undefined, to);
+  if (to.sub(from).multiple() % step === 0) return;
   loop(
     lo,
-    pairs,
+    job.columns,
     1,
-    true,
-    (g) => {
-      // The second group of the last pair may not exist: then the first is taken twice.
-      const last = L.binary(
-        'sub',
-        em.index(floorDiv(job.rows.add(tileSide - 1), tileSide)),
-        L.i32(1),
-      );
-      const groups = Array.from({ length: panelGroups }, (_, j) => {
-        const at = em.index(g.mul(panelGroups).add(j));
-        const index = j === 0 ? at : em.bind(L.binary('min', at, em.bind(last, 'last')), 'group');
-        return em.asIndex(index, floorDiv(job.rows, tileSide)).mul(tileSide);
-      });
-      const panels = job.plans.map((plan) => unpackPanel(lo, plan, groups));
-      const points = (s0: Poly, count: number): void => {
-        const columns = Array.from({ length: count }, (_, c) => s0.add(c));
-        contract(lo, job, groups, columns, panels);
-        for (const s of columns) for (const n of groups) storeSome(lo, job, s, n);
-      };
-      loop(lo, job.columns, panelColumns, false, (s) => points(s, panelColumns), Poly.of(0), 'm');
-      if (job.columns.multiple() % panelColumns === 0) return;
-      const rest = floorDiv(job.columns, panelColumns).mul(panelColumns);
-      loop(lo, job.columns, 1, false, (s) => points(s, 1), em.asIndex(em.index(rest)), 'm');
-    },
-    Poly.of(0),
+    false,
+    (s) => points(s, 1),
+    restOf(lo, to, from, step),
+    'm',
+    undefined,
+    to,
+  );
+}
+
+/** A piece of the result with many rows of activations. */
+function manyInPiece(lo: Lowering, whole: Job, part: PartOf): void {
+  const job = { ...whole, target: part.target };
+  const { panelled: cols, streamed: rows } = part;
+  const pair = tileSide * panelGroups;
+  loop(
+    lo,
+    floorDiv(job.rows.add(pair - 1), pair),
+    1,
+    false,
+    (g) => pairOfGroups(lo, job, g, rows),
+    cols.from.over(pair)!,
     'n',
+    undefined,
+    floorDiv(cols.to.add(pair - 1), pair),
   );
 }
 
@@ -549,15 +651,18 @@ function partWords(lo: Lowering, bytes: Buffer, at: Poly, target: Buffer, to: Po
   );
 }
 
+/** The elementwise rest of four rows, of which some may not exist. */
+const storeRows = (lo: Lowering, job: Job, s: Poly, n: Poly): void =>
+  job.rows.multiple() % tileSide === 0 ? store(lo, job, s, n) : storeSome(lo, job, s, n);
+
 /** The elementwise rest of four rows. */
 function store(lo: Lowering, job: Job, s: Poly, n: Poly): void {
   const where = [s, n.add(Poly.atom(rowLane))];
-  const step = strides(job.buffer.dtype, job.root.type.shape);
-  const base = s.mul(step[0]!).add(n.mul(step[1]!));
+  const { buffer, at } = job.target;
   lo.em.push({
     kind: 'store',
-    buffer: job.buffer,
-    index: lo.em.index(base),
+    buffer,
+    index: lo.em.index(at([s, n])),
     value: L.splat(lo.emit(job.root, where, tileSide), tileSide),
     align: 1,
   });
@@ -579,8 +684,8 @@ function storeSome(lo: Lowering, job: Job, s: Poly, n: Poly): void {
       }
       em.push({
         kind: 'store',
-        buffer: job.buffer,
-        index: em.index(s.mul(job.rows).add(row)),
+        buffer: job.target.buffer,
+        index: em.index(job.target.at([s, row])),
         value: lo.emit(job.root, [s, row], 1),
         align: 1,
       });

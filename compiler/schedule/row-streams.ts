@@ -17,7 +17,8 @@ import {
   probeIndex,
   vectorLoop,
 } from './reductions.ts';
-import { storeAt } from './regions.ts';
+import { storeLinear } from './regions.ts';
+import { restOf } from './pieces.ts';
 
 /** Rows of the panelled operand that are walked at once. */
 const streams = 4;
@@ -57,21 +58,25 @@ export function rowStreams(
       ),
     );
   const store = (where: readonly Poly[]): void =>
-    storeAt(lo, t.buffer, t.root.type.shape, where, lo.emit(t.root, where, 1), 1);
+    storeLinear(lo, t.target.buffer, t.target.at(where), lo.emit(t.root, where, 1), 1);
+  const { part } = t;
+  const ends = part?.streamed ?? { from: Poly.of(0), to: t.streamed };
   /** Rows of the streamed operand, so many at a time; a single one is no loop. */
   const rowsBy = (step: number, from: Poly, body: (s: Poly) => void): void =>
     t.streamed.constant === 1
       ? body(Poly.of(0))
-      : loop(lo, t.streamed, step, false, body, from, 'm');
+      : loop(lo, t.streamed, step, false, body, from, 'm', undefined, ends.to);
   const single = (from: Poly): void =>
     loop(
       lo,
       t.panelled,
       1,
       isParallel(t),
-      (p) => rowsBy(1, Poly.of(0), (s) => store(at(s, p))),
+      (p) => rowsBy(1, ends.from, (s) => store(at(s, p))),
       from,
       'n',
+      undefined,
+      part?.panelled.to,
     );
   const { lanes } = t;
   const isVector = (): boolean => widthsUpTo(2 * lanes).every((n) => n >= lanes);
@@ -79,16 +84,19 @@ export function rowStreams(
   const factored = t.parts.every((part, c) => isFactored(lo, part, widths[c]!, product, at, t));
   if (!factored && !(plain && isVector())) {
     if (orNone) return undefined;
-    single(Poly.of(0));
+    single(part?.panelled.from ?? Poly.of(0));
     return false;
   }
 
-  const quarter = floorDiv(t.panelled, streams);
+  const length = part?.panelled.length ?? t.panelled;
+  const quarter = floorDiv(length, streams);
   /** The results of `count` rows of the streamed operand from `s` on, with four rows of the panelled one. */
   const tile = (p: Poly, s: Poly, count: number): void => {
-    const rows = Array.from({ length: streams }, (_, j) =>
-      Array.from({ length: count }, (_n, i) => at(s.add(i), p.add(quarter.mul(j)))),
-    );
+    const rows = Array.from({ length: streams }, (_, j) => {
+      const ahead = p.add(quarter.mul(j));
+      const own = part ? em.asIndex(em.bind(em.index(ahead), 'n'), t.panelled) : ahead;
+      return Array.from({ length: count }, (_n, i) => at(s.add(i), own));
+    });
     t.parts.forEach((part, c) => {
       const sums = factored
         ? factoredSums(lo, part, rows.flat(), widths[c]!, product)
@@ -99,25 +107,35 @@ export function rowStreams(
     });
     rows.flat().forEach(store);
   };
-  loop(
-    lo,
-    quarter,
-    1,
-    isParallel(t),
-    (p) => {
-      const most = factored ? 1 : Math.min(sumVectors / streams, t.streamed.constant ?? streams);
-      const each = (step: number, from: Poly): void => rowsBy(step, from, (s) => tile(p, s, step));
-      if (most === 1) return each(1, Poly.of(0));
-      each(most, Poly.of(0));
-      if (t.streamed.multiple() % most === 0) return;
-      const whole = em.index(floorDiv(t.streamed, most).mul(most));
-      each(1, em.asIndex(whole));
-    },
-    Poly.of(0),
-    'n',
-  );
-  const done = em.index(quarter.mul(streams));
-  if (t.panelled.multiple() % streams !== 0) single(em.asIndex(done));
+  const atOnce = (from: Poly, to: Poly): void =>
+    loop(
+      lo,
+      part ? t.panelled : quarter,
+      1,
+      isParallel(t),
+      (p) => {
+        const most = factored ? 1 : Math.min(sumVectors / streams, t.streamed.constant ?? streams);
+        const each = (step: number, from: Poly): void =>
+          rowsBy(step, from, (s) => tile(p, s, step));
+        if (most === 1) return each(1, ends.from);
+        each(most, ends.from);
+        if (ends.to.sub(ends.from).multiple() % most === 0) return;
+        each(1, restOf(lo, ends.to, ends.from, most));
+      },
+      from,
+      'n',
+      undefined,
+      to,
+    );
+  if (!part) {
+    atOnce(Poly.of(0), quarter);
+    const done = em.index(quarter.mul(streams));
+    if (t.panelled.multiple() % streams !== 0) single(em.asIndex(done));
+    return !factored;
+  }
+  const { from } = part.panelled;
+  atOnce(from, from.add(quarter));
+  if (length.multiple() % streams !== 0) single(from.add(quarter.mul(streams)));
   return !factored;
 }
 

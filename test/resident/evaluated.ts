@@ -22,6 +22,8 @@ export interface ResidentKernel {
   readonly notes: readonly string[];
   /** Inputs are logical values, encoded params as their fields. */
   run(inputs: readonly HostArray[]): HostArray;
+  /** All results of the kernel. */
+  results(inputs: readonly HostArray[]): readonly HostArray[];
   /** Inputs in storage, as the kernel reads them: those it asked for are repacked. */
   storage(inputs: readonly HostArray[]): readonly Uint8Array[];
 }
@@ -71,18 +73,16 @@ export function residentKernel(
       return out;
     });
   };
-  return {
-    program,
-    notes,
-    storage,
-    run: (inputs) => {
-      const dims = dimsOf(inputs);
-      const buffers = storage(inputs);
-      evaluate(program, dims, buffers);
-      const at = program.buffers.findIndex((b) => b.role === 'result');
-      const { dtype, shape } = func.body.yields[0]!.type;
+  const results = (inputs: readonly HostArray[]): readonly HostArray[] => {
+    const dims = dimsOf(inputs);
+    const buffers = storage(inputs);
+    evaluate(program, dims, buffers);
+    const at = program.buffers.flatMap((b, i) => (b.role === 'result' ? [i] : []));
+    return at.map((i, r) => {
+      const { dtype, shape } = func.body.yields[r]!.type;
       const sizes = shape.map(sizeOf(dims));
-      return { dtype, shape: sizes, data: unpack(dtype, sizes, buffers[at]!) as HostArray['data'] };
-    },
+      return { dtype, shape: sizes, data: unpack(dtype, sizes, buffers[i]!) as HostArray['data'] };
+    });
   };
+  return { program, notes, storage, results, run: (inputs) => results(inputs)[0]! };
 }

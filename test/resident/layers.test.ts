@@ -29,10 +29,10 @@ const none = (n: number): undefined[] => new Array<undefined>(n).fill(undefined)
 
 test('every product of a layer is one of integers on resident weights', async () => {
   const out = await schedules('layerOut', 4, [...none(7), 1e-5, 'q8']);
-  assert.is(out.filter((s) => s === 'resident').length, 4);
-  assert.not.ok(out.includes('gemm'));
+  assert.is(out.filter((s) => s.startsWith('resident')).length, 4);
+  assert.not.ok(out.some((s) => s.startsWith('gemm')));
   const into = await schedules('layerIn', 3, [...none(6), 1e-5, 16, 2, 1e4, 'q8']);
-  assert.is(into.filter((s) => s === 'resident').length, 3);
+  assert.is(into.filter((s) => s.startsWith('resident')).length, 3);
 });
 
 test('activations that two kernels read are multiplied as integers in both', async () => {
@@ -67,7 +67,7 @@ async function preparations(name: string, formats: readonly string[], relaxed: b
   });
   const count = (start: string): number =>
     artifact.manifest.buffers.filter((b) => b.role === 'temp' && b.name.startsWith(start)).length;
-  assert.ok(artifact.manifest.kernels.some((k) => k.schedule === 'resident'));
+  assert.ok(artifact.manifest.kernels.some((k) => k.schedule.startsWith('resident')));
   return { q: count('q'), starts: count('starts'), factors: count('factors') };
 }
 

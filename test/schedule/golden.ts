@@ -45,6 +45,16 @@ export const goldens: readonly Golden[] = [
       return matmul(x, transpose(decode(w)));
     }`),
   ),
+  golden('one-row-linear-encoded', () =>
+    kernel(`export const q8 = format({
+      block: 32,
+      encode: (x: Tensor<f32, [32]>) => ({ d: f16(amax(abs(x)) / 127), q: i8(x) }),
+      decode: ({ d, q }) => q * d,
+    });
+    export function kernel(x: Tensor<f32, [1, 64]>, w: Tensor<f32, [1024, 64]>, b: Tensor<f32, [1024]>) {
+      return encode(q8, matmul(x, transpose(w)) + b);
+    }`),
+  ),
   golden('argmax', () =>
     kernel('export function kernel(x: Tensor<f32, [4096]>) { return argmax(x); }'),
   ),

@@ -35,6 +35,26 @@ for (const [m, n, k] of [
       return { w, result };
     }));
 
+for (const [m, n, k] of [
+  [1, 1120, 64],
+  [3, 576, 32],
+  [5, 288, 64],
+  [230, 544, 32],
+] as const)
+  test(`encodings that follow products ${m} x ${k} by ${n} rows piece by piece`, () =>
+    same(devices, async (kernels) => {
+      const w = await kernels.narrowed!.encode(noise([n, k]));
+      const x = noise([m, k], 3);
+      return {
+        both: await kernels.encodedProduct!(x, w),
+        alone: await kernels.encodedAlone!(x, w),
+      };
+    }));
+
+for (const m of [1, 7, 150])
+  test(`softmax of ${m} rows of scores, in the kernel of the scores`, () =>
+    same(devices, (k) => k.scores!(noise([m, 40]), noise([64, 40], 2))));
+
 test('a chain of products waits between its kernels', () =>
   same(devices, (k) => k.chain!(noise([5, 40]), noise([29, 40], 2), noise([40, 29], 3))));
 for (const [m, n] of [

@@ -5,6 +5,7 @@ import {
   clamp,
   decode,
   dim,
+  encode,
   exp,
   format,
   map,
@@ -17,6 +18,7 @@ import {
   u4,
 } from 'quern';
 import type { Dim, Encoded, Format, Tensor, f32 } from 'quern';
+import { q8_0 } from 'quern/formats';
 
 export function elementwise<N extends Dim>(x: Tensor<f32, [N]>, y: Tensor<f32, [N]>) {
   return exp(-x * x) * y + 0.5;
@@ -27,6 +29,33 @@ export function linear<F extends Format, M extends Dim, N extends Dim, K extends
   w: Encoded<F, [N, K]>,
 ): Tensor<f32, [M, N]> {
   return matmul(x, transpose(decode(w)));
+}
+
+/** A product whose encoding follows it piece by piece, and the product itself. */
+export function encodedProduct<F extends Format, M extends Dim, N extends Dim, K extends Dim>(
+  x: Tensor<f32, [M, K]>,
+  w: Encoded<F, [N, K]>,
+) {
+  const y = matmul(decode(encode(q8_0, x)), transpose(decode(w)));
+  return { y, e: encode(q8_0, max(y, -0.5)) };
+}
+
+/** The same where nobody wants the product. */
+export function encodedAlone<F extends Format, M extends Dim, N extends Dim, K extends Dim>(
+  x: Tensor<f32, [M, K]>,
+  w: Encoded<F, [N, K]>,
+) {
+  return encode(q8_0, exp(matmul(decode(encode(q8_0, x)), transpose(decode(w)))));
+}
+
+/** Rows that a piece has whole, so that workers take rows. */
+export function scores<M extends Dim, K extends Dim>(
+  x: Tensor<f32, [M, K]>,
+  w: Tensor<f32, [64, K]>,
+): Tensor<f32, [M, 64]> {
+  const s = matmul(x, transpose(w));
+  const e = exp(s - amax(s, 1, { keepdims: true }));
+  return e / sum(e, 1, { keepdims: true });
 }
 
 /** Two kernels, the second of which reads what the workers of the first wrote. */
