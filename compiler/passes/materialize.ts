@@ -6,7 +6,7 @@ import type { Op, Region, Value } from '../ir/ir.ts';
 import { startOf, walk } from '../ir/ir.ts';
 import { ops } from '../ir/ops.ts';
 import { findOnline, type Online } from './online.ts';
-import { expands, reachesReduction } from './operands.ts';
+import { expands, isDecoded, reachesReduction } from './operands.ts';
 import { rankOf } from './rank.ts';
 
 /** Inline cost above which an operand that is read again and again is stored instead. */
@@ -19,6 +19,11 @@ const readRows = 64;
 const shareLimit = 40;
 /** The same inside a block, where scratch memory is in the nearest cache. */
 const shareLimitInside = 8;
+
+/** Inline cost from which a value is stored that a consumer would compute again along an axis that it does not vary along. */
+const repeatLimit = 12;
+/** Extent of an axis of which nothing is known. */
+const someExtent = 8;
 
 /** What it costs to count the entries of a table that a value has reached. */
 const rankCost = 12;
@@ -126,7 +131,8 @@ export function planRegion(region: Region, inner: boolean, cpu = false, single =
       const why =
         isReduction(op) && !isCount(op)
           ? foldingOf(v, region, uses, stored, single).reason
-          : sharedReason(v, costOf(v), uses, decodes, inner, once, inner && cpu);
+          : (sharedReason(v, costOf(v), uses, decodes, inner, once, inner && cpu) ??
+            (cpu && !inner ? repeatReason(v, costOf(v), uses.get(v) ?? [], stored) : undefined));
       if (why) store(v, why);
     }
   }
@@ -195,6 +201,37 @@ function sharedReason(
   if (list.length > 1 && cost > (inner ? shareLimitInside : shareLimit))
     return `${list.length} consumers, and dear to recompute`;
   return undefined;
+}
+
+/** Why a value is stored that its consumers would compute again along their outer axes, unless it is what codes stand for. */
+function repeatReason(
+  v: Value,
+  cost: number,
+  list: readonly Use[],
+  stored: ReadonlySet<Value>,
+): string | undefined {
+  if (cost < repeatLimit) return undefined;
+  const again = list.find((u) => (cost - 1) * repetitions(v, u) > cost + storeCost);
+  return again && !isDecoded(v, stored)
+    ? `${again.op.name} would compute it again along an axis that it does not vary along, at ${cost} an element`
+    : undefined;
+}
+
+/**
+ * How often an elementwise consumer computes an element of a value, going through its own axes from the first to the last: what
+ * does not vary along the inner ones is computed once in front of their loops, what does not vary along an outer one again and again.
+ */
+function repetitions(v: Value, { op, captured }: Use): number {
+  const { kind } = ops[op.name];
+  const isElementwise = kind === 'binary' || kind === 'compare' || kind === 'elementwise';
+  if (captured || !(isElementwise || op.name === 'broadcast')) return 1;
+  const { shape } = op.results[0]!.type;
+  const shift = shape.length - v.type.shape.length;
+  const varies = shape.map((_, i) => i >= shift && v.type.shape[i - shift]!.constant !== 1);
+  const last = varies.lastIndexOf(true);
+  return shape
+    .slice(0, Math.max(last, 0))
+    .reduce((n, d, i) => (varies[i] ? n : n * (d.constant ?? someExtent)), 1);
 }
 
 /** How often a contraction reads an element of its operand that is not decoded tile by tile. */

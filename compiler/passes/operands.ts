@@ -43,6 +43,16 @@ export function expands(v: Value, stored: Stored): boolean {
   });
 }
 
+/** Whether a value is made from elements of fewer bits, a fixed number of it for each: what stores it should say so. */
+export function isDecoded(v: Value, stored: Stored): boolean {
+  const own = product(v.type.shape);
+  return [...sourcesOf(v, stored)].some(
+    ({ type }) =>
+      dtypes[type.dtype].bits < dtypes[v.type.dtype].bits &&
+      product(type.shape).over(own)?.constant !== undefined,
+  );
+}
+
 /** Whether a value is computed from the result of a reduction: its sources were in the caches just now. */
 export const reachesReduction = (v: Value, stored: Stored): boolean =>
   [...sourcesOf(v, stored)].some((s) => s.def !== undefined && isReduction(s.def.op));

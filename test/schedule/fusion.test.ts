@@ -377,4 +377,50 @@ export function kernel<F extends Format, M extends Dim, N extends Dim, K extends
   }
 });
 
+/** Elements of the temporaries of a kernel of [T, H, D], where T is 5, H 7 and D 3. */
+async function kept(body: string, params = ''): Promise<number[]> {
+  const c = await compiledText(
+    `export function kernel<T extends Dim, H extends Dim, D extends Dim>(x: Tensor<f32, [T, H, D]>${params}) {
+      return ${body};
+    }`,
+  );
+  return temporaries(c, { T: 5, H: 7, D: 3 }).map((bytes) => bytes / 4);
+}
+
+test('what is dear and the same along an outer axis is computed once', async () => {
+  const wide = ', w: Tensor<f32, [T, 1, D]>';
+  assert.equal(await kept('x * cos(w)', wide), [15]);
+  assert.equal(await kept('x * cos(w) + x * sin(w)', wide), [15, 15]);
+  assert.equal(await kept('x * log(w)', ', w: Tensor<f32, [D]>'), [3]);
+  assert.equal(await kept('x + tanh(w)', ', w: Tensor<f32, [H, D]>'), [21]);
+  assert.equal(await kept('sum(x * exp(w), 2)', ', w: Tensor<f32, [D]>'), [3]);
+  // The last value in front of the repetition, and each where there are two of them.
+  assert.equal(await kept('x * (cos(w) + log(w))', wide), [15]);
+  assert.equal(await kept('x * sin(w * exp(v))', `${wide}, v: Tensor<f32, [D]>`), [3, 15]);
+});
+
+test('what codes stand for is decoded again rather than stored', async () => {
+  const file = write(
+    'broadcast.ts',
+    `import { decode } from 'quern';
+import type { Dim, Encoded, Format, Tensor, f32 } from 'quern';
+export function kernel<F extends Format, B extends Dim, N extends Dim, K extends Dim>(
+  x: Tensor<f32, [B, N, K]>, w: Encoded<F, [N, K]>) {
+  return x * decode(w);
+}`,
+  );
+  for (const format of ['q4_K', 'nf4']) {
+    const request = { file, name: 'kernel', formats: [shipped(format)] };
+    assert.equal(temporaries(await compiled(request), { B: 9, N: 4, K: 256 }), []);
+  }
+});
+
+test('what is cheap, or computed once anyway, has no storage', async () => {
+  assert.equal(await kept('x * (w + 1)', ', w: Tensor<f32, [D]>'), []);
+  assert.equal(await kept('x * cos(w)', ', w: Tensor<f32, [T, 1, 1]>'), []);
+  assert.equal(await kept('x * cos(w)', ', w: Tensor<f32, [T, H, 1]>'), []);
+  assert.equal(await kept('x * cos(w)', ', w: Tensor<f32, []>'), []);
+  assert.equal(await kept('x * cos(w)', ', w: Tensor<f32, [T, H, D]>'), []);
+});
+
 test.run();

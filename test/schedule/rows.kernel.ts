@@ -1,13 +1,17 @@
 import {
+  abs,
   amax,
   amin,
   argmax,
   argmin,
+  at,
   concat,
   cos,
+  dim,
   exp,
   i8,
   iota,
+  log,
   materialize,
   mean,
   reshape,
@@ -16,6 +20,7 @@ import {
   slice,
   sqrt,
   sum,
+  tanh,
   transpose,
 } from 'quern';
 import type { Dim, f32, Tensor } from 'quern';
@@ -95,4 +100,23 @@ export function flippedBatch<B extends Dim, M extends Dim, N extends Dim>(
   w: Tensor<f32, [N]>,
 ) {
   return transpose(x * w, [2, 0, 1]) + 1;
+}
+
+/** Dear values that are the same for all rows of a matrix, and for all of a row, behind views. */
+export function waved<B extends Dim, M extends Dim, D extends Dim>(
+  x: Tensor<f32, [B, M, D]>,
+  phase: Tensor<f32, [B, D]>,
+  gain: Tensor<f32, [M]>,
+) {
+  const wave = sin(phase) + exp(-abs(phase));
+  const scale = log(abs(gain) + 1);
+  return x * reshape(wave, [dim(x, 0), 1, dim(x, 2)]) + reshape(scale * scale, [dim(x, 1), 1]);
+}
+
+/** The same in front of a sum. */
+export function wavedSums<B extends Dim, M extends Dim, D extends Dim>(
+  x: Tensor<f32, [B, M, D]>,
+  phase: Tensor<f32, [B, D]>,
+) {
+  return sum(x * tanh(at(phase, 0)), 2);
 }

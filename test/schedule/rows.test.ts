@@ -102,6 +102,19 @@ test('sums, softmax and norms are within a few units of the interpreter', () =>
     { numRuns: 20 },
   ));
 
+test('dear values that rows share are those of the interpreter, on any number of threads', () =>
+  fc.assert(
+    fc.asyncProperty(sizes, fc.integer({ min: 1, max: 4 }), async (size, batch) => {
+      const { rows, columns, seed } = size;
+      const x = array(anything(seed, batch * rows * columns, 0), [batch, rows, columns]);
+      const phase = array(anything(seed + 1, batch * columns, 0), [batch, columns]);
+      const gain = array(anything(seed + 2, rows, 0), [rows]);
+      await agree('waved', [x, phase, gain], 32);
+      await agree('wavedSums', [x, phase], 32 + columns);
+    }),
+    { numRuns: 15 },
+  ));
+
 test('columns beyond one strip, and batches of matrices', async () => {
   const wide = array(anything(3, 21 * 5003, 0), [21, 5003]);
   const w = array(anything(4, 5003, 0), [5003]);
