@@ -35,8 +35,12 @@ ${rules
 #include <stddef.h>
 #include <stdint.h>
 
+#ifndef QUERN_ALIGNMENT
 #define QUERN_ALIGNMENT 16
 #define QUERN_PADDING 16
+/* The bytes that a constant holds. */
+typedef struct { const uint8_t *bytes; size_t size; } quern_constant;
+#endif
 
 #ifdef __cplusplus
 extern "C" {
@@ -92,8 +96,8 @@ function kernel(k: BuiltKernel): string {
         `#define ${upper(k.name)}_SCRATCH(${dims.join(', ')}) {${temps.map((r) => `${id}_bytes_${r.ident}(${dims.join(', ')})`).join(', ')}}`,
       ]
     : [];
-  const constants = rows.flatMap((r) => {
-    if (r.b.role !== 'const') return [];
+  const kept = rows.filter((r) => r.b.role === 'const');
+  const constants = kept.flatMap((r) => {
     const bytes = [...k.constants[r.b.name]!];
     const lines: string[] = [];
     for (let i = 0; i < bytes.length; i += 24) lines.push(`  ${bytes.slice(i, i + 24).join(',')}`);
@@ -101,6 +105,16 @@ function kernel(k: BuiltKernel): string {
       `static const uint8_t ${id}_constant_${r.ident}[${bytes.length}] = {\n${lines.join(',\n')}\n};`,
     ];
   });
+  if (kept.length) {
+    const entries = kept.map((r) => {
+      const array = `${id}_constant_${r.ident}`;
+      return `{${array}, sizeof ${array}}`;
+    });
+    constants.push(
+      `/* The constants in order, behind the scratch: quern_constant list[] = ${upper(k.name)}_CONSTANTS; */`,
+      `#define ${upper(k.name)}_CONSTANTS {${entries.join(', ')}}`,
+    );
+  }
   const plain = k.variants.at(-1)!;
   const packs = new Map(plain.packed.map((p) => [p.at, p]));
   const packing = (i: number): string => {

@@ -27,8 +27,7 @@ class Estimate {
         // Bounds of inner loops: the first iteration stands for all.
         this.#lets.set(s.var.id, s.start);
         this.#note(s.body);
-      }
-      else if (s.kind === 'if') {
+      } else if (s.kind === 'if') {
         this.#note(s.then);
         this.#note(s.else);
       }

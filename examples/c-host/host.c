@@ -79,6 +79,18 @@ static void call(wasm_func_t *run, const uint32_t *values, size_t count) {
   if (wasm_func_call(run, &in, &out)) stop("the kernel trapped");
 }
 
+/* What a kernel takes between its results and its dims: scratch, then constants. */
+typedef struct { uint32_t at[64]; size_t count; } list;
+static void add(list *to, uint32_t value) {
+  if (to->count == 64) stop("more arguments than there is room for");
+  to->at[to->count++] = value;
+}
+static void add_constant(list *to, quern_constant c) {
+  const uint32_t at = reserve(c.size);
+  memcpy(wasm_memory_data(memory) + at, c.bytes, c.size);
+  add(to, at);
+}
+
 static uint32_t wave(int n, int step) {
   const uint32_t at = reserve(4 * (uint64_t)n);
   float *to = (float *)(void *)(wasm_memory_data(memory) + at);
@@ -96,21 +108,36 @@ int main(int argc, char **argv) {
   const uint32_t weights = wave((int)(N * K), 3);
   const uint32_t d = reserve(linear_bytes_w_d(M, K, N));
   const uint32_t q = reserve(linear_bytes_w_q(M, K, N));
-  const uint32_t encode[MINE_ENCODE_ARGUMENTS] = {weights, d, q, (uint32_t)N, (uint32_t)K};
-  call(load(argv[1], "mine.encode.wasm"), encode, MINE_ENCODE_ARGUMENTS);
+  list encode = {{weights, d, q}, 3};
+#ifdef MINE_ENCODE_SCRATCH
+  const uint64_t room[] = MINE_ENCODE_SCRATCH(N, K);
+  for (size_t i = 0; i < sizeof room / sizeof *room; i++) add(&encode, reserve(room[i]));
+#endif
+#ifdef MINE_ENCODE_CONSTANTS
+  const quern_constant tables[] = MINE_ENCODE_CONSTANTS;
+  for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) add_constant(&encode, tables[i]);
+#endif
+  add(&encode, (uint32_t)N);
+  add(&encode, (uint32_t)K);
+  if (encode.count != MINE_ENCODE_ARGUMENTS) stop("mine.encode takes other arguments");
+  call(load(argv[1], "mine.encode.wasm"), encode.at, encode.count);
 
   const uint32_t x = wave((int)K, 5);
   const uint32_t y = reserve(linear_bytes_result(M, K, N));
-  uint32_t args[LINEAR_ARGUMENTS] = {x, d, q, y};
-  size_t n = 4;
+  list linear = {{x, d, q, y}, 4};
 #ifdef LINEAR_SCRATCH
-  uint64_t scratch[] = LINEAR_SCRATCH(M, K, N);
-  for (size_t i = 0; i < sizeof scratch / sizeof *scratch; i++) args[n++] = reserve(scratch[i]);
+  const uint64_t scratch[] = LINEAR_SCRATCH(M, K, N);
+  for (size_t i = 0; i < sizeof scratch / sizeof *scratch; i++) add(&linear, reserve(scratch[i]));
 #endif
-  args[n++] = (uint32_t)M;
-  args[n++] = (uint32_t)K;
-  args[n++] = (uint32_t)N;
-  call(load(argv[1], "linear.wasm"), args, n);
+#ifdef LINEAR_CONSTANTS
+  const quern_constant constants[] = LINEAR_CONSTANTS;
+  for (size_t i = 0; i < sizeof constants / sizeof *constants; i++) add_constant(&linear, constants[i]);
+#endif
+  add(&linear, (uint32_t)M);
+  add(&linear, (uint32_t)K);
+  add(&linear, (uint32_t)N);
+  if (linear.count != LINEAR_ARGUMENTS) stop("linear takes other arguments");
+  call(load(argv[1], "linear.wasm"), linear.at, linear.count);
 
   const float *result = (const float *)(const void *)(wasm_memory_data(memory) + y);
   for (uint64_t i = 0; i < N; i++) printf("%.9g ", (double)result[i]);

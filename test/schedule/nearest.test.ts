@@ -178,7 +178,10 @@ for (const name of names)
     if (byTest.includes(name)) assert.match(text, /build\(reduce_max/);
     const usual = /if usual\S* \{([^}]*)\}/.exec(text)![1]!;
     assert.not.match(usual, /nearest\(/);
-    assert.match(usual, name === 'divided' ? /rank_gt\(/ : /> (tile\(|splat\()(limit|\w+_limits\[)/);
+    assert.match(
+      usual,
+      name === 'divided' ? /rank_gt\(/ : /> (tile\(|splat\()(limit|\w+_limits\[)/,
+    );
   });
 
 const numbers = [0, -0, 1, -1, 2.5, 1e30, -1e30, 3e38, Infinity, -Infinity, NaN, 1e-40, 0.3, 1e-3];

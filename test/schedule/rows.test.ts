@@ -156,7 +156,7 @@ test('vectors that lie along another axis are turned round, whatever the sizes',
     const { stage } = await compiledText(
       `export function kernel<M extends Dim>(x: Tensor<f32, [M, 64]>, y: Tensor<f32, [64, M]>) { return ${body}; }`,
     );
-    return /turned round in registers[^]*zip\(/.test(stage('schedule'));
+    return /turned round in registers[\s\S]*zip\(/.test(stage('schedule'));
   };
   assert.ok(await turns('transpose(x) * 2'));
   // One of the two would have to be gathered in any case.
