@@ -53,11 +53,10 @@ export function logSoftmax(x: Tensor, axis = -1): Tensor {
 
 /** -log softmax(logits)[target] along the last axis, which is removed, in nats. `target` holds indices into that axis. */
 export function crossEntropy(logits: Tensor, target: Tensor): Tensor {
-  const dims = shape(target);
-  const top = amax(logits, -1, { keepdims: true });
-  const normalizer = log(sum(exp(logits - top), -1)) + reshape(top, dims);
-  const isTarget = iota(dim(logits, -1)) === reshape(target, [...dims, 1]);
-  return normalizer - sum(isTarget ? logits : 0, -1);
+  // Differences to the largest keep their digits, however large it is.
+  const off = logits - amax(logits, -1, { keepdims: true });
+  const isTarget = iota(dim(logits, -1)) === reshape(target, [...shape(target), 1]);
+  return log(sum(exp(off), -1)) - sum(isTarget ? off : 0, -1);
 }
 
 /** x / sqrt(mean(x²) + eps) * w along the last axis (Zhang and Sennrich, arXiv 1910.07467). */

@@ -313,7 +313,9 @@ function finish(
     });
     return lo.emit(t.root, [...t.ids, i, j], n);
   };
-  const candidates = dtypes[t.target.buffer.dtype].bits % 8 === 0 ? laneCandidates(across, 8) : [];
+  const most = Math.min(8, inner.length.constant ?? 8);
+  const candidates =
+    dtypes[t.target.buffer.dtype].bits % 8 === 0 ? laneCandidates(across, most) : [];
   const lanes = chooseLanes(lo, candidates, (n) => {
     const row = any(lo, down);
     return value(row, probeIndex(lo, across, n), n);

@@ -3,6 +3,7 @@
 // that it meets no other; the piece lies in scratch of its own where nobody else reads the result.
 import type { Dim } from '../ir/algebra.ts';
 import { floorDiv, gcd, lcm, Poly } from '../ir/algebra.ts';
+import { dtypes } from '../ir/dtype.ts';
 import type { Value } from '../ir/ir.ts';
 import type { Buffer } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
@@ -109,7 +110,9 @@ function divide(
     span = extent.constant!;
     isAlone = true;
   } else {
-    const base = lcm(unit, of.grain);
+    // Neighbouring pieces share no byte.
+    const whole = 8 / gcd(8, dtypes[of.buffer.dtype].bits);
+    const base = lcm(lcm(unit, of.grain), whole);
     // Of a short axis there are a few pieces too, for as many workers.
     const wanted = Math.min(leastSpan, Math.ceil((extent.constant ?? Infinity) / fewestPieces));
     span = base * Math.max(1, Math.ceil(wanted / base));
@@ -224,7 +227,8 @@ function follow(lo: Lowering, d: Division, target: Target, parts: readonly Piece
       if (!l) return undefined;
       const { from, length } = parts[l.axis]!;
       const first = from.over(l.unit)!;
-      return { from: first, to: first.add(length.over(l.unit)!) };
+      const own = length.over(l.unit)!;
+      return { from: first, to: first.add(own), length: own };
     });
     lo.noteFor(nameOfKernel(f.op), () => overPiece(lo, f, ranges));
   }

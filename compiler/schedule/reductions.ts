@@ -304,6 +304,8 @@ export const isOnly = (from: Poly, to: Poly, extent: Dim): boolean =>
 export interface Range {
   readonly from: Poly;
   readonly to: Poly;
+  /** What lies between. Left out where whole steps of the extent end at both ends, or at its own end. */
+  readonly length?: Poly;
 }
 
 /** One loop of full steps from 0, or over a part of the extent; the index handed on is the element number. */
@@ -356,10 +358,12 @@ export function vectorLoop(
   body: (k: Poly, lanes: number) => void,
   parallel = false,
   on?: Spread,
-  { from, to }: Range = { from: Poly.of(0), to: extent },
+  range: Range = { from: Poly.of(0), to: extent },
   shorter: readonly number[] = [],
 ): void {
   const { em } = lo;
+  const { from, to } = range;
+  const length = range.length ?? extent;
   const c = extent.constant;
   const lane = Poly.atom(lo.lane(lanes));
   if (on) return sharedVectors(lo, extent, lanes, body, on);
@@ -376,7 +380,7 @@ export function vectorLoop(
       loop(lo, Poly.of(group), 1, false, each, Poly.of(0), 'j');
     });
   }
-  if (c === lanes) return body(lane, lanes);
+  if (length.constant === lanes) return body(from.add(lane), lanes);
   const nested = (): void =>
     loop(
       lo,
@@ -403,6 +407,7 @@ export function vectorLoop(
   const pays =
     group > lanes &&
     from.multiple() % group === 0 &&
+    length.multiple() % group === 0 &&
     em.trial((stmts) => {
       nested();
       const outer = stmts().find((s) => s.kind === 'for');
@@ -410,23 +415,23 @@ export function vectorLoop(
     });
   if (pays) return nested();
   loop(lo, extent, lanes, parallel, (i) => body(i.add(lane), lanes), from, 'k', undefined, to);
-  if (extent.multiple() % lanes === 0) return;
+  if (length.multiple() % lanes === 0) return;
   // What is left goes by shorter and shorter vectors.
   let done = lanes;
   for (const n of [...shorter, 1]) {
-    const left = restOf(lo, to, done);
+    const left = restOf(lo, to, done, from);
     const at = (i: Poly): Poly => (n === 1 ? i : i.add(Poly.atom(lo.lane(n))));
     loop(lo, extent, n, false, (i) => body(at(i), n), left, 'k', undefined, to);
     done = n;
   }
 }
 
-/** Where whole steps of a loop that starts at 0 end. */
-export function restOf({ em }: Lowering, to: Poly, step: number): Poly {
-  const rest = em.bind(
-    L.binary('mul', em.quotient(em.index(to), L.i32(step)), L.i32(step)),
-    'rest',
-  );
+/** Where whole steps of a loop end that starts at `from`. */
+export function restOf({ em }: Lowering, to: Poly, step: number, from = Poly.of(0)): Poly {
+  const isStep = from.multiple() % step === 0;
+  const end = isStep ? to : to.sub(from);
+  const steps = L.binary('mul', em.quotient(em.index(end), L.i32(step)), L.i32(step));
+  const rest = em.bind(isStep ? steps : L.binary('add', steps, em.index(from)), 'rest');
   if (rest.kind === 'var') return Poly.atom(em.atom(rest.var));
   if (rest.kind === 'const') return Poly.of(rest.value);
   throw new Error('the start of a tail is not bound');

@@ -278,7 +278,8 @@ function storeRow(
       ? castExpr(v.type.dtype, dtype, lo.emit(v, [...outer, k], lanes))
       : lo.emit(source, [...outer, k], lanes);
   const attempt = (n: number): Expr => element(probeIndex(lo, last, n), n);
-  const wide = storeLanes(buffer.dtype, last);
+  const most = part?.length?.constant ?? Infinity;
+  const wide = storeLanes(buffer.dtype, last).filter((n) => n <= most);
   const candidates = widths(lo, v, wide, parallel || part !== undefined);
   const lanes = last.constant === 1 ? 1 : chooseLanes(lo, candidates, attempt);
   // A lone row is split itself, at whole bytes.

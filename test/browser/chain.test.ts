@@ -20,8 +20,9 @@ import { ThreadPool } from ${JSON.stringify(at('runtime/devices/pool.ts'))};
 import { DeviceTensor } from ${JSON.stringify(at('runtime/tensor.ts'))};
 const bytesOf = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 try {
-  const { manifest, code, threads } = await (await fetch('data.json')).json();
-  const artifact = { manifest, code: bytesOf(code), variants: { threads: bytesOf(threads) }, constants: {} };
+  const { manifest, code, threads, constants } = await (await fetch('data.json')).json();
+  const kept = Object.fromEntries(Object.entries(constants).map(([name, text]) => [name, bytesOf(text)]));
+  const artifact = { manifest, code: bytesOf(code), variants: { threads: bytesOf(threads) }, constants: kept };
   const device = new WasmDevice({ threads: 2, worth: 0 });
   await device.start();
   let sent = 0;
@@ -71,6 +72,9 @@ else {
       manifest: artifact.manifest,
       code: base64(artifact.code),
       threads: base64(artifact.variants!.threads!),
+      constants: Object.fromEntries(
+        Object.entries(artifact.constants).map(([name, bytes]) => [name, base64(bytes)]),
+      ),
     };
     writeFileSync(join(root, 'data.json'), JSON.stringify(data));
     const html = '<!doctype html><meta charset="utf-8"><title>wait</title>';

@@ -43,7 +43,7 @@ export const byRow = format({
 });`;
 const head = `
 import { abs, amax, ceil, clamp, decode, encode, exp2, f16, format, group, i5, log2, matmul, max, mean, reshape, round, slice,
-  sort, sqrt, sum, transpose, u4 } from 'quern';
+  sort, sqrt, sum, transpose, u2, u4 } from 'quern';
 import { iq4_nl, mxfp4, nf4, q4_0, q4_K, q6_K, q8_0, uniform } from 'quern/formats';
 import type { Dim, Encoded, Format, Tensor, f32 } from 'quern';
 ${own}
@@ -295,6 +295,27 @@ const agrees = async (c: Chain, given: readonly HostArray[]): Promise<void> => {
   const got = await wasmRunner.run(c.made.artifact, given);
   for (const [i, w] of want.entries()) agree(`result ${i}`, got[i]!, w, 'exact');
 };
+
+test('pieces that are no whole vectors are made to their ends, whichever side is panelled', async () => {
+  const size = fc.integer({ min: 1, max: 40 });
+  const bodies = [
+    'return transpose(y) + 0;',
+    'return [transpose(y) * 2, y + 1];',
+    'return u4(clamp(transpose(abs(y)), 0, 15));',
+    'return u2(clamp(abs(y) + sum(y, 1, { keepdims: true }) * 0, 0, 3));',
+  ];
+  await fc.assert(
+    fc.asyncProperty(size, size, fc.constantFrom(...bodies), async (m, n, body) => {
+      const params = `x: Tensor<f32, [${m}, 32]>, w: Tensor<f32, [${n}, 32]>`;
+      const text = bare(params, `const y = matmul(x, transpose(w));\n${body}`);
+      await agrees(await chain(`small-${m}-${n}-${bodies.indexOf(body)}.ts`, text, []), [
+        whole([m, 32], n),
+        whole([n, 32], m),
+      ]);
+    }),
+    { numRuns: 16, examples: [[7, 16, bodies[0]!]] },
+  );
+});
 
 test('what follows goes through the matrices of a batch, and along columns', async () => {
   const params = 'x: Tensor<f32, [B, M, K]>, w: Tensor<f32, [B, K, N]>';
