@@ -8,7 +8,7 @@ import * as L from '../loops/loops.ts';
 import { blocksTogether } from './blocks.ts';
 import type { Factored } from './factor.ts';
 import type { Lowering } from './lowering.ts';
-import { loop, outerBlock } from './reductions.ts';
+import { loop, outerBlock } from './nests.ts';
 
 /** The constant that term `t` of row `j` is multiplied by in block `b`, if it has one. */
 export type Constants = (j: number, t: number, b: Poly) => Expr | undefined;

@@ -12,7 +12,7 @@ import { storedSize } from './emitter.ts';
 import { copyTogether } from './gpu/share.ts';
 import { captured, Readers, replaces, takeOver } from './inplace.ts';
 import { type Lowering, nameOf } from './lowering.ts';
-import { loop, vectorLoop } from './reductions.ts';
+import { loop, vectorLoop } from './nests.ts';
 import { lowerRegion, scratch, storeAt, storeScratch, storeTensor } from './regions.ts';
 import { storeWindow, windowOf } from './window.ts';
 

@@ -8,14 +8,8 @@ import type { Buffer, Expr, Var } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
 import type { Lowering } from './lowering.ts';
 import { inAxis, inSteps, type Stretch } from './pieces.ts';
-import {
-  chooseLanes,
-  laneCandidates,
-  loop,
-  probeIndex,
-  slowness,
-  vectorLoop,
-} from './reductions.ts';
+import { loop, vectorLoop } from './nests.ts';
+import { chooseLanes, laneCandidates, probeIndex, slowness } from './vector-widths.ts';
 import { storeAt } from './regions.ts';
 
 /** Rows of the matrix that are added at once. */

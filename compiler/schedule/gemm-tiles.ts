@@ -12,14 +12,9 @@ import * as L from '../loops/loops.ts';
 import type { Lowering } from './lowering.ts';
 import type { Target } from './in-pieces.ts';
 import { type Piece, pieces, restOf, within } from './pieces.ts';
-import {
-  chooseLanes,
-  contractionIndex,
-  laneCandidates,
-  loop,
-  probeIndex,
-  vectorLoop,
-} from './reductions.ts';
+import { loop, vectorLoop } from './nests.ts';
+import { contractionIndex } from './reductions.ts';
+import { chooseLanes, laneCandidates, probeIndex } from './vector-widths.ts';
 import { storeAt, storeLinear } from './regions.ts';
 
 /**

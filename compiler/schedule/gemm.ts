@@ -10,7 +10,7 @@ import * as L from '../loops/loops.ts';
 import { type Part, panelRows, type Tile, tiles } from './gemm-tiles.ts';
 import { type Division, division, inPieces, wholeTarget } from './in-pieces.ts';
 import type { Lowering } from './lowering.ts';
-import { nest } from './reductions.ts';
+import { nest } from './nests.ts';
 import { rowStreams } from './row-streams.ts';
 
 /** Rows of the streamed operand from which on tiles pay; pairs of rows share what is read of plain numbers. */

@@ -12,7 +12,7 @@ import { storedSize, strides } from './emitter.ts';
 import { type Follower, type Followers, nameOfKernel } from './followers.ts';
 import type { Lowering } from './lowering.ts';
 import { type Piece, pieces } from './pieces.ts';
-import { isOnly, loop, nest, type Range } from './reductions.ts';
+import { isOnly, loop, nest, type Range } from './nests.ts';
 import { mapBody, storeElements, storeTensor } from './regions.ts';
 import { soleMap } from './rules.ts';
 

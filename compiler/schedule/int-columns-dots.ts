@@ -7,7 +7,7 @@ import { quad } from './int-columns-plan.ts';
 import { codesOf, steps } from './int-columns-left.ts';
 import { side, type Strips, vector } from './int-columns-strips.ts';
 import { inSteps, type Piece } from './pieces.ts';
-import { loop } from './reductions.ts';
+import { loop } from './nests.ts';
 import { storeAt } from './regions.ts';
 
 /** Rows of the left side in a tile, and integer sums that stay in registers. */

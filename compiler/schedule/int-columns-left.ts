@@ -6,7 +6,7 @@ import * as L from '../loops/loops.ts';
 import { leftOne, leftTerm, quad } from './int-columns-plan.ts';
 import { side, type Strips, vector } from './int-columns-strips.ts';
 import { inSteps, type Piece } from './pieces.ts';
-import { loop } from './reductions.ts';
+import { loop } from './nests.ts';
 
 /** The left side for a piece of depth: what is not read where it is, scales, and what the sums start with. */
 export function prepareLeft(p: Strips, deep: Piece): void {

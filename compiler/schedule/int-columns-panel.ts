@@ -7,7 +7,7 @@ import * as L from '../loops/loops.ts';
 import { partsOf, quad, rightInts, rowPart, rowParts } from './int-columns-plan.ts';
 import { side, type Strips, vector } from './int-columns-strips.ts';
 import { type Piece, restOf } from './pieces.ts';
-import { loop } from './reductions.ts';
+import { loop } from './nests.ts';
 
 /** Brings a piece of depth of all strips into the panel. */
 export function fillPanel(p: Strips, deep: Piece): void {

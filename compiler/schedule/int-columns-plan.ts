@@ -11,7 +11,8 @@ import { intRange, type Range } from '../loops/ranges.ts';
 import { sameExpr, type Term, terms } from './factor.ts';
 import { contractionsOf } from './gemm.ts';
 import type { Lowering } from './lowering.ts';
-import { contractionIndex, slowness } from './reductions.ts';
+import { contractionIndex } from './reductions.ts';
+import { slowness } from './vector-widths.ts';
 import { NoTile } from './spans.ts';
 
 /** Elements of depth that meet in one product of four bytes. */

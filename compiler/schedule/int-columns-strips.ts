@@ -6,7 +6,7 @@ import * as L from '../loops/loops.ts';
 import { type ColumnsPlan, type Format, quad } from './int-columns-plan.ts';
 import type { Lowering } from './lowering.ts';
 import type { Piece } from './pieces.ts';
-import { loop } from './reductions.ts';
+import { loop } from './nests.ts';
 
 /** Lanes of a vector of sums, and bytes of one of codes. */
 export const side = 4;

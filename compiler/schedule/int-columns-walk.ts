@@ -8,7 +8,7 @@ import * as L from '../loops/loops.ts';
 import { partsOf, rightInts } from './int-columns-plan.ts';
 import { type Strips, vector } from './int-columns-strips.ts';
 import type { Piece } from './pieces.ts';
-import { loop } from './reductions.ts';
+import { loop } from './nests.ts';
 
 /** Bytes of a line of memory: what most processors have. */
 const line = 64;

@@ -14,7 +14,7 @@ import { walkRows } from './int-columns-walk.ts';
 import { type Scratch, Strips, vector, type Work } from './int-columns-strips.ts';
 import type { Lowering } from './lowering.ts';
 import { pieces, type Piece, restOf } from './pieces.ts';
-import { loop, nest } from './reductions.ts';
+import { loop, nest } from './nests.ts';
 
 /** Strips and rows of the left side that are taken together at most: with so many strips of codes of 4 bits rows are read two KiB at a time. */
 const most = { strips: 128, rows: 16 } as const;

@@ -7,7 +7,7 @@ import type { Expr, Var } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
 import { sameExpr, times } from './factor.ts';
 import type { Lowering } from './lowering.ts';
-import { loop, outerBlock } from './reductions.ts';
+import { loop, outerBlock } from './nests.ts';
 import { tileSide } from './spans.ts';
 import { straight } from './unroll.ts';
 

@@ -8,7 +8,7 @@ import { effectsOf, type ForLoop } from '../loops/parallel.ts';
 import { intRange } from '../loops/ranges.ts';
 import { withOperands } from '../loops/rewrite.ts';
 import { Copy, type NewVar } from './copies.ts';
-import { isLookup } from './reductions.ts';
+import { isLookup } from './vector-widths.ts';
 import { clash, type Touched, touchedBy } from './touched.ts';
 
 /** Vector registers that sums and what a loop does not change may take. */

@@ -11,7 +11,8 @@ import { reshapeIndex } from './elements.ts';
 import type { Lowering } from './lowering.ts';
 import { asFloat, indexOfRow, Running, type Strip } from './online-state.ts';
 import { allOf, pieces } from './pieces.ts';
-import { contractionIndex, loop, vectorLoop } from './reductions.ts';
+import { loop, vectorLoop } from './nests.ts';
+import { contractionIndex } from './reductions.ts';
 import { storeAt } from './regions.ts';
 
 /** Keys of a block: 4 KiB of a channel in a row if they are f32, and scores of four rows in half of the nearest cache. */

@@ -5,7 +5,7 @@ import type { Buffer, Expr } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
 import type { Online } from '../passes/online.ts';
 import type { Lowering, Storage } from './lowering.ts';
-import { loop, vectorLoop } from './reductions.ts';
+import { loop, vectorLoop } from './nests.ts';
 import { storeAt } from './regions.ts';
 
 /** A row of scratch: one number a key of the block at hand. */

@@ -12,15 +12,9 @@ import { addSum, explainSum, factoredSum } from './factor.ts';
 import type { Lowering } from './lowering.ts';
 import { passByColumns, wayOfScores } from './online-columns.ts';
 import { asFloat, indexOfRow, Running, type Strip } from './online-state.ts';
-import {
-  chooseLanes,
-  contractionIndex,
-  laneCandidates,
-  loop,
-  nest,
-  probeIndex,
-  vectorLoop,
-} from './reductions.ts';
+import { loop, nest, vectorLoop } from './nests.ts';
+import { contractionIndex } from './reductions.ts';
+import { chooseLanes, laneCandidates, probeIndex } from './vector-widths.ts';
 import { storeAt } from './regions.ts';
 
 /** Keys of a block: their scores and, decoded, 32 rows of 128 numbers stay in the nearest cache. */

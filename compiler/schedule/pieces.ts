@@ -4,7 +4,7 @@ import type { Dim } from '../ir/algebra.ts';
 import { floorDiv, gcd, Poly } from '../ir/algebra.ts';
 import * as L from '../loops/loops.ts';
 import type { Lowering } from './lowering.ts';
-import { loop, type Range } from './reductions.ts';
+import { loop, type Range } from './nests.ts';
 
 /** One piece of an extent: at most `size` from `from` on; `length` of them, which the extent's whole multiples divide. */
 export interface Piece extends Range {

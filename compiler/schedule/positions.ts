@@ -8,18 +8,17 @@ import * as L from '../loops/loops.ts';
 import { type Nearest, nearestOf } from '../passes/rank.ts';
 import { broadcastIndex, tableBuffer } from './elements.ts';
 import type { Lowering } from './lowering.ts';
+import { vectorLoop } from './nests.ts';
 import {
-  chooseLanes,
   depthFor,
   extremeLoop,
   isMagnitude,
   manyElements,
   maxMagnitude,
   operandIndex,
-  probeIndex,
   reduceLoop,
-  vectorLoop,
 } from './reductions.ts';
+import { chooseLanes, probeIndex } from './vector-widths.ts';
 
 /** First the extreme value, then the first index that has it; a NaN counts as the extreme. */
 export function argReduceElement(

@@ -9,7 +9,7 @@ import type { Adder } from './levels.ts';
 import type { Lowering } from './lowering.ts';
 import { loadWords, type PackedTile, takenBytes } from './packed.ts';
 import type { Taking } from './packing.ts';
-import { loop } from './reductions.ts';
+import { loop } from './nests.ts';
 import {
   type TermPlan,
   type Run,

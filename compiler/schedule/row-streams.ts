@@ -9,14 +9,9 @@ import { blockConstants } from './block-constants.ts';
 import { explainSum, type Factored, factoredTerms, sameExpr } from './factor.ts';
 import { any, asFloat, isParallel, type Part, type Tile } from './gemm-tiles.ts';
 import type { Lowering } from './lowering.ts';
-import {
-  chooseLanes,
-  contractionIndex,
-  laneCandidates,
-  loop,
-  probeIndex,
-  vectorLoop,
-} from './reductions.ts';
+import { loop, vectorLoop } from './nests.ts';
+import { contractionIndex } from './reductions.ts';
+import { chooseLanes, laneCandidates, probeIndex } from './vector-widths.ts';
 import { storeLinear } from './regions.ts';
 import { restOf } from './pieces.ts';
 

@@ -9,7 +9,8 @@ import { placeFor } from './carried.ts';
 import { flat } from './gpu/share.ts';
 import { meet } from './gpu/team.ts';
 import type { Lowering } from './lowering.ts';
-import { chooseLanes, laneCandidates, loop, nest, probeIndex, vectorLoop } from './reductions.ts';
+import { loop, nest, vectorLoop } from './nests.ts';
+import { chooseLanes, laneCandidates, probeIndex } from './vector-widths.ts';
 import { keep, storeAt } from './regions.ts';
 
 type SortOp = Op<'sort'>;

@@ -10,17 +10,9 @@ import type { Buffer, Expr, ReduceOp } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
 import { extremes } from './extremes.ts';
 import type { Lowering } from './lowering.ts';
-import {
-  chooseLanes,
-  combine,
-  type Gathered,
-  identity,
-  loop,
-  nest,
-  probeIndex,
-  type Range,
-  vectorLoop,
-} from './reductions.ts';
+import { loop, nest, type Range, vectorLoop } from './nests.ts';
+import { combine, type Gathered, identity } from './reductions.ts';
+import { chooseLanes, probeIndex } from './vector-widths.ts';
 import { storeAt } from './regions.ts';
 
 /** Columns of a strip: their sums, and as much of the rows at hand, are within the nearest cache. */

@@ -8,7 +8,8 @@ import type { Value } from '../ir/ir.ts';
 import type { Buffer, Expr } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
 import type { Lowering } from './lowering.ts';
-import { loop, nest, probeIndex, restOf, slowness } from './reductions.ts';
+import { loop, nest, restOf } from './nests.ts';
+import { probeIndex, slowness } from './vector-widths.ts';
 
 /** Elements along the axis that is read, few enough that their rows of the result share a set of the nearest cache. */
 const across = 8;

@@ -7,7 +7,8 @@ import type { Op, Value } from '../ir/ir.ts';
 import type { Buffer, Expr } from '../loops/loops.ts';
 import * as L from '../loops/loops.ts';
 import type { Lowering } from './lowering.ts';
-import { chooseLanes, probeIndex, vectorLoop } from './reductions.ts';
+import { vectorLoop } from './nests.ts';
+import { chooseLanes, probeIndex } from './vector-widths.ts';
 import { storeAt, storeLanes } from './regions.ts';
 
 export interface Window {

@@ -60,7 +60,7 @@ test('the tarball holds what runs, and nothing else', () => {
 
 test('its size is bounded', () => {
   assert.ok(info.size < 1_160_000, `${info.size} bytes packed`);
-  assert.ok(info.unpackedSize < 3_800_000, `${info.unpackedSize} bytes unpacked`);
+  assert.ok(info.unpackedSize < 4_000_000, `${info.unpackedSize} bytes unpacked`);
 });
 
 const mine = `import { abs, amax, clamp, decode, f16, format, i4, matmul, round, transpose } from 'quern';

@@ -7,7 +7,7 @@ import { type Dim, floorDiv, Poly } from '../../ir/algebra.ts';
 import { dtypes } from '../../ir/dtype.ts';
 import type { Buffer, Expr, Var } from '../../loops/loops.ts';
 import * as L from '../../loops/loops.ts';
-import { loop } from '../reductions.ts';
+import { loop } from '../nests.ts';
 import { storeAt } from '../regions.ts';
 import type { Field, Stages } from './feeds.ts';
 import { multiplySlice } from './product-slices.ts';

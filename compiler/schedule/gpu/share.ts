@@ -10,7 +10,8 @@ import { nested } from '../../loops/walk.ts';
 import type { Buffer, Expr, Spread, Stmt } from '../../loops/loops.ts';
 import * as L from '../../loops/loops.ts';
 import type { Lowering } from '../lowering.ts';
-import { chooseLanes, loop } from '../reductions.ts';
+import { loop } from '../nests.ts';
+import { chooseLanes } from '../vector-widths.ts';
 import { mapBody, storeAt } from '../regions.ts';
 import { meet } from './team.ts';
 

@@ -9,7 +9,7 @@ import * as L from '../../loops/loops.ts';
 import { paddedRow } from '../emitter.ts';
 import type { ScheduleRule } from '../lower.ts';
 import type { Lowering } from '../lowering.ts';
-import { loop } from '../reductions.ts';
+import { loop } from '../nests.ts';
 import { storeAt } from '../regions.ts';
 import { isControl, soleMap } from '../rules.ts';
 import { indicesOf } from './share.ts';

@@ -7,7 +7,8 @@ import { ops } from '../../ir/ops.ts';
 import type { Buffer, Expr } from '../../loops/loops.ts';
 import * as L from '../../loops/loops.ts';
 import type { Lowering } from '../lowering.ts';
-import { contractionIndex, loop } from '../reductions.ts';
+import { loop } from '../nests.ts';
+import { contractionIndex } from '../reductions.ts';
 import { storeAt } from '../regions.ts';
 import { flat } from './share.ts';
 

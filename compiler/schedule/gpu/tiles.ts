@@ -6,7 +6,8 @@ import { type Dim, floorDiv, Poly } from '../../ir/algebra.ts';
 import type { Expr, Var } from '../../loops/loops.ts';
 import * as L from '../../loops/loops.ts';
 import type { Lowering } from '../lowering.ts';
-import { chooseLanes, loop } from '../reductions.ts';
+import { loop } from '../nests.ts';
+import { chooseLanes } from '../vector-widths.ts';
 import { storeAt } from '../regions.ts';
 import type { Road } from './gemv.ts';
 import {

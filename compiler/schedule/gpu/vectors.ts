@@ -5,7 +5,7 @@ import type { Dim } from '../../ir/algebra.ts';
 import { floorDiv, Poly } from '../../ir/algebra.ts';
 import type { Spread } from '../../loops/loops.ts';
 import type { Lowering } from '../lowering.ts';
-import { loop } from '../reductions.ts';
+import { loop } from '../nests.ts';
 import { flat } from './share.ts';
 
 export function sharedVectors(
