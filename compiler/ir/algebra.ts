@@ -309,7 +309,7 @@ function divAtom(num: Poly, den: number): Poly {
 
 export const modulo = (p: Poly, c: Poly | number): Poly => p.sub(floorDiv(p, c).mul(c));
 
-/** Whether 0 <= p < limit is provable for loop variables (plus lanes) with those very extents, and quotients of them. */
+/** Whether 0 <= p < limit is provable for loop variables (plus lanes) with those very extents. */
 function below(p: Poly, limit: Poly): boolean {
   const top = largest(p);
   return top !== undefined && limit.sub(1).sub(top).bounds()[0] >= 0;
@@ -325,35 +325,18 @@ function largest(p: Poly): Poly | undefined {
       continue;
     }
     const [atom, ...others] = t.atoms as [Atom, ...Atom[]];
-    if (others.length) return undefined;
-    const quotient = atom.extent ? undefined : largestQuotient(atom);
-    if (quotient) top = top.add(quotient.mul(t.n));
-    else if (!atom.extent) return undefined;
-    else {
-      // c * floor(x / d) is at most c * x / d.
-      const grows = [...atom.extent.terms.values()].every((e) => e.n >= 0);
-      const most = atom.extent.mul(t.n).substitute((a) => {
-        const d = a.kind === 'div' && grows ? a.den!.constant : undefined;
-        return d && d > 0 && t.n % d === 0 ? a.num!.over(d) : undefined;
-      });
-      top = top.add(most).sub(t.n);
-    }
+    if (others.length || !atom.extent) return undefined;
+    // c * floor(x / d) is at most c * x / d.
+    const grows = [...atom.extent.terms.values()].every((e) => e.n >= 0);
+    const most = atom.extent.mul(t.n).substitute((a) => {
+      const d = a.kind === 'div' && grows ? a.den!.constant : undefined;
+      return d && d > 0 && t.n % d === 0 ? a.num!.over(d) : undefined;
+    });
+    top = top.add(most).sub(t.n);
   }
   return top;
 }
 
-/** floor((d * x + c) / d) is x + floor(c / d). */
-function largestQuotient(atom: Atom): Poly | undefined {
-  const { kind, num, den } = atom;
-  const d = kind === 'div' && !splitsLanes(atom) ? den!.constant : undefined;
-  const top = d && d > 0 ? largest(num!) : undefined;
-  if (!top) return undefined;
-  const { n: c, d: by } = top.terms.get('') ?? { n: 0, d: 1 };
-  const whole = top.sub(c);
-  return by === 1 && whole.multiple() % d! === 0
-    ? whole.over(d!)!.add(Math.floor(c / d!))
-    : undefined;
-}
 export const provablyBelow = below;
 
 function print(p: Poly): string {
